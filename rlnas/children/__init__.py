@@ -1,0 +1,16 @@
+"""Children: how an architecture becomes a number."""
+
+from rlnas.children.base import Evaluation, Interrupted, Monitor, Recipe, SilentMonitor, Trainer
+
+RECIPES = {
+    "cnn": "rlnas.children.recipes:CNNRecipe",
+    "tabular": "rlnas.children.recipes:TabularRecipe",
+}
+TRAINERS = {
+    "cnn": "rlnas.children.images:ImageTrainer",
+    "tabular": "rlnas.children.tabular:TabularTrainer",
+}
+"""Child kinds: recipes import without torch, trainers are imported by the steps that train. Other packages add
+theirs by the entry-point groups `rlnas.recipes` and `rlnas.trainers`."""
+
+__all__ = ["RECIPES", "TRAINERS", "Evaluation", "Interrupted", "Monitor", "Recipe", "SilentMonitor", "Trainer"]

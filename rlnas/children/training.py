@@ -1,0 +1,183 @@
+"""The training loop that every torch child shares: steps, snapshots, checkpoints, and the ways a child can fail.
+
+A step seeds itself from (child seed, epoch, step), so a resumed child repeats exactly what an undisturbed one does
+and no random state is stored.
+"""
+
+import json
+import math
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from rlnas.children.base import Interrupted, Monitor
+from rlnas.errors import ChildFailure, StoreError
+from rlnas.seeds import derive_seed
+
+METADATA_KEY = "rlnas"  # safetensors orders several metadata keys differently from process to process
+
+
+class Run(ABC):
+    """One child in training: what the loop does not know.
+
+    Args:
+        model: the child.
+        optimizer: over its parameters; hyperparameters that change with the epoch are set by `start_epoch`.
+        steps: optimiser steps an epoch.
+        loss_limit: a loss above this is a failure (`diverged`).
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    steps: int
+    loss_limit: float = math.inf
+
+    @abstractmethod
+    def start_epoch(self, epoch: int) -> None:
+        """Prepare an epoch (order of the data, learning rate) as a pure function of the seed and its number."""
+
+    @abstractmethod
+    def step(self, step: int) -> Tensor:
+        """Do one update with the global random generator, which is seeded for it.
+
+        Returns:
+            The loss before the update, a detached scalar; not a number if the gradient is not finite.
+        """
+
+    def carried(self) -> dict[str, Tensor]:
+        """State besides weights and optimiser that the next step needs, such as a recurrent state."""
+        return {}
+
+    def carry(self, tensors: dict[str, Tensor]) -> None:
+        """Take up what `carried` returned."""
+
+
+def train(
+    run: Run,
+    *,
+    epochs: int,
+    keep: int,
+    seed: int,
+    checkpoint: bytes | None,
+    monitor: Monitor,
+    time_limit: float | None = None,
+) -> bytes:
+    """Train to the end and return the weights after each of the last `keep` epochs.
+
+    Args:
+        run: the child.
+        epochs: in all, those before the checkpoint included.
+        keep: number of snapshots, of the last epochs (the paper's reward looks at five, Section 4.1).
+        seed: of the child.
+        checkpoint: what an earlier attempt left with the monitor.
+        monitor: asked after every step.
+        time_limit: seconds of training over all attempts.
+
+    Returns:
+        safetensors: `<epoch>/<name of the weight>`, every float as it is.
+
+    Raises:
+        ChildFailure: loss or gradient not finite, loss above the limit, or out of time.
+    """
+    snapshots: dict[str, Tensor] = {}
+    first_epoch, first_step, spent = 0, 0, 0.0
+    if checkpoint is not None:
+        first_epoch, first_step, spent, snapshots = _resume(run, checkpoint)
+    # Reading a value off a GPU waits for it; a child that has gone wrong may go on for a few steps there.
+    check_every = 1 if next(run.model.parameters()).device.type == "cpu" else 50
+    start = time.monotonic() - spent
+    peak: Tensor | None = None
+    run.model.train()
+    for epoch in range(first_epoch, epochs):
+        run.start_epoch(epoch)
+        for step in range(first_step if epoch == first_epoch else 0, run.steps):
+            torch.manual_seed(derive_seed(seed, epoch, step))
+            loss = run.step(step)
+            peak = loss if peak is None else torch.maximum(peak, loss)  # keeps NaN, as Python's max does not
+            last = step + 1 == run.steps
+            if last or step % check_every == check_every - 1:
+                _check(float(peak), run.loss_limit, epoch, step)
+                peak = None
+            if time_limit is not None and time.monotonic() - start > time_limit:
+                raise ChildFailure("timeout", f"epoch {epoch} of {epochs} after {time_limit:g} s")
+            if last and epoch >= epochs - keep:
+                snapshots |= {f"{epoch}/{name}": t.detach().cpu().clone() for name, t in run.model.state_dict().items()}
+            at = (epoch + 1, 0) if last else (epoch, step + 1)
+            monitor.beat(lambda at=at: _state(run, *at, time.monotonic() - start, snapshots))  # type: ignore[misc]
+    return save(snapshots)
+
+
+def _check(loss: float, limit: float, epoch: int, step: int) -> None:
+    where = f"epoch {epoch}, step {step}"
+    if not math.isfinite(loss):
+        raise ChildFailure("not_finite", f"loss or gradient is {loss} at {where}")
+    if loss > limit:
+        raise ChildFailure("diverged", f"loss {loss:.3g} is above {limit:.3g} at {where}")
+
+
+def _state(run: Run, epoch: int, step: int, seconds: float, snapshots: dict[str, Tensor]) -> bytes:
+    tensors = {f"model/{name}": t for name, t in run.model.state_dict().items()}
+    for index, entries in run.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": t for name, t in entries.items() if isinstance(t, Tensor)}
+    tensors |= {f"carried/{name}": t for name, t in run.carried().items()}
+    tensors |= {f"snapshot/{name}": t for name, t in snapshots.items()}
+    position = {"epoch": epoch, "step": step, "seconds": round(seconds, 3)}
+    return save(
+        {name: t.detach().cpu().contiguous() for name, t in tensors.items()}, {METADATA_KEY: json.dumps(position)}
+    )
+
+
+def _resume(run: Run, checkpoint: bytes) -> tuple[int, int, float, dict[str, Tensor]]:
+    tensors = load(checkpoint)
+    position = read_metadata(checkpoint)
+
+    def below(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+    run.model.load_state_dict(below("model/"))
+    entries: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in below("optimizer/").items():
+        index, _, key = name.partition("/")
+        entries.setdefault(int(index), {})[key] = tensor
+    run.optimizer.load_state_dict(run.optimizer.state_dict() | {"state": entries})
+    run.carry(below("carried/"))
+    return position["epoch"], position["step"], position["seconds"], below("snapshot/")
+
+
+def read_metadata(data: bytes) -> dict:
+    """Return the JSON of a safetensors file's one metadata key, without reading its tensors."""
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(json.loads(data[8 : 8 + size])["__metadata__"][METADATA_KEY])
+
+
+@contextmanager
+def child_failures() -> Iterator[None]:
+    """Turn whatever goes wrong inside a child into `ChildFailure`, and let everything else pass."""
+    try:
+        yield
+    except (ChildFailure, Interrupted, StoreError):
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise ChildFailure("out_of_memory", _first_line(error)) from error
+    except Exception as error:
+        line = _first_line(error)
+        traceback.print_exc()
+        if "can't allocate memory" in line or "out of memory" in line.lower():
+            raise ChildFailure("out_of_memory", line) from error
+        reason = "bad_shape" if isinstance(error, RuntimeError | ValueError) and _about_shapes(line) else "error"
+        raise ChildFailure(reason, f"{type(error).__name__}: {line}") from error
+
+
+def _about_shapes(line: str) -> bool:
+    words = ("shape", "size", "dimension", "channels", "kernel")
+    return any(word in line.lower() for word in words)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

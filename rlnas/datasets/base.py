@@ -1,0 +1,115 @@
+"""What a dataset is: training, validation and sealed test data, told apart by their types.
+
+A trainer takes `Train`, an evaluation `Validation`; passing the wrong one is an error of types. Only the final
+evaluation of a search's winner calls `Dataset.open_test`, and a test of the code base holds that.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from rlnas.errors import UserError
+from rlnas.spaces.base import DataShape
+
+if TYPE_CHECKING:
+    import torch
+
+Opener = Callable[[str], IO[bytes]]
+"""Opens a file by its path, or an object of the store by `store:KEY`."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images as they are kept in memory.
+
+    Args:
+        pixels: uint8 [N, height, width, channels].
+        labels: int64 [N], from 0.
+    """
+
+    pixels: "torch.Tensor"
+    labels: "torch.Tensor"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text as word indices: int64 [N]."""
+
+    tokens: "torch.Tensor"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Known scores by token sequence, for spaces whose rewards are looked up."""
+
+    scores: Mapping[tuple[int, ...], float]
+
+
+Content = TypeVar("Content", Images, Text, Table)
+
+
+@dataclass(frozen=True)
+class Train(Generic[Content]):
+    """Data that weights may be fitted to."""
+
+    content: Content
+
+
+@dataclass(frozen=True)
+class Validation(Generic[Content]):
+    """Data that rewards come from."""
+
+    content: Content
+
+
+@dataclass(frozen=True)
+class Test(Generic[Content]):
+    """Data that nobody sees before the final evaluation of the winner."""
+
+    content: Content
+
+
+class Dataset(BaseModel, ABC):
+    """A dataset. Its fields are what a person may set in the `dataset` section of a spec."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+
+    @abstractmethod
+    def shape(self, open_file: Opener) -> DataShape:
+        """Return the shape of the data, reading as little as possible.
+
+        Raises:
+            UserError: the data is missing or is not what it should be.
+        """
+
+    @abstractmethod
+    def train(self, open_file: Opener) -> Train:
+        """Read the training data."""
+
+    @abstractmethod
+    def validation(self, open_file: Opener) -> Validation:
+        """Read the validation data."""
+
+    @abstractmethod
+    def open_test(self, open_file: Opener) -> Test:
+        """Break the seal: read the test data."""
+
+
+def open_local(path: str) -> IO[bytes]:
+    """Open a file of this machine; the `Opener` where there is no store.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if path.startswith("store:"):
+        raise UserError(f"dataset: {path} is in the object store, which this command does not use; allowed: a local path")
+    try:
+        return Path(path).expanduser().open("rb")
+    except OSError as error:
+        raise UserError(f"dataset: cannot read {path}: {error.strerror}") from None

@@ -1,0 +1,30 @@
+"""The errors a person sees: each is one line that says what was wrong, where, and what is allowed."""
+
+
+class UserError(ValueError):
+    """Input that a person can mend. Raised before anything is started; the command line exits with 2."""
+
+
+class StoreError(RuntimeError):
+    """The object store cannot be used: down, refusing the keys, full, or without conditional writes.
+
+    The text names the endpoint and the object, never a credential or a signed address.
+    """
+
+
+class SearchDeleted(RuntimeError):
+    """The search this task belongs to was deleted, or deleted and created anew."""
+
+
+class ChildFailure(Exception):
+    """A child that cannot be scored, by its own fault: a recorded result, never a dead run.
+
+    Args:
+        reason: one of `not_finite`, `diverged`, `dead`, `out_of_memory`, `bad_shape`, `timeout`, `error`.
+        detail: one line for the person who looks at the result.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

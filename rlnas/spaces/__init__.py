@@ -1,0 +1,11 @@
+"""Search spaces: which decisions make an architecture, and what they mean."""
+
+from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Node, Space, Tokens, walk
+
+SPACES = {
+    "cnn": "rlnas.spaces.cnn:CNNSpace",
+    "tabular": "rlnas.spaces.tabular:TabularSpace",
+}
+"""Space kinds; other packages add theirs by the entry-point group `rlnas.spaces`."""
+
+__all__ = ["SPACES", "Architecture", "DataShape", "Decision", "Description", "Node", "Space", "Tokens", "walk"]
