@@ -14,13 +14,19 @@ from rlnas.spaces import DataShape
 class Recipe(BaseModel):
     """How a child is trained. Its fields are what a person may set in the `child` section of a spec."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     modality: ClassVar[str]
     """The kind of data this trainer can use: `images`, `text` or `table`."""
 
     kind: str
-    time_limit: float | None = Field(default=None, gt=0, description="seconds of training after which a child has failed")
+    time_limit: float | None = Field(
+        default=None, gt=0, description="seconds of training after which a child has failed"
+    )
+    children_at_once: int | None = Field(
+        default=None, gt=0, description="children trained side by side; unset: one a core, or as many as fit the GPU"
+    )
+    gpu_memory_gib: float = Field(default=4, gt=0, description="GPU memory one child is taken to need, in GiB")
 
 
 class Monitor(Protocol):
@@ -58,9 +64,7 @@ class Trainer(ABC):
         self.device = device
 
     @abstractmethod
-    def train(
-        self, architecture: Any, data: Train, seed: int, checkpoint: bytes | None, monitor: Monitor
-    ) -> bytes:
+    def train(self, architecture: Any, data: Train, seed: int, checkpoint: bytes | None, monitor: Monitor) -> bytes:
         """Train a child, from its checkpoint if there is one.
 
         Returns:
