@@ -1,0 +1,16 @@
+"""Controllers: how architectures are proposed, and how the proposer learns from their rewards."""
+
+from rlnas.controller.searchers import Experience, Proposal, Searcher, SearcherState
+from rlnas.controller.settings import ControllerSettings
+
+SETTINGS = {
+    "reinforce": "rlnas.controller.settings:ReinforceSettings",
+    "random": "rlnas.controller.settings:RandomSettings",
+}
+SEARCHERS = {
+    "reinforce": "rlnas.controller.reinforce:Reinforce",
+    "random": "rlnas.controller.searchers:RandomSearcher",
+}
+"""What proposes: settings import without torch, searchers are imported by the steps that need them."""
+
+__all__ = ["SEARCHERS", "SETTINGS", "ControllerSettings", "Experience", "Proposal", "Searcher", "SearcherState"]

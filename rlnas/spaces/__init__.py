@@ -4,6 +4,7 @@ from rlnas.spaces.base import Architecture, DataShape, Decision, Description, No
 
 SPACES = {
     "cnn": "rlnas.spaces.cnn:CNNSpace",
+    "rnn": "rlnas.spaces.rnn:RNNSpace",
     "tabular": "rlnas.spaces.tabular:TabularSpace",
 }
 """Space kinds; other packages add theirs by the entry-point group `rlnas.spaces`."""

@@ -109,10 +109,10 @@ class Space(BaseModel, ABC):
         """
 
     @abstractmethod
-    def describe(self, architecture: Any) -> Description:
-        """Describe an architecture of this space for people."""
+    def describe(self, architecture: Any, shape: DataShape) -> Description:
+        """Describe an architecture of this space for people, as it would be built for data of this shape."""
 
-    def check(self, shape: DataShape) -> None:  # noqa: B027 - most spaces fit any data
+    def check(self, shape: DataShape) -> None:
         """Raise `UserError` if some architecture of this space cannot be built for data of this shape."""
 
 

@@ -1,0 +1,196 @@
+"""The controller network: an LSTM that makes one decision after another (Zoph & Le 2017, Sections 3.1 to 3.3).
+
+Every decision is a softmax over its kind's options and is fed back as the next input. At an anchor point the
+decision is a set: each earlier anchor point j is chosen with probability sigmoid(vᵀ tanh(W_prev h_j + W_curr h_i)).
+Nothing here depends on the number of layers, so a deeper architecture needs no new weights.
+
+Architectures of different lengths are handled together: tensors span all positions, and at a position that an
+architecture lacks its LSTM state stands still.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rlnas.spaces import Decision, Tokens, walk
+
+ABSENT = -1
+_IMPOSSIBLE = -1e9  # a logit whose probability is exactly 0, but whose product with it is not NaN
+
+
+@dataclass(frozen=True)
+class Actions:
+    """The choices of B architectures over P positions, A of them anchor points.
+
+    Args:
+        options: int64 [P, B], `ABSENT` where the architecture lacks the decision; 0 at anchor points.
+        links: bool [A, A, B]; `links[i, j]`: anchor point i chose the earlier anchor point j.
+    """
+
+    options: Tensor
+    links: Tensor
+
+    @classmethod
+    def from_tokens(cls, decisions: Sequence[Decision], sequences: Sequence[Tokens]) -> "Actions":
+        """Read B token sequences.
+
+        Raises:
+            ValueError: a sequence does not fit the decisions.
+        """
+        anchors = {position: i for i, position in enumerate(p for p, d in enumerate(decisions) if d.anchor)}
+        options = torch.full((len(decisions), len(sequences)), ABSENT)
+        links = torch.zeros(len(anchors), len(anchors), len(sequences), dtype=torch.bool)
+        for b, tokens in enumerate(sequences):
+            for position, _, choice in walk(decisions, tokens):
+                if isinstance(choice, tuple):
+                    options[position, b] = 0
+                    links[anchors[position], : len(choice), b] = torch.tensor(choice, dtype=torch.bool)
+                else:
+                    options[position, b] = choice
+        return cls(options, links)
+
+    def to_tokens(self, decisions: Sequence[Decision]) -> list[Tokens]:
+        """Write them as token sequences."""
+        sequences: list[list[int]] = [[] for _ in range(self.options.shape[1])]
+        anchor = 0
+        for decision, row in zip(decisions, self.options.tolist(), strict=True):
+            bits = self.links[anchor, : decision.choices].int().T.tolist() if decision.anchor else None
+            anchor += decision.anchor
+            for b, option in enumerate(row):
+                if option != ABSENT:
+                    sequences[b] += bits[b] if bits is not None else [option]
+        return [tuple(sequence) for sequence in sequences]
+
+
+class Policy(nn.Module):
+    """An LSTM over decisions.
+
+    Args:
+        heads: kind of decision -> number of options.
+        hidden: units of each LSTM layer, and size of the embeddings.
+        layers: of the LSTM.
+        init: all weights start uniform in ± this (Section 4.1: 0.08).
+        temperature: divides every logit.
+    """
+
+    def __init__(
+        self, heads: Mapping[str, int], hidden: int = 35, layers: int = 2, init: float = 0.08, temperature: float = 1.0
+    ) -> None:
+        super().__init__()
+        ends = list(accumulate(heads.values()))
+        self.spans = {kind: (end - heads[kind], end) for kind, end in zip(heads, ends, strict=True)}
+        self.temperature = temperature
+        self.lstm = nn.LSTM(hidden, hidden, layers)
+        self.start = nn.Parameter(torch.empty(hidden))  # the first input
+        self.embedding = nn.Parameter(torch.empty(sum(heads.values()), hidden))  # an option, fed back
+        self.linked = nn.Parameter(torch.empty(2, hidden))  # an anchor point's choice, fed back: none, ..., all
+        self.head = nn.Linear(hidden, len(self.embedding))  # one softmax for each span of rows
+        self.w_prev = nn.Linear(hidden, hidden, bias=False)
+        self.w_curr = nn.Linear(hidden, hidden, bias=False)
+        self.v = nn.Parameter(torch.empty(hidden))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -init, init)
+
+    @torch.no_grad()
+    def sample(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> Actions:
+        """Draw one architecture for each seed; an architecture depends on its own seed only.
+
+        Args:
+            decisions: P positions.
+            seeds: B of them.
+        """
+        batch, hidden = len(seeds), self.lstm.hidden_size
+        draws = sum(d.choices if d.anchor else 1 for d in decisions)
+        uniform = torch.stack([torch.rand(draws, generator=torch.Generator().manual_seed(s)) for s in seeds], dim=1)
+        count = sum(d.anchor for d in decisions)
+        options = torch.full((len(decisions), batch), ABSENT)
+        links = torch.zeros(count, count, batch, dtype=torch.bool)
+        earlier = torch.zeros(count, batch, hidden)  # W_prev h_j of the anchor points passed
+        weights = [tuple(getattr(self.lstm, name) for name in names) for names in self.lstm._all_weights]
+        state = [(torch.zeros(batch, hidden), torch.zeros(batch, hidden)) for _ in weights]
+        x = self.start.expand(batch, hidden)
+        anchor = draw = 0
+        for position, decision in enumerate(decisions):
+            exists = None  # everywhere
+            if decision.when:
+                parent, allowed = decision.when
+                exists = torch.isin(options[parent], torch.tensor(sorted(allowed)))
+            output = x
+            for layer, weight in enumerate(weights):
+                h, c = torch.lstm_cell(output, state[layer], *weight)
+                if exists is not None:
+                    h = torch.where(exists[:, None], h, state[layer][0])
+                    c = torch.where(exists[:, None], c, state[layer][1])
+                state[layer], output = (h, c), h
+            if decision.anchor:
+                chance = torch.sigmoid(self._attention(earlier[:anchor], output))
+                links[anchor, :anchor] = uniform[draw : draw + anchor] < chance
+                earlier[anchor] = self.w_prev(output)
+                options[position], fed = 0, self._feed_links(links[anchor : anchor + 1], torch.tensor([anchor]))[0]
+                anchor, draw = anchor + 1, draw + anchor
+            else:
+                first, end = self.spans[decision.kind]
+                logits = F.linear(output, self.head.weight[first:end], self.head.bias[first:end]) / self.temperature
+                edges = logits.softmax(1).cumsum(1)[:, :-1]
+                option = (uniform[draw][:, None] >= edges).sum(1)
+                options[position] = option if exists is None else option.where(exists, torch.tensor(ABSENT))
+                fed = self.embedding[first + option]
+                draw += 1
+            x = fed if exists is None else torch.where(exists[:, None], fed, x)
+        return Actions(options, links)
+
+    def score(self, decisions: Sequence[Decision], actions: Actions) -> tuple[Tensor, Tensor]:
+        """Score given architectures, all at once and differentiably.
+
+        Returns:
+            log-probability [B] of each whole architecture, and the summed entropy [B] of the decisions it met.
+        """
+        options, links = actions.options, actions.links
+        is_anchor = torch.tensor([d.anchor for d in decisions])
+        spans = [(0, 0) if d.anchor else self.spans[d.kind] for d in decisions]
+        first = torch.tensor([span[0] for span in spans])
+        exists = options != ABSENT
+
+        fed = self.embedding[first[:, None] + options.clamp(min=0)]
+        fed = fed.masked_scatter(
+            is_anchor[:, None, None].expand_as(fed), self._feed_links(links, torch.arange(len(links)))
+        )
+        hidden = self._unroll(fed, exists)
+
+        rows = torch.arange(len(self.embedding))
+        ends = torch.tensor([span[1] for span in spans])
+        inside = (rows >= first[:, None]) & (rows < ends[:, None])
+        softmax = ~is_anchor
+        logits = self.head(hidden[softmax]) / self.temperature
+        log_p = logits.masked_fill(~inside[softmax][:, None], _IMPOSSIBLE).log_softmax(-1)
+        picked = (first[:, None] + options.clamp(min=0))[softmax]
+        here = exists[softmax]
+        log_probability = (log_p.gather(-1, picked[..., None])[..., 0] * here).sum(0)
+        entropy = (-(log_p.exp() * log_p).sum(-1) * here).sum(0)
+
+        at_anchors = hidden[is_anchor]
+        attention = self._attention(self.w_prev(at_anchors), at_anchors[:, None])
+        earlier = torch.ones(len(links), len(links), dtype=torch.bool).tril(-1)[..., None]
+        log_yes, log_no = F.logsigmoid(attention), F.logsigmoid(-attention)
+        log_probability = log_probability + (torch.where(links, log_yes, log_no) * earlier).sum((0, 1))
+        bernoulli = -(log_yes.exp() * log_yes + log_no.exp() * log_no)
+        return log_probability, entropy + (bernoulli * earlier).sum((0, 1))
+
+    def _attention(self, earlier: Tensor, current: Tensor) -> Tensor:
+        """Logits of the links: W_prev h_j of earlier anchor points [J, B, H] against h_i [..., B, H]."""
+        return torch.tanh(earlier + self.w_curr(current)) @ self.v / self.temperature
+
+    def _feed_links(self, links: Tensor, earlier: Tensor) -> Tensor:
+        """The input after an anchor point (the paper is silent): between "none" and "all" by the fraction chosen."""
+        fraction = (links.sum(1) / earlier.clamp(min=1)[:, None])[..., None]
+        return self.linked[0] * (1 - fraction) + self.linked[1] * fraction
+
+    def _unroll(self, fed: Tensor, exists: Tensor) -> Tensor:
+        """Hidden states [P, B, H] when fed the given choices: one fused LSTM call over what exists."""
+        order = (~exists).int().argsort(dim=0, stable=True)[..., None].expand_as(fed)
+        inputs = torch.cat([self.start.expand(1, *fed.shape[1:]), fed.gather(0, order)[:-1]])
+        return torch.zeros_like(fed).scatter(0, order, self.lstm(inputs)[0])

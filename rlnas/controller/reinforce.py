@@ -1,0 +1,94 @@
+"""REINFORCE (Williams 1992) as the paper uses it (Zoph & Le 2017, Section 3.2).
+
+The gradient of the expected reward is estimated by (1/m) Σ_k ∇ log P(architecture k) · (R_k − b), where R_k is
+architecture k's own reward and b a moving average of the rewards before this update.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rlnas.controller.policy import Actions, Policy
+from rlnas.controller.searchers import Experience, Proposal, Searcher, SearcherState
+from rlnas.controller.settings import ReinforceSettings
+
+
+class Reinforce(Searcher):
+    """The paper's searcher: an LSTM policy trained by REINFORCE with Adam."""
+
+    settings: ReinforceSettings
+
+    def initial(self, seed: int) -> SearcherState:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            policy = self._policy()
+        return SearcherState(_policy_tensors(policy), {"baseline": None})
+
+    def propose(self, state: SearcherState, samples: int, seeds: Sequence[int]) -> list[Proposal]:
+        policy, decisions = self._policy(state), self.space.decisions(samples)
+        actions = policy.sample(decisions, seeds)
+        with torch.no_grad():
+            log_probabilities, _ = policy.score(decisions, actions)
+        sequences = actions.to_tokens(decisions)
+        return [Proposal(t, lp) for t, lp in zip(sequences, log_probabilities.tolist(), strict=True)]
+
+    def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
+        """Do one Adam step with the mean of the rounds' gradients, each taken at the policy that proposed it."""
+        baseline: float | None = state.memory["baseline"]
+        gradients: list[list[Tensor]] = []
+        entropies: list[float] = []
+        for experience in rounds:
+            policy, decisions = self._policy(experience.policy), self.space.decisions(experience.samples)
+            actions = Actions.from_tokens(decisions, experience.tokens)
+            log_probability, entropy = policy.score(decisions, actions)
+            advantage = torch.tensor([0.0 if r is None else r - (baseline or 0.0) for r in experience.rewards])
+            objective = (log_probability * advantage).mean() + self.settings.entropy_weight * entropy.mean()
+            gradients.append(list(torch.autograd.grad(-objective, list(policy.parameters()), materialize_grads=True)))
+            entropies.append(float(entropy.detach().mean()))
+
+        head = self._policy(state)
+        optimizer = torch.optim.Adam(head.parameters(), lr=self.settings.learning_rate)
+        _load_adam(optimizer, state)
+        for parameter, *parts in zip(head.parameters(), *gradients, strict=True):
+            parameter.grad = torch.stack(parts).mean(0)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in head.parameters() if p.grad is not None])
+        optimizer.step()
+
+        tensors = _policy_tensors(head)
+        for index, entries in optimizer.state_dict()["state"].items():
+            tensors |= {f"adam/{index}/{name}": tensor for name, tensor in entries.items()}
+        rewards = [reward for experience in rounds for reward in experience.rewards if reward is not None]
+        after = self._average(baseline, rewards)
+        numbers = {"baseline": after or 0.0, "entropy": sum(entropies) / len(entropies), "gradient_norm": float(norm)}
+        return SearcherState(tensors, {"baseline": after}), numbers
+
+    def _average(self, baseline: float | None, rewards: Sequence[float]) -> float | None:
+        """Move the average over the rewards in order; the first reward of a search starts it."""
+        for reward in rewards:
+            decay = self.settings.baseline_decay
+            baseline = reward if baseline is None else decay * baseline + (1 - decay) * reward
+        return baseline
+
+    def _policy(self, state: SearcherState | None = None) -> Policy:
+        s = self.settings
+        policy = Policy(self.space.heads, s.hidden, s.layers, s.init, s.temperature)
+        if state is not None:
+            prefix = "policy/"
+            policy.load_state_dict(
+                {k.removeprefix(prefix): t for k, t in state.tensors.items() if k.startswith(prefix)}
+            )
+        return policy
+
+
+def _policy_tensors(policy: Policy) -> dict[str, Tensor]:
+    return {f"policy/{name}": tensor.detach() for name, tensor in policy.state_dict().items()}
+
+
+def _load_adam(optimizer: torch.optim.Adam, state: SearcherState) -> None:
+    entries: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in state.tensors.items():
+        if key.startswith("adam/"):
+            _, index, name = key.split("/")
+            entries.setdefault(int(index), {})[name] = tensor.clone()  # the step changes them in place
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": entries})

@@ -1,0 +1,114 @@
+"""What proposes architectures: the interface of all searchers, and the random control."""
+
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rlnas.controller.settings import ControllerSettings
+from rlnas.spaces import Space, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SearcherState:
+    """All that a searcher remembers from one version to the next.
+
+    Args:
+        tensors: weights and optimiser state.
+        memory: plain JSON values, such as the baseline.
+    """
+
+    tensors: "Mapping[str, Tensor]" = field(default_factory=dict)
+    memory: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An architecture to try.
+
+    Args:
+        tokens: the choices.
+        log_probability: of the whole sequence, every Bernoulli of every anchor point included.
+    """
+
+    tokens: Tokens
+    log_probability: float
+
+
+@dataclass(frozen=True)
+class Experience:
+    """One round, trained and scored.
+
+    Args:
+        samples: architectures proposed before this round; says which decisions there were.
+        tokens: of each child.
+        rewards: each child's own; None counts for nothing (a child that was lost, where the spec says `neutral`).
+        policy: the state that proposed them.
+    """
+
+    samples: int
+    tokens: Sequence[Tokens]
+    rewards: Sequence[float | None]
+    policy: SearcherState
+
+
+class Searcher(ABC):
+    """Proposes architectures and learns from rewards, with no state of its own: `SearcherState` in and out."""
+
+    def __init__(self, space: Space, settings: Any) -> None:
+        self.space = space
+        self.settings = settings
+
+    @abstractmethod
+    def initial(self, seed: int) -> SearcherState:
+        """Return version 0, a pure function of the seed."""
+
+    @abstractmethod
+    def propose(self, state: SearcherState, samples: int, seeds: Sequence[int]) -> list[Proposal]:
+        """Propose one architecture for each seed, a pure function of its arguments.
+
+        Args:
+            state: the version that proposes.
+            samples: architectures proposed before these.
+            seeds: one for each architecture; what the others are makes no difference.
+        """
+
+    @abstractmethod
+    def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
+        """Return the next version, and finite numbers about the update for people."""
+
+
+class RandomSearcher(Searcher):
+    """The control: uniform over the options of every decision. Same ledger, same budget, nothing learned."""
+
+    settings: ControllerSettings
+
+    def initial(self, seed: int) -> SearcherState:
+        return SearcherState()
+
+    def propose(self, state: SearcherState, samples: int, seeds: Sequence[int]) -> list[Proposal]:
+        return [self._draw(samples, random.Random(seed)) for seed in seeds]
+
+    def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
+        return SearcherState(), {}
+
+    def _draw(self, samples: int, generator: random.Random) -> Proposal:
+        tokens: list[int] = []
+        chosen: dict[int, int] = {}
+        log_probability = 0.0
+        for position, decision in enumerate(self.space.decisions(samples)):
+            if decision.when and chosen.get(decision.when[0]) not in decision.when[1]:
+                continue
+            if decision.anchor:
+                tokens += [generator.randrange(2) for _ in range(decision.choices)]
+                log_probability -= decision.choices * math.log(2)
+            else:
+                chosen[position] = generator.randrange(decision.choices)
+                tokens.append(chosen[position])
+                log_probability -= math.log(decision.choices)
+        return Proposal(tuple(tokens), log_probability)

@@ -1,0 +1,325 @@
+"""NAS-CNN: convolutional networks with skip connections (Zoph & Le 2017, Sections 3.2 and 3.3).
+
+Layer by layer the controller predicts the layer's type, the hyperparameters of that type, and at an anchor point
+which earlier layers are its inputs. A hyperparameter with a single option is fixed and makes no decision.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, field_validator, model_validator
+
+from rlnas.errors import UserError
+from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Node, Space, walk
+
+LayerType = Literal["convolution", "max_pool", "avg_pool", "batch_norm", "local_contrast_norm", "dropout"]
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1)]
+
+
+class Layer(Architecture):
+    """One layer. Only the hyperparameters of its type are set.
+
+    Args:
+        type: what the layer does.
+        filter_height, filter_width, stride_height, stride_width, filters: of a convolution.
+        size: side of the window of a pooling or local-contrast-normalisation layer.
+        stride: of a pooling layer.
+        rate: fraction that a dropout layer drops.
+        inputs: the earlier layers (from 0) whose outputs it reads; none means the image (rule 1).
+    """
+
+    type: LayerType = "convolution"
+    filter_height: int | None = None
+    filter_width: int | None = None
+    stride_height: int = 1
+    stride_width: int = 1
+    filters: int | None = None
+    size: int | None = None
+    stride: int | None = None
+    rate: float | None = None
+    inputs: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        if self.type == "convolution":
+            stride = (
+                f" /{self.stride_height}×{self.stride_width}"
+                if (self.stride_height, self.stride_width) != (1, 1)
+                else ""
+            )
+            return f"conv {self.filter_height}×{self.filter_width} {self.filters}{stride}"
+        if self.type in ("max_pool", "avg_pool"):
+            return f"{self.type.replace('_', ' ')} {self.size}×{self.size} /{self.stride}"
+        if self.type == "local_contrast_norm":
+            return f"local contrast norm {self.size}×{self.size}"
+        return f"dropout {self.rate:g}" if self.type == "dropout" else "batch norm"
+
+
+class CNNArchitecture(Architecture):
+    """A network.
+
+    Args:
+        layers: in order; layer i may read the layers before it.
+        pool_after: a 2×2 max pool of stride 2 sits after each of these layers (from 0): whatever is made before it
+            and used after it, the image included, passes through it.
+        learning_rate: predicted, in place of the recipe's.
+    """
+
+    layers: tuple[Layer, ...]
+    pool_after: tuple[int, ...] = ()
+    learning_rate: float | None = None
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Rule 2: the layers that no later layer reads; they are concatenated for the classifier."""
+        used = {i for layer in self.layers for i in layer.inputs}
+        return tuple(i for i in range(len(self.layers)) if i not in used)
+
+    def pools_before(self, layer: int) -> int:
+        """Return how many of the fixed pools sit before a layer (`len(layers)` stands for the classifier)."""
+        return sum(after < layer for after in self.pool_after)
+
+
+class CNNSpace(Space):
+    """The space of the paper by default: 6 layers at first, 2 more every 1,600 samples, strides fixed at 1.
+
+    Args:
+        layers: depth of the first architectures.
+        grow_by, grow_every: layers to add every so many samples; `grow_every: null` keeps the depth.
+        max_layers: depth at which growing ends.
+        layer_types: what a layer may be.
+        filter_heights, filter_widths, stride_heights, stride_widths, filters: options of a convolution.
+        pool_sizes, pool_strides: options of max and average pooling.
+        contrast_sizes: options for the window of local contrast normalisation (odd).
+        dropout_rates: options of dropout.
+        pool_after: fixed-pooling variant: layers (from 1) after which a 2×2 max pool sits (Section 4.1: 13 and 24).
+        learning_rates: options of a predicted learning rate; empty: the recipe's.
+    """
+
+    kind: Literal["cnn"] = "cnn"
+    layers: int = Field(default=6, ge=1, le=100)
+    grow_by: int = Field(default=2, ge=0, le=100)
+    grow_every: int | None = Field(default=1600, ge=1)
+    max_layers: int = Field(default=39, ge=1, le=100)
+    layer_types: Annotated[tuple[LayerType, ...], Field(min_length=1)] = ("convolution",)
+    filter_heights: Sizes = (1, 3, 5, 7)
+    filter_widths: Sizes = (1, 3, 5, 7)
+    stride_heights: Sizes = (1,)
+    stride_widths: Sizes = (1,)
+    filters: Sizes = (24, 36, 48, 64)
+    pool_sizes: Sizes = (2, 3)
+    pool_strides: Sizes = (1, 2)
+    contrast_sizes: Sizes = (3, 5, 7)
+    dropout_rates: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.1, 0.25, 0.5)
+    pool_after: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = ()
+
+    @field_validator("*")
+    @classmethod
+    def _options_differ(cls, value: object) -> object:
+        if isinstance(value, tuple) and len(set(value)) < len(value):
+            raise ValueError(f"options must differ from one another, got {list(value)}")
+        return value
+
+    @field_validator("contrast_sizes")
+    @classmethod
+    def _windows_are_odd(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(size % 2 == 0 or size < 3 for size in value):
+            raise ValueError(f"a window needs a centre: odd sizes from 3, got {list(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _depths_fit(self) -> "CNNSpace":
+        if self.layers > self.max_layers:
+            raise ValueError(f"layers: {self.layers} is more than max_layers, {self.max_layers}")
+        if any(after > self.max_layers for after in self.pool_after):
+            raise ValueError(f"pool_after: {list(self.pool_after)} names a layer beyond max_layers, {self.max_layers}")
+        return self
+
+    def depth(self, samples: int) -> int:
+        """Return the number of layers of an architecture proposed after `samples` others (Section 4.1)."""
+        if self.grow_every is None:
+            return self.layers
+        return min(self.max_layers, self.layers + self.grow_by * (samples // self.grow_every))
+
+    @property
+    def heads(self) -> dict[str, int]:
+        return {slot.decision.kind: slot.decision.choices for slot in _sequence(self, 1) if not slot.decision.anchor}
+
+    def decisions(self, samples: int) -> tuple[Decision, ...]:
+        return tuple(slot.decision for slot in _sequence(self, self.depth(samples)))
+
+    def decode(self, tokens: Sequence[int]) -> CNNArchitecture:
+        slots = _sequence(self, self.max_layers)
+        made: list[dict] = []
+        learning_rate = self.learning_rates[0] if len(self.learning_rates) == 1 else None
+        ended = False
+        for position, decision, choice in walk([slot.decision for slot in slots], tokens):
+            layer, name, options = slots[position].layer, slots[position].field, slots[position].options
+            if layer < 0:
+                learning_rate = options[choice]  # type: ignore[index]
+                continue
+            if layer == len(made):
+                made.append({})
+            ended = decision.anchor
+            made[-1][name] = (
+                tuple(j for j, bit in enumerate(choice) if bit) if isinstance(choice, tuple) else options[choice]
+            )
+        if not ended or len(made) < self.layers:
+            raise ValueError(f"the sequence ends within or before layer {self.layers}")
+        pools = tuple(after - 1 for after in self.pool_after if after <= len(made))
+        layers = tuple(Layer(**self._fixed(fields.get("type", self.layer_types[0])) | fields) for fields in made)
+        return CNNArchitecture(layers=layers, pool_after=pools, learning_rate=learning_rate)
+
+    def _fixed(self, layer_type: str) -> dict:
+        """Every hyperparameter of a layer type at its first option: the only one where no decision is made."""
+        return {"type": layer_type} | {name: options[0] for name, options in _hyperparameters(self)[layer_type].items()}
+
+    def check(self, shape: DataShape) -> None:
+        sides = {
+            "stride_heights": shape.height,
+            "stride_widths": shape.width,
+            "pool_strides": min(shape.height, shape.width),
+        }
+        for name, side in sides.items():
+            largest = max(getattr(self, name))
+            if largest > side:
+                image = f"a {shape.height}×{shape.width} image"
+                raise UserError(
+                    f"space.{name}: a stride of {largest} leaves no pixels of {image}; allowed: 1 to {side}"
+                )
+        allowed = min(shape.height, shape.width).bit_length() - 1
+        if len(self.pool_after) > allowed:
+            raise UserError(
+                f"space.pool_after: {len(self.pool_after)} pools leave no pixels of a {shape.height}×{shape.width}"
+                f" image; allowed: at most {allowed}"
+            )
+
+    def describe(self, architecture: CNNArchitecture, shape: DataShape) -> Description:
+        sizes = layer_sizes(architecture, shape)
+        rows, nodes = [], [Node("image", f"image {shape.height}×{shape.width}×{shape.channels}", 0, 0, "image")]
+        edges: list[tuple[str, str]] = []
+        for i, layer in enumerate(architecture.layers):
+            (height, width, channels), sources = sizes[i], [f"layer {j + 1}" for j in layer.inputs] or ["image"]
+            rules = [] if layer.inputs else ["1: no input chosen, reads the image"]
+            if _sides_differ(architecture, sizes, shape, layer.inputs, i):
+                rules.append("3: smaller inputs padded")
+            pooled = ", then 2×2 max pool" if i in architecture.pool_after else ""
+            rows.append(
+                (str(i + 1), f"{layer}{pooled}", ", ".join(sources), f"{height}×{width}×{channels}", "; ".join(rules))
+            )
+            nodes.append(Node(f"layer {i + 1}", f"{i + 1}: {layer}", 0, i + 1, layer.type))
+            edges += [(source, f"layer {i + 1}") for source in sources]
+        end = len(architecture.layers)
+        nodes.append(Node("classifier", "global average pool + softmax", 0, end + 1, "classifier"))
+        edges += [(f"layer {j + 1}", "classifier") for j in architecture.outputs]
+        names = ", ".join(str(j + 1) for j in architecture.outputs)
+        one = len(architecture.outputs) == 1
+        remarks = [
+            f"the classifier reads layer{'' if one else 's'} {names}"
+            + ("" if one else " (rule 2: read by no later layer)")
+        ]
+        if _sides_differ(architecture, sizes, shape, architecture.outputs, end):
+            remarks.append("rule 3: smaller outputs padded before the classifier")
+        if architecture.learning_rate is not None:
+            remarks.append(f"learning rate {architecture.learning_rate:g}, predicted")
+        skips = sum(len(layer.inputs) for layer in architecture.layers)
+        return Description(
+            summary=f"{end} layers, {skips} connections: " + ", ".join(str(layer) for layer in architecture.layers),
+            columns=("layer", "what", "inputs", "output h×w×c", "rules that acted"),
+            rows=tuple(rows),
+            remarks=tuple(remarks),
+            nodes=tuple(nodes),
+            edges=tuple(edges),
+        )
+
+
+class _Slot(NamedTuple):
+    decision: Decision
+    layer: int  # -1: belongs to no layer
+    field: str
+    options: tuple
+
+
+def _hyperparameters(space: CNNSpace) -> dict[str, dict[str, tuple]]:
+    """Layer type -> field of `Layer` -> options."""
+    pooling = {"size": space.pool_sizes, "stride": space.pool_strides}
+    return {
+        "convolution": {
+            "filter_height": space.filter_heights,
+            "filter_width": space.filter_widths,
+            "stride_height": space.stride_heights,
+            "stride_width": space.stride_widths,
+            "filters": space.filters,
+        },
+        "max_pool": pooling,
+        "avg_pool": pooling,
+        "batch_norm": {},
+        "local_contrast_norm": {"size": space.contrast_sizes},
+        "dropout": {"rate": space.dropout_rates},
+    }
+
+
+# Which softmax a layer type's hyperparameter uses where the type's own name would not do: both poolings share theirs.
+_HEADS = {"max_pool": "pool", "avg_pool": "pool", "local_contrast_norm": "contrast"}
+
+
+@lru_cache(maxsize=128)
+def _sequence(space: CNNSpace, depth: int) -> tuple[_Slot, ...]:
+    # The learning rate comes first, so that the sequence of a shallow network is a prefix of a deeper one's.
+    slots = []
+    if len(space.learning_rates) > 1:
+        lr = Decision("learning_rate", len(space.learning_rates), "learning rate")
+        slots.append(_Slot(lr, -1, "learning_rate", space.learning_rates))
+    for layer in range(depth):
+        slots += list(_layer_slots(space, layer, len(slots)))
+    return tuple(slots)
+
+
+def _layer_slots(space: CNNSpace, layer: int, start: int) -> Iterator[_Slot]:
+    types, name = space.layer_types, f"layer {layer + 1}"
+    if len(types) > 1:
+        yield _Slot(Decision("layer_type", len(types), f"{name} type"), layer, "type", types)
+    by_head: dict[tuple[str, str], list[str]] = {}
+    for layer_type in types:
+        for field in _hyperparameters(space)[layer_type]:
+            by_head.setdefault((_HEADS.get(layer_type, layer_type), field), []).append(layer_type)
+    for (head, field), members in by_head.items():
+        options = _hyperparameters(space)[members[0]][field]
+        if len(options) > 1:
+            when = (start, frozenset(types.index(member) for member in members)) if len(types) > 1 else None
+            label = f"{name} {head} {field.replace('_', ' ')}"
+            yield _Slot(Decision(f"{head}.{field}", len(options), label, when=when), layer, field, options)
+    yield _Slot(Decision("anchor", layer, f"{name} inputs", anchor=True), layer, "inputs", ())
+
+
+Size = tuple[int, int, int]
+
+
+def layer_sizes(architecture: CNNArchitecture, shape: DataShape) -> list[Size]:
+    """Return height, width and channels of each layer's output, before any fixed pool that follows it."""
+    sizes: list[Size] = []
+    for i, layer in enumerate(architecture.layers):
+        seen = _seen(architecture, sizes, shape, layer.inputs, i)
+        height, width, channels = max(s[0] for s in seen), max(s[1] for s in seen), sum(s[2] for s in seen)
+        down, across = (layer.stride, layer.stride) if layer.stride else (layer.stride_height, layer.stride_width)
+        sizes.append((-(-height // down), -(-width // across), layer.filters or channels))
+    return sizes
+
+
+def _seen(
+    architecture: CNNArchitecture, sizes: list[Size], shape: DataShape, inputs: tuple[int, ...], layer: int
+) -> list[Size]:
+    """Sizes of a layer's inputs as they reach it, through the fixed pools between."""
+    seen = []
+    for source in inputs or (-1,):
+        height, width, channels = (shape.height, shape.width, shape.channels) if source < 0 else sizes[source]
+        pools = architecture.pools_before(layer) - architecture.pools_before(max(source, 0))
+        seen.append((-(-height >> pools), -(-width >> pools), channels))
+    return seen
+
+
+def _sides_differ(
+    architecture: CNNArchitecture, sizes: list[Size], shape: DataShape, inputs: tuple[int, ...], layer: int
+) -> bool:
+    return len({size[:2] for size in _seen(architecture, sizes, shape, inputs, layer)}) > 1

@@ -1,0 +1,48 @@
+"""A space whose rewards are looked up in a table: for measuring searchers, and for fast tests of everything else."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Space, walk
+
+
+class TabularArchitecture(Architecture):
+    """One row of the table."""
+
+    tokens: tuple[int, ...]
+
+
+class TabularSpace(Space):
+    """A fixed number of independent decisions.
+
+    Args:
+        choices: number of options of each decision, such as six times 5 for NAS-Bench-201.
+        options: names of the options, where all decisions share them.
+    """
+
+    kind: Literal["tabular"] = "tabular"
+    choices: Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
+    options: tuple[str, ...] = ()
+
+    @property
+    def heads(self) -> dict[str, int]:
+        return {decision.kind: decision.choices for decision in self.decisions(0)}
+
+    def decisions(self, samples: int) -> tuple[Decision, ...]:
+        names = [f"decision {position + 1}" for position in range(len(self.choices))]
+        return tuple(Decision(name, n, name) for name, n in zip(names, self.choices, strict=True))
+
+    def decode(self, tokens: Sequence[int]) -> TabularArchitecture:
+        if len(list(walk(self.decisions(0), tokens))) < len(self.choices):
+            raise ValueError(f"{len(tokens)} tokens, needs {len(self.choices)}")
+        return TabularArchitecture(tokens=tuple(tokens))
+
+    def describe(self, architecture: TabularArchitecture, shape: DataShape) -> Description:
+        names = [self.options[token] if token < len(self.options) else str(token) for token in architecture.tokens]
+        return Description(
+            summary="-".join(names),
+            columns=("decision", "option"),
+            rows=tuple((str(position + 1), name) for position, name in enumerate(names)),
+        )
