@@ -1,0 +1,111 @@
+"""Where the object store is and how to enter it: a few environment variables, or the embedded store's own answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlnas.errors import UserError
+
+ENDPOINT = "RLNAS_STORE_ENDPOINT"
+ACCESS_KEY = "RLNAS_STORE_ACCESS_KEY"
+SECRET_KEY = "RLNAS_STORE_SECRET_KEY"
+SECURE = "RLNAS_STORE_SECURE"
+REGION = "RLNAS_STORE_REGION"
+BUCKET = "RLNAS_STORE_BUCKET"
+CA_FILE = "RLNAS_STORE_CA_FILE"
+SESSION_TOKEN = "RLNAS_STORE_SESSION_TOKEN"
+SINGLE_WRITER = "RLNAS_STORE_SINGLE_WRITER"
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """An S3 endpoint, its keys and a bucket. The keys are not in the repr. TLS certificates are always verified.
+
+    Args:
+        endpoint: `host:port` (or `host` alone, for the port of the scheme).
+        access_key, secret_key, session_token: the credentials; the token only for temporary ones.
+        secure: speak TLS.
+        region: named outright, so that nobody asks the store for a bucket's location, which some refuse to tell.
+        bucket: 3 to 63 lower-case letters, digits, dots and hyphens.
+        ca_file: the certificate authorities to trust instead of the system's, in PEM.
+        single_writer: the store has no conditional writes: read, then write. Overlapping runs are then unsafe.
+
+    Raises:
+        UserError: a value that cannot be, named by its environment variable.
+    """
+
+    endpoint: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    secure: bool = False
+    region: str = "us-east-1"
+    bucket: str = "rlnas"
+    ca_file: str | None = None
+    session_token: str | None = field(default=None, repr=False)
+    single_writer: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"([\w.-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?", self.endpoint):
+            raise UserError(
+                f"{ENDPOINT}: must be host:port, or http:// or https:// before it, without a path or a user"
+            )
+        for name, value in ((ACCESS_KEY, self.access_key), (SECRET_KEY, self.secret_key)):
+            if not value:
+                raise UserError(f"{name}: is empty; the store at {self.endpoint} needs an access key and a secret key")
+        if not self.region:
+            raise UserError(f"{REGION}: is empty; name a region, or leave it out for us-east-1")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", self.bucket):
+            raise UserError(f"{BUCKET}: {self.bucket!r} must be 3 to 63 lower-case letters, digits, dots and hyphens")
+        if self.ca_file is not None and not Path(self.ca_file).is_file():
+            raise UserError(f"{CA_FILE}: {self.ca_file!r} is not a file; give certificate authorities in PEM")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> StoreSettings | None:
+        """The settings in `RLNAS_STORE_*`, or None where no endpoint is named. Empty variables count as unset."""
+        given = {name: value.strip() for name, value in environ.items() if value.strip()}
+        if ENDPOINT not in given:
+            return None
+        scheme, _, rest = given[ENDPOINT].rpartition("://")
+        if scheme not in ("", "http", "https"):
+            raise UserError(f"{ENDPOINT}: {scheme}:// is not a scheme of S3; allowed are http:// and https://")
+        secure = _truth(given, SECURE, default=scheme == "https")
+        if scheme and secure != (scheme == "https"):
+            raise UserError(
+                f"{SECURE}: {str(secure).lower()} contradicts {scheme}:// in {ENDPOINT}; leave one of them out"
+            )
+        return cls(
+            endpoint=rest.removesuffix("/"),
+            access_key=given.get(ACCESS_KEY, ""),
+            secret_key=given.get(SECRET_KEY, ""),
+            secure=secure,
+            region=given.get(REGION, cls.region),
+            bucket=given.get(BUCKET, cls.bucket),
+            ca_file=given.get(CA_FILE),
+            session_token=given.get(SESSION_TOKEN),
+            single_writer=_truth(given, SINGLE_WRITER, default=False),
+        )
+
+    def to_environment(self) -> dict[str, str]:
+        """The inverse of `from_environment`, for child processes. Holds the keys: never print it."""
+        values = {
+            ENDPOINT: self.endpoint,
+            ACCESS_KEY: self.access_key,
+            SECRET_KEY: self.secret_key,
+            SECURE: str(self.secure).lower(),
+            REGION: self.region,
+            BUCKET: self.bucket,
+            CA_FILE: self.ca_file,
+            SESSION_TOKEN: self.session_token,
+            SINGLE_WRITER: str(self.single_writer).lower(),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _truth(given: Mapping[str, str], name: str, default: bool) -> bool:
+    value = given.get(name, str(default)).lower()
+    if value not in ("true", "false"):
+        raise UserError(f"{name}: {value!r} must be true or false")
+    return value == "true"
