@@ -26,7 +26,7 @@ import urllib3
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error, ServerError
-from tenacity import Retrying, retry_if_result, stop_after_attempt, stop_all, stop_before_delay, wait_exponential_jitter
+from tenacity import Retrying, retry_if_result, stop_after_attempt, stop_all, stop_before_delay, wait_random_exponential
 from urllib3 import exceptions as http
 
 from rlnas.errors import StoreError
@@ -270,7 +270,7 @@ class Bucket:
 
         Retrying(
             retry=retry_if_result(lambda answer: answer.passing),
-            wait=wait_exponential_jitter(initial=0.1, max=5),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
             stop=stop_all(stop_before_delay(self._patience), stop_after_attempt(3)),
             retry_error_callback=lambda state: None,
         )(once)
