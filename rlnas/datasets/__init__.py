@@ -7,6 +7,9 @@ DATASETS = {
     "cifar10": "rlnas.datasets.cifar10:Cifar10",
     "npz": "rlnas.datasets.npz:Npz",
     "image_folder": "rlnas.datasets.image_folder:ImageFolder",
+    "ptb": "rlnas.datasets.text:PennTreebank",
+    "text": "rlnas.datasets.text:TextFiles",
+    "python_docs": "rlnas.datasets.text:PythonDocs",
     "table": "rlnas.datasets.table:TableFile",
 }
 """Dataset kinds; other packages add theirs by the entry-point group `rlnas.datasets`."""

@@ -108,8 +108,21 @@ def open_local(path: str) -> IO[bytes]:
         UserError: there is no such file.
     """
     if path.startswith("store:"):
-        raise UserError(f"dataset: {path} is in the object store, which this command does not use; allowed: a local path")
+        raise UserError(
+            f"dataset: {path} is in the object store, which this command does not use; allowed: a local path"
+        )
     try:
         return Path(path).expanduser().open("rb")
     except OSError as error:
         raise UserError(f"dataset: cannot read {path}: {error.strerror}") from None
+
+
+def local_folder(folder: str) -> Path:
+    """Return the path of a dataset's folder, with `~` expanded.
+
+    Raises:
+        UserError: it is said to be in the object store, where these files cannot be read one by one.
+    """
+    if folder.startswith("store:"):
+        raise UserError(f"dataset.folder: {folder} is in the object store; allowed: a folder of this machine")
+    return Path(folder).expanduser()

@@ -1,0 +1,71 @@
+"""CIFAR-10, the paper's images."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from rlnas.datasets.base import Dataset, Images, Opener, Test, Train, Validation, local_folder
+from rlnas.datasets.split import SplitSeed, split, take
+from rlnas.errors import UserError
+from rlnas.spaces import DataShape
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Cifar10(Dataset):
+    """CIFAR-10 as torchvision stores it: 50,000 + 10,000 colour images of 32x32 pixels in 10 classes.
+
+    The paper draws 5,000 of the 50,000 at random for validation (Section 4.1). torchvision compares checksums of all
+    files, the test file included, but decodes that one only in `open_test`.
+    """
+
+    kind: Literal["cifar10"] = "cifar10"
+    folder: str = Field(description="holds cifar-10-batches-py; on a cluster a mounted volume")
+    download: bool = Field(default=False, description="fetch what the folder lacks")
+    validation_images: int = Field(default=5000, gt=0, lt=50_000)
+    split_seed: SplitSeed = 0
+
+    def shape(self, open_file: Opener) -> DataShape:
+        """Return 32x32x3 and 10 classes, having looked only whether the folder is there."""
+        if not self.download and not (local_folder(self.folder) / "cifar-10-batches-py").is_dir():
+            raise self._missing()
+        return DataShape(modality="images", classes=10, height=32, width=32, channels=3)
+
+    def train(self, open_file: Opener) -> Train[Images]:
+        """Read the training images; see `Dataset.train`."""
+        return Train(self._part(0))
+
+    def validation(self, open_file: Opener) -> Validation[Images]:
+        """Read the validation images; see `Dataset.validation`."""
+        return Validation(self._part(1))
+
+    def open_test(self, open_file: Opener) -> Test[Images]:
+        """Read the test images; see `Dataset.open_test`."""
+        import numpy as np
+
+        pixels, labels = self._load(train=False)
+        return Test(take(pixels, labels, np.arange(len(pixels))))
+
+    def _part(self, part: int) -> Images:
+        pixels, labels = self._load(train=True)
+        return take(pixels, labels, split(len(pixels), self.split_seed, self.validation_images)[part])
+
+    def _load(self, train: bool) -> "tuple[np.ndarray, np.ndarray]":
+        import numpy as np
+        from torchvision.datasets import CIFAR10
+
+        try:
+            data = CIFAR10(local_folder(self.folder), train=train, download=self.download)
+        except (RuntimeError, OSError) as error:
+            if not self.download:
+                raise self._missing() from None
+            line = str(error).partition("\n")[0]
+            raise UserError(f"dataset.download: cannot download CIFAR-10 to {self.folder}: {line}") from None
+        return data.data, np.asarray(data.targets)
+
+    def _missing(self) -> UserError:
+        return UserError(
+            f"dataset.folder: no complete CIFAR-10 in {self.folder}; "
+            "allowed: a folder that holds cifar-10-batches-py, or download: true"
+        )
