@@ -1,7 +1,7 @@
 """Names to classes: the built-in rooms, and those of other packages through entry points.
 
 A new space, dataset or child trainer is one new file and one line in its room's table; a user's own comes from
-their own package through the entry-point group `rlnas.spaces`, `rlnas.datasets` or `rlnas.children`.
+their own package through an entry-point group such as `rlnas.spaces` or `rlnas.datasets`.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ def resolve(table: Mapping[str, str], kind: object, group: str) -> Any:
     Args:
         table: kind -> `module:attribute` of the built-in ones.
         kind: the name, as written in a spec.
-        group: the entry-point group to look into as well; its last part names the section in error messages.
+        group: the entry-point group to look into as well.
 
     Raises:
         UserError: nothing is registered under that name.
@@ -30,4 +30,4 @@ def resolve(table: Mapping[str, str], kind: object, group: str) -> Any:
     if isinstance(kind, str) and kind in plugins:
         return plugins[kind].load()
     allowed = ", ".join(sorted({*table, *plugins}))
-    raise UserError(f"unknown {group.rpartition('.')[2]} kind {kind!r}; allowed: {allowed}")
+    raise UserError(f"unknown kind {kind!r}; allowed: {allowed}")

@@ -4,10 +4,12 @@ from rlnas.children.base import Evaluation, Interrupted, Monitor, Recipe, Silent
 
 RECIPES = {
     "cnn": "rlnas.children.recipes:CNNRecipe",
+    "rnn": "rlnas.children.recipes:RNNRecipe",
     "tabular": "rlnas.children.recipes:TabularRecipe",
 }
 TRAINERS = {
     "cnn": "rlnas.children.images:ImageTrainer",
+    "rnn": "rlnas.children.language:LanguageTrainer",
     "tabular": "rlnas.children.tabular:TabularTrainer",
 }
 """Child kinds: recipes import without torch, trainers are imported by the steps that train. Other packages add

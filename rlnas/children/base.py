@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from rlnas.datasets import Train, Validation
-from rlnas.spaces import DataShape
+from rlnas.spaces import DataShape, Space
 
 
 class Recipe(BaseModel):
@@ -27,6 +27,9 @@ class Recipe(BaseModel):
         default=None, gt=0, description="children trained side by side; unset: one a core, or as many as fit the GPU"
     )
     gpu_memory_gib: float = Field(default=4, gt=0, description="GPU memory one child is taken to need, in GiB")
+
+    def check(self, space: Space, shape: DataShape) -> None:
+        """Raise `UserError` if children of this space cannot be trained so on data of this shape."""
 
 
 class Monitor(Protocol):

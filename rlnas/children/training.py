@@ -4,23 +4,21 @@ A step seeds itself from (child seed, epoch, step), so a resumed child repeats e
 and no random state is stored.
 """
 
-import json
 import math
 import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from rlnas.children.base import Interrupted, Monitor
 from rlnas.errors import ChildFailure, StoreError
 from rlnas.seeds import derive_seed
-
-METADATA_KEY = "rlnas"  # safetensors orders several metadata keys differently from process to process
+from rlnas.tensors import pack, read_document, unpack
 
 
 class Run(ABC):
@@ -54,7 +52,7 @@ class Run(ABC):
         """State besides weights and optimiser that the next step needs, such as a recurrent state."""
         return {}
 
-    def carry(self, tensors: dict[str, Tensor]) -> None:
+    def carry(self, tensors: dict[str, Tensor]) -> None:  # noqa: B027 - most children carry nothing
         """Take up what `carried` returned."""
 
 
@@ -109,8 +107,8 @@ def train(
             if last and epoch >= epochs - keep:
                 snapshots |= {f"{epoch}/{name}": t.detach().cpu().clone() for name, t in run.model.state_dict().items()}
             at = (epoch + 1, 0) if last else (epoch, step + 1)
-            monitor.beat(lambda at=at: _state(run, *at, time.monotonic() - start, snapshots))  # type: ignore[misc]
-    return save(snapshots)
+            monitor.beat(partial(_state, run, at, start, snapshots))
+    return pack(snapshots, {"seconds": round(time.monotonic() - start, 3)})
 
 
 def _check(loss: float, limit: float, epoch: int, step: int) -> None:
@@ -121,39 +119,34 @@ def _check(loss: float, limit: float, epoch: int, step: int) -> None:
         raise ChildFailure("diverged", f"loss {loss:.3g} is above {limit:.3g} at {where}")
 
 
-def _state(run: Run, epoch: int, step: int, seconds: float, snapshots: dict[str, Tensor]) -> bytes:
+def _state(run: Run, at: tuple[int, int], start: float, snapshots: dict[str, Tensor]) -> bytes:
     tensors = {f"model/{name}": t for name, t in run.model.state_dict().items()}
     for index, entries in run.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": t for name, t in entries.items() if isinstance(t, Tensor)}
     tensors |= {f"carried/{name}": t for name, t in run.carried().items()}
     tensors |= {f"snapshot/{name}": t for name, t in snapshots.items()}
-    position = {"epoch": epoch, "step": step, "seconds": round(seconds, 3)}
-    return save(
-        {name: t.detach().cpu().contiguous() for name, t in tensors.items()}, {METADATA_KEY: json.dumps(position)}
-    )
+    return pack(tensors, {"epoch": at[0], "step": at[1], "seconds": round(time.monotonic() - start, 3)})
 
 
 def _resume(run: Run, checkpoint: bytes) -> tuple[int, int, float, dict[str, Tensor]]:
-    tensors = load(checkpoint)
-    position = read_metadata(checkpoint)
+    tensors = unpack(checkpoint)
+    position = read_document(checkpoint)
 
     def below(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
     run.model.load_state_dict(below("model/"))
+    parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
     entries: dict[int, dict[str, Tensor]] = {}
     for name, tensor in below("optimizer/").items():
         index, _, key = name.partition("/")
+        parameter = parameters[int(index)]
+        if tensor.shape == parameter.shape:  # fused optimisers need a moment laid out in memory as its weight is
+            tensor = torch.empty_like(parameter).copy_(tensor)
         entries.setdefault(int(index), {})[key] = tensor
     run.optimizer.load_state_dict(run.optimizer.state_dict() | {"state": entries})
     run.carry(below("carried/"))
     return position["epoch"], position["step"], position["seconds"], below("snapshot/")
-
-
-def read_metadata(data: bytes) -> dict:
-    """Return the JSON of a safetensors file's one metadata key, without reading its tensors."""
-    size = int.from_bytes(data[:8], "little")
-    return json.loads(json.loads(data[8 : 8 + size])["__metadata__"][METADATA_KEY])
 
 
 @contextmanager

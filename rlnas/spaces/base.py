@@ -22,6 +22,7 @@ class DataShape:
         modality: `images`, `text` or `table`; spaces, children and datasets are matched by it.
         height, width, channels: of one image (0 for other modalities).
         classes: number of labels, or of words in the vocabulary.
+        tokens: length of the training text (0 for other modalities).
     """
 
     modality: str
@@ -29,6 +30,7 @@ class DataShape:
     height: int = 0
     width: int = 0
     channels: int = 0
+    tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,32 @@
+"""Where a search is remembered: an S3 bucket, and the ledger on it."""
+
+from rlnas.state.bucket import Bucket, Object
+from rlnas.state.embedded import EmbeddedStore
+from rlnas.state.leases import Claim, Keeper, Observer, claim
+from rlnas.state.ledger import Controller, Ledger, create_search, list_searches, open_search
+from rlnas.state.records import Plan, PlannedChild, Result, SearchRecord, Summary, Version, child_id, parse_child_id
+from rlnas.state.settings import StoreSettings
+
+__all__ = [
+    "Bucket",
+    "Claim",
+    "Controller",
+    "EmbeddedStore",
+    "Keeper",
+    "Ledger",
+    "Object",
+    "Observer",
+    "Plan",
+    "PlannedChild",
+    "Result",
+    "SearchRecord",
+    "StoreSettings",
+    "Summary",
+    "Version",
+    "child_id",
+    "claim",
+    "create_search",
+    "list_searches",
+    "open_search",
+    "parse_child_id",
+]

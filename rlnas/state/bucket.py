@@ -168,6 +168,18 @@ class Bucket:
             page = self.list(prefix, start_after=page[-1])
             yield from page
 
+    def folders(self, prefix: str) -> Keys:
+        """The folders directly below `prefix`, which ends with a slash."""
+        found: Keys = []
+
+        def attempt() -> _Answer:
+            entries = self._client.list_objects(self.settings.bucket, prefix)
+            found[:] = [entry.object_name for entry in entries if entry.is_dir]
+            return _Answer(200)
+
+        self._expect(self._persist("LIST", attempt)[-1], f"list {prefix}")
+        return found
+
     def delete(self, keys: Iterable[str]) -> None:
         """Delete the objects, 1,000 a request. A key without an object is no error."""
         rest = iter(keys)

@@ -1,0 +1,236 @@
+"""SearchSpec: the one document a person writes. Everything that decides a search's outcome is in it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from rlnas.children import RECIPES, Recipe
+from rlnas.controller import SETTINGS, ControllerSettings
+from rlnas.datasets import DATASETS, Dataset
+from rlnas.errors import UserError
+from rlnas.registry import resolve
+from rlnas.spaces import SPACES, Space
+
+
+def _section(name: str, table: dict[str, str], group: str, base: type[BaseModel]) -> BeforeValidator:
+    """Let a section's `kind` decide which model reads it."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, base):
+            return value
+        if not isinstance(value, dict):
+            raise UserError(f"{name}: a mapping with a kind is needed, got {value!r}")
+        try:
+            return resolve(table, value.get("kind"), group).model_validate(value)
+        except ValidationError as error:
+            raise UserError(_one_line(error, f"{name}.")) from None
+        except UserError as error:
+            raise UserError(f"{name}.kind: {error}") from None
+
+    return BeforeValidator(read)
+
+
+class LoopSettings(BaseModel):
+    """How many children, and how they are grouped.
+
+    Args:
+        children: the budget of the search; a multiple of `children_per_round`.
+        children_per_round: the paper's m: what one policy version proposes together.
+        children_per_batch: how many of them share a pod (and its GPU).
+        rounds_per_update: gradients that accumulate before the controller changes (1 for NAS-CNN, 10 for NAS-RNN).
+        window: rounds that may be under way beyond the last one applied; 1 is synchronous and reproducible.
+        replicas: the paper's K: loops that propose and train side by side.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    children: int = Field(ge=1, le=1_000_000)
+    children_per_round: int = Field(default=8, ge=1, le=1000)
+    children_per_batch: int = Field(default=8, ge=1, le=1000)
+    rounds_per_update: int = Field(default=1, ge=1, le=1000)
+    window: int = Field(default=1, ge=1, le=900)
+    replicas: int = Field(default=1, ge=1, le=400)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "LoopSettings":
+        if self.children % self.children_per_round:
+            below = self.children - self.children % self.children_per_round
+            raise ValueError(
+                f"children: {self.children} is not a multiple of children_per_round, {self.children_per_round};"
+                f" allowed: {f'{below} or ' if below else ''}{below + self.children_per_round}"
+            )
+        if self.window < self.replicas:
+            raise ValueError(f"window: {self.window} is less than replicas, {self.replicas}: some would never work")
+        if self.window < self.rounds_per_update:
+            raise ValueError(f"window: {self.window} is less than rounds_per_update, {self.rounds_per_update}")
+        return self
+
+    @property
+    def rounds(self) -> int:
+        """Rounds in the whole search."""
+        return self.children // self.children_per_round
+
+
+class FailureSettings(BaseModel):
+    """What becomes of children that cannot be scored.
+
+    Args:
+        reward: of a child that failed (not finite, out of memory, impossible shape, timeout).
+        lost: a child whose process vanished `attempts` times without progress takes that reward (`penalty`: a whole
+            pod killed for memory looks like this) or counts for nothing (`neutral`).
+        attempts: fruitless ones before a child is given up as lost.
+        lease_seconds: a child whose worker shows no sign of life for this long is taken over.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reward: float = 0.0
+    lost: Annotated[str, Field(pattern="^(penalty|neutral)$")] = "penalty"
+    attempts: int = Field(default=5, ge=1, le=100)
+    lease_seconds: float = Field(default=600, ge=1)
+
+
+class SearchSpec(BaseModel):
+    """A search.
+
+    Args:
+        name: of the search, and of its folder in the store.
+        seed: of everything random in it.
+        space: what can be found.
+        dataset: what children are trained and scored on.
+        child: how a child is trained; its kind is the space's unless given.
+        controller: how architectures are proposed.
+        loop: how many, and in what groups.
+        failures: what becomes of sick children.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    space: Annotated[SerializeAsAny[Space], _section("space", SPACES, "rlnas.spaces", Space)]
+    dataset: Annotated[SerializeAsAny[Dataset], _section("dataset", DATASETS, "rlnas.datasets", Dataset)]
+    child: Annotated[SerializeAsAny[Recipe], _section("child", RECIPES, "rlnas.recipes", Recipe)]
+    controller: Annotated[
+        SerializeAsAny[ControllerSettings], _section("controller", SETTINGS, "rlnas.searchers", ControllerSettings)
+    ] = Field(default={"kind": "reinforce"}, validate_default=True)
+    loop: LoopSettings
+    failures: FailureSettings = FailureSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kinds(cls, document: Any) -> Any:
+        if not isinstance(document, dict):
+            return document
+        space, child = document.get("space"), document.get("child", {})
+        if isinstance(space, dict) and isinstance(child, dict):
+            child = {"kind": space.get("kind")} | child
+        controller = document.get("controller")
+        if isinstance(controller, dict):
+            document = document | {"controller": {"kind": "reinforce"} | controller}
+        return document | {"child": child}
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_key(cls, name: str) -> str:
+        return check_name(name)
+
+    @property
+    def sha256(self) -> str:
+        """Of the whole document, defaults filled in."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    def differences(self, other: "SearchSpec") -> list[str]:
+        """Name the fields in which two specs differ, as `field: mine, not theirs`."""
+        mine, theirs = dict(_flat(self.model_dump(mode="json"))), dict(_flat(other.model_dump(mode="json")))
+        keys = [*mine, *(key for key in theirs if key not in mine)]
+        return [
+            f"{key}: {mine.get(key, 'unset')}, not {theirs.get(key, 'unset')}"
+            for key in keys
+            if mine.get(key) != theirs.get(key)
+        ]
+
+
+def check_name(name: str) -> str:
+    """Return a search's name if it can be a folder of an S3 store and the name of a Kubernetes label.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
+        raise UserError(f"name: {name!r} cannot name a search; allowed: 1 to 63 of a-z, 0-9 and -, no - at either end")
+    return name
+
+
+def parse_spec(document: Any, source: str = "spec") -> SearchSpec:
+    """Read a spec from what YAML or JSON gave.
+
+    Args:
+        document: a mapping.
+        source: what it was read from, for the error message.
+
+    Raises:
+        UserError: one line about the first thing that is wrong.
+    """
+    if not isinstance(document, dict):
+        raise UserError(f"{source}: a mapping is needed, got {type(document).__name__}; see examples/digits.yaml")
+    try:
+        return SearchSpec.model_validate(document)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_one_line(error)}") from None
+
+
+def load_spec(path: str | Path) -> SearchSpec:
+    """Read a spec from a YAML (or JSON) file.
+
+    Raises:
+        UserError: the file cannot be read, or is not a spec.
+    """
+    try:
+        document = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    return parse_spec(document, str(path))
+
+
+def _one_line(error: ValidationError, prefix: str = "") -> str:
+    first, more = error.errors()[0], error.error_count() - 1
+    where = prefix + ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if isinstance(first.get("ctx", {}).get("error"), UserError):
+        what = message
+    elif first["type"] == "extra_forbidden":
+        what = f"unknown key {where}"
+    elif first["type"] == "missing":
+        what = f"{where} is missing"
+    elif first["type"] == "value_error":
+        inside = re.match(r"\w+: ", message)  # a model names the field it is about
+        what = f"{where.rstrip('.')}{'.' if inside and where else ': ' if where else ''}{message}"
+    else:
+        what = f"{where}: {message}, got {first['input']!r}"
+    return what + (f" (and {more} more)" if more else "")
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            yield from _flat(entry, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value

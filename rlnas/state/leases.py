@@ -1,0 +1,201 @@
+"""Leases: who trains which child. They save work; truth is in the results, whoever wrote them first.
+
+A lease has expired when one observer has seen one unchanged lease and checkpoint for a full time to live on its own
+clock; clocks are never compared. An observer on the owner's own host need not wait: it sees whether the process lives.
+A checkpoint is also the sign of life, so children that end within a third of the time to live write none.
+"""
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rlnas.children import Interrupted
+from rlnas.state.ledger import Ledger
+from rlnas.state.records import Lease, Owner, Result
+from rlnas.tensors import add_to_document, read_document
+
+BEAT_SECONDS = 120.0
+
+
+@dataclass
+class Claim:
+    """A child that this process holds, and the checkpoint from which to go on (None: from the start)."""
+
+    child: str
+    lease: Lease
+    etag: str
+    checkpoint: bytes | None = None
+    checkpoint_etag: str | None = None
+
+
+def claim(ledger: Ledger, child: str, task: str) -> Claim | None:
+    """Take a child, or find that there is nothing to train.
+
+    A child that was given up too often without progress gets the result `lost` here.
+
+    Args:
+        ledger: of the search.
+        child: its name.
+        task: who asks; the same task may take its child back at once, another one only when the lease has ended.
+
+    Returns:
+        The claim, or None: it has ended, is trained, or is held by somebody else.
+    """
+    owner = Owner(task=task, nonce=secrets.token_hex(8), host=socket.gethostname(), pid=os.getpid())
+    lease = Lease(attempt=1, owner=owner, state="active", start=(0, 0), fruitless=0)
+    key = ledger.lease_key(child)
+    etag = ledger.bucket.create(key, lease.to_bytes())
+    mine = Claim(child, lease, etag) if etag else _take_over(ledger, child, owner)
+    # Between looking for work and claiming it, somebody may have finished it.
+    if mine is None or ledger.result(child) is not None:
+        return None
+    return mine
+
+
+def _take_over(ledger: Ledger, child: str, owner: Owner) -> Claim | None:
+    key = ledger.lease_key(child)
+    found = ledger.bucket.get(key)
+    if found is None:
+        return None
+    lease = Lease.from_bytes(found.data, key)
+    if lease.state == "active" and lease.owner.task != owner.task and not _is_dead(lease.owner):
+        return None
+    if child in ledger.trained_children(int(child.partition("-")[0])):
+        return None
+    checkpoint = ledger.bucket.get(ledger.checkpoint_key(child))
+    start = _position(checkpoint.data) if checkpoint else (0, 0)
+    fruitless = 0 if start > lease.start else lease.fruitless + 1
+    failures = ledger.spec.failures
+    if fruitless >= failures.attempts:
+        ledger.create_result(child, lost_result(ledger, lease))
+        return None
+    mine = Lease(
+        attempt=lease.attempt + 1,
+        owner=owner,
+        state="active",
+        start=start,
+        fruitless=fruitless,
+        history=(*lease.history, f"{lease.state} at epoch {start[0]}, step {start[1]}")[-20:],
+    )
+    etag = ledger.bucket.replace(key, mine.to_bytes(), found.etag)
+    if etag is None:
+        return None
+    return Claim(child, mine, etag, checkpoint and checkpoint.data, checkpoint and checkpoint.etag)
+
+
+def lost_result(ledger: Ledger, lease: Lease) -> Result:
+    """Say that a child's process vanished too often."""
+    failures = ledger.spec.failures
+    return Result(
+        status="lost",
+        reward=None if failures.lost == "neutral" else failures.reward,
+        reason="lost",
+        detail=f"{lease.fruitless + 1} attempts ended without progress",
+        attempts=lease.attempt,
+    )
+
+
+def release(ledger: Ledger, held: Claim) -> None:
+    """Give a child back, so that the next one need not wait for the lease to expire."""
+    ended = held.lease.model_copy(update={"state": "released"})
+    ledger.bucket.replace(ledger.lease_key(held.child), ended.to_bytes(), held.etag)
+
+
+class Keeper:
+    """Watches one child's training for the ledger: checkpoints, the sign of life, and when to stop.
+
+    Args:
+        ledger, held: the search and the child.
+        stopping: whether this process has been told to stop.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        held: Claim,
+        stopping: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._held = held
+        self._stopping = stopping
+        self._clock = clock
+        self._interval = min(BEAT_SECONDS, ledger.spec.failures.lease_seconds / 3)
+        self._last = clock()
+
+    def beat(self, state: Callable[[], bytes]) -> None:
+        """Keep a checkpoint when one is due.
+
+        Raises:
+            Interrupted: this process is to stop, or another one holds the child by now.
+        """
+        if self._stopping():
+            self._save(state())
+            release(self._ledger, self._held)
+            raise Interrupted("told to stop")
+        if self._clock() - self._last >= self._interval:
+            self._save(state())
+            self._last = self._clock()
+
+    def _save(self, data: bytes) -> None:
+        held, key = self._held, self._ledger.checkpoint_key(self._held.child)
+        data = add_to_document(data, owner=held.lease.owner.nonce)  # an etag is a hash of the content
+        bucket = self._ledger.bucket
+        etag = bucket.replace(key, data, held.checkpoint_etag) if held.checkpoint_etag else bucket.create(key, data)
+        if etag is None:
+            raise Interrupted("another process trains this child")
+        held.checkpoint_etag = etag
+
+
+@dataclass
+class Observer:
+    """Watches other tasks' leases from one process, over its lifetime."""
+
+    ledger: Ledger
+    clock: Callable[[], float] = time.monotonic
+    _seen: dict[str, tuple[tuple[str, str], float]] = field(default_factory=dict)
+
+    def is_free(self, child: str) -> bool:
+        """Whether a child without a result may be trained now; an expired lease is fenced on the way."""
+        key = self.ledger.lease_key(child)
+        found = self.ledger.bucket.get(key)
+        if found is None:
+            return True
+        lease = Lease.from_bytes(found.data, key)
+        if lease.state != "active":
+            return True
+        if not _is_dead(lease.owner) and not self._unchanged_too_long(child, found.etag):
+            return False
+        expired = lease.model_copy(update={"state": "expired"})
+        return self.ledger.bucket.replace(key, expired.to_bytes(), found.etag) is not None
+
+    def _unchanged_too_long(self, child: str, lease_etag: str) -> bool:
+        checkpoint = self.ledger.bucket.get(self.ledger.checkpoint_key(child))
+        now, etags = self.clock(), (lease_etag, checkpoint.etag if checkpoint else "")
+        seen, since = self._seen.get(child, (None, now))
+        if seen != etags:
+            self._seen[child] = (etags, now)
+            return False
+        return now - since >= self.ledger.spec.failures.lease_seconds
+
+
+def _is_dead(owner: Owner) -> bool:
+    """Whether the owner ran on this host and is gone for certain."""
+    if owner.host != socket.gethostname():
+        return False
+    try:
+        os.kill(owner.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _position(checkpoint: bytes) -> tuple[int, int]:
+    document = read_document(checkpoint)
+    return document["epoch"], document["step"]

@@ -1,0 +1,380 @@
+"""The ledger: everything a search remembers, and its only writer.
+
+Facts (plans, results, summaries, controller versions) are objects created once, and the first writer wins. The chain
+of controller versions is the only commit point: a round's rewards count when a version that applied it exists.
+Every method may be called again, from anywhere, at any time. docs/state.md has the table of objects.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from rlnas.controller import SearcherState
+from rlnas.errors import SearchDeleted, StoreError, UserError
+from rlnas.seeds import derive_seed
+from rlnas.spaces import DataShape
+from rlnas.spec import SearchSpec, check_name, parse_spec
+from rlnas.state.bucket import Bucket
+from rlnas.state.records import (
+    KEPT_SNAPSHOTS,
+    LEADERBOARD_SIZE,
+    SCHEMA,
+    History,
+    Leader,
+    Plan,
+    Result,
+    SearchRecord,
+    Summary,
+    Version,
+    child_id,
+    parse_child_id,
+)
+from rlnas.tensors import pack, read_document, unpack
+
+SEARCHES = "searches/"
+HISTORY_ROUNDS = 100
+
+
+@dataclass(frozen=True)
+class Controller:
+    """One version of the chain."""
+
+    version: Version
+    data: bytes
+
+    @cached_property
+    def state(self) -> SearcherState:
+        """The searcher's state."""
+        return SearcherState(unpack(self.data), self.version.memory)
+
+
+class Ledger:
+    """One search's state.
+
+    Args:
+        bucket: the store.
+        record: the search, as `open_search` or `create_search` returned it.
+    """
+
+    def __init__(self, bucket: Bucket, record: SearchRecord) -> None:
+        self.bucket = bucket
+        self.record = record
+        self.name: str = record.spec["name"]
+        self.root = f"{SEARCHES}{self.name}/{record.incarnation}/"
+
+    @cached_property
+    def spec(self) -> SearchSpec:
+        """The spec, parsed."""
+        return parse_spec(self.record.spec, f"search {self.name}")
+
+    @cached_property
+    def shape(self) -> DataShape:
+        """The shape of the search's data."""
+        return DataShape(**self.record.shape)
+
+    # ---- the chain of controllers ----
+
+    def head(self) -> Controller:
+        """Return the newest version: from the hint, then forward until there is none.
+
+        Raises:
+            StoreError: a version that the hint promises is missing, so the search is damaged.
+            SearchDeleted: the search is gone, or is another one by now.
+        """
+        hint = self.bucket.get(self.key("head.json"))
+        number = int(hint.data) if hint else 0
+        controller = self.controller(number)
+        if controller is None and number:
+            raise StoreError(f"{self._version_key(number)} is missing: search {self.name} is damaged")
+        controller = controller or self._first_version()
+        while following := self.controller(controller.version.version + 1):
+            controller = following
+        return controller
+
+    def controller(self, number: int) -> Controller | None:
+        """Return one version, or None if there is none yet."""
+        found = self.bucket.get(self._version_key(number))
+        if found is None:
+            return None
+        return Controller(Version.model_validate(read_document(found.data)), found.data)
+
+    def _first_version(self) -> Controller:
+        """Create version 0, a pure function of the search: whoever needs it first makes it."""
+        from rlnas.controller import SEARCHERS
+        from rlnas.registry import resolve
+
+        self.check_alive()
+        searcher = resolve(SEARCHERS, self.spec.controller.kind, "rlnas.searchers")(
+            self.spec.space, self.spec.controller
+        )
+        state = searcher.initial(derive_seed(self.spec.seed, "controller"))
+        version = Version(
+            version=0,
+            parent_sha256="",
+            applied=(),
+            low_mark=0,
+            extras=(),
+            children=0,
+            failed=0,
+            memory=dict(state.memory),
+            numbers={},
+            leaders=(),
+        )
+        data = pack(state.tensors, version.model_dump(mode="json"))
+        self.bucket.create(self._version_key(0), data)
+        return Controller(version, data)
+
+    def commit(
+        self, parent: Controller, summaries: Sequence[Summary], state: SearcherState, numbers: dict
+    ) -> Version | None:
+        """Append a version that applies these rounds. This is the commit: it happens once, whoever does it.
+
+        Returns:
+            The new version, or None if another updater was first (then nothing happened).
+        """
+        before, done = parent.version, {*parent.version.extras, *(summary.round for summary in summaries)}
+        low_mark = before.low_mark
+        while low_mark in done:
+            done.remove(low_mark)
+            low_mark += 1
+        children = [(child_id(s.round, i), child) for s in summaries for i, child in enumerate(s.children)]
+        leaders = list(before.leaders) + [
+            Leader(child=name, reward=child.result.reward, tokens=child.tokens, metrics=child.result.metrics)
+            for name, child in children
+            if child.result.status == "ok" and child.result.reward is not None
+        ]
+        leaders.sort(key=lambda leader: (-leader.reward, leader.child))
+        version = Version(
+            version=before.version + 1,
+            parent_sha256=hashlib.sha256(parent.data).hexdigest(),
+            applied=tuple(summary.round for summary in summaries),
+            low_mark=low_mark,
+            extras=tuple(sorted(done)),
+            children=before.children + len(children),
+            failed=before.failed + sum(child.result.status != "ok" for _, child in children),
+            memory=dict(state.memory),
+            numbers=numbers,
+            leaders=tuple(leaders[:LEADERBOARD_SIZE]),
+        )
+        data = pack(state.tensors, version.model_dump(mode="json"))
+        if self.bucket.create(self._version_key(version.version), data) is None:
+            return None
+        self.bucket.put(self.key("head.json"), str(version.version).encode())
+        self._tidy(before, version, [name for name, _ in children])
+        return version
+
+    def _tidy(self, before: Version, after: Version, children: list[str]) -> None:
+        """Bundle a hundred summaries that are all applied, and delete what applied children no longer need."""
+        for k in range(before.low_mark // HISTORY_ROUNDS, after.low_mark // HISTORY_ROUNDS):
+            self._bundle(k)
+        kept = {leader.child for leader in after.leaders[:KEPT_SNAPSHOTS]}
+        displaced = {leader.child for leader in before.leaders[:KEPT_SNAPSHOTS]} - kept
+        self.bucket.delete(
+            [self.checkpoint_key(child) for child in children]
+            + [self.snapshot_key(child) for child in sorted(displaced.union(children) - kept)]
+        )
+
+    def _bundle(self, k: int) -> None:
+        rounds = range(k * HISTORY_ROUNDS, (k + 1) * HISTORY_ROUNDS)
+        summaries = [summary for r in rounds if (summary := self.summary(r)) is not None]
+        self.bucket.create(self.key(f"history/{k:06d}.json"), History(summaries=tuple(summaries)).to_bytes())
+
+    # ---- plans ----
+
+    def plan(self, round_number: int) -> Plan | None:
+        """Return a round's plan, or None."""
+        key = self.key(f"plans/{round_number:06d}.json")
+        found = self.bucket.get(key)
+        return Plan.from_bytes(found.data, key) if found else None
+
+    def create_plan(self, plan: Plan) -> bool:
+        """Plan a round; False if it is planned already."""
+        created = self.bucket.create(self.key(f"plans/{plan.round:06d}.json"), plan.to_bytes())
+        if created:
+            self.bucket.put(self.key("next.json"), str(plan.round + 1).encode())
+        return created is not None
+
+    def next_round(self) -> int:
+        """Return a hint: no round below it is free, except by accident."""
+        hint = self.bucket.get(self.key("next.json"))
+        return int(hint.data) if hint else 0
+
+    # ---- results and summaries ----
+
+    def result(self, child: str) -> Result | None:
+        """Return how a child ended, or None if it has not."""
+        key = self.key(f"results/{child}.json")
+        found = self.bucket.get(key)
+        return Result.from_bytes(found.data, key) if found else None
+
+    def create_result(self, child: str, result: Result) -> bool:
+        """Record how a child ended; False if that is recorded already."""
+        return self.bucket.create(self.key(f"results/{child}.json"), result.to_bytes()) is not None
+
+    def finished_children(self, round_number: int) -> set[str]:
+        """Return the children of a round that have a result."""
+        return self._names("results/", round_number)
+
+    def trained_children(self, round_number: int) -> set[str]:
+        """Return the children of a round that have snapshots."""
+        return self._names("snapshots/", round_number)
+
+    def summary(self, round_number: int) -> Summary | None:
+        """Return a complete round, or None."""
+        key = self.key(f"summaries/{round_number:06d}.json")
+        found = self.bucket.get(key)
+        return Summary.from_bytes(found.data, key) if found else None
+
+    def create_summary(self, summary: Summary) -> None:
+        """Record that a round is complete. Whoever is first, the content is the same."""
+        self.bucket.create(self.key(f"summaries/{summary.round:06d}.json"), summary.to_bytes())
+
+    def complete_rounds(self, low_mark: int) -> list[int]:
+        """Return the rounds from `low_mark` on that have summaries, up to 1,000 of them."""
+        prefix = self.key("summaries/")
+        keys = self.bucket.list(prefix, start_after=f"{prefix}{low_mark - 1:06d}.json" if low_mark else None)
+        return [int(key.removeprefix(prefix).removesuffix(".json")) for key in keys]
+
+    def summaries(self) -> list[Summary]:
+        """Return every complete round in order, reading a hundred at a time where they are bundled."""
+        bundled: list[Summary] = []
+        while found := self.bucket.get(key := self.key(f"history/{len(bundled) // HISTORY_ROUNDS:06d}.json")):
+            bundled += History.from_bytes(found.data, key).summaries
+        rest, start = [], len(bundled)
+        while page := self.complete_rounds(start):
+            rest += [summary for r in page if (summary := self.summary(r)) is not None]
+            start = page[-1] + 1
+        return bundled + rest
+
+    # ---- snapshots ----
+
+    def snapshots(self, child: str) -> bytes | None:
+        """Return the weights that a child's evaluation needs, or None."""
+        found = self.bucket.get(self.snapshot_key(child))
+        return found.data if found else None
+
+    def create_snapshots(self, child: str, data: bytes) -> None:
+        """Store a trained child's weights."""
+        self.bucket.create(self.snapshot_key(child), data)
+
+    # ---- the search itself ----
+
+    def check_alive(self) -> None:
+        """Raise `SearchDeleted` unless the search still is the one this ledger was opened for."""
+        record = _read_record(self.bucket, self.name)
+        if record is None or record.deleting or record.incarnation != self.record.incarnation:
+            raise SearchDeleted(f"search {self.name} was deleted")
+
+    def delete(self) -> None:
+        """Delete the search and all it remembers. Tasks that still run write where nobody looks, then stop."""
+        key = f"{SEARCHES}{self.name}/search.json"
+        found = self.bucket.get(key)
+        if found is None:
+            return
+        marked = self.record.model_copy(update={"deleting": True})
+        self.bucket.replace(key, marked.to_bytes(), found.etag)
+        self.bucket.delete(self.bucket.list_all(self.root))
+        self.bucket.delete([key])
+
+    def collect_garbage(self) -> int:
+        """Delete checkpoints and snapshots that no child needs any more; return how many there were."""
+        head = self.head().version
+        kept = {leader.child for leader in head.leaders[:KEPT_SNAPSHOTS]}
+        unneeded = [key for key in self._blobs() if self._applied(key, head) and not self._is_kept(key, kept)]
+        self.bucket.delete(unneeded)
+        return len(unneeded)
+
+    def _blobs(self) -> Iterable[str]:
+        for folder in ("checkpoints/", "snapshots/"):
+            yield from self.bucket.list_all(self.key(folder))
+
+    def _applied(self, key: str, head: Version) -> bool:
+        round_number, _ = parse_child_id(key.rpartition("/")[2].removesuffix(".safetensors"))
+        return round_number < head.low_mark or round_number in head.extras
+
+    def _is_kept(self, key: str, kept: set[str]) -> bool:
+        return any(key == self.snapshot_key(child) for child in kept)
+
+    # ---- keys ----
+
+    def key(self, name: str) -> str:
+        """Return the full key of an object of this search."""
+        return self.root + name
+
+    def checkpoint_key(self, child: str) -> str:
+        """Return where a child's checkpoint lies."""
+        return self.key(f"checkpoints/{child}.safetensors")
+
+    def snapshot_key(self, child: str) -> str:
+        """Return where a child's snapshots lie."""
+        return self.key(f"snapshots/{child}.safetensors")
+
+    def lease_key(self, child: str) -> str:
+        """Return where a child's lease lies."""
+        return self.key(f"leases/{child}.json")
+
+    def _version_key(self, number: int) -> str:
+        return self.key(f"controllers/{number:06d}.safetensors")
+
+    def _names(self, folder: str, round_number: int) -> set[str]:
+        prefix = self.key(folder)
+        keys = self.bucket.list(f"{prefix}{round_number:06d}-")
+        return {key.removeprefix(prefix).partition(".")[0] for key in keys}
+
+
+def open_search(bucket: Bucket, name: str) -> Ledger:
+    """Open a search that exists.
+
+    Raises:
+        UserError: there is none of that name, or another version of rlnas wrote it.
+        SearchDeleted: it is being deleted.
+    """
+    record = _read_record(bucket, check_name(name))
+    if record is None:
+        raise UserError(f"no search {name!r} in the store; `rlnas list` shows what there is")
+    if record.deleting:
+        raise SearchDeleted(f"search {name} is being deleted")
+    return Ledger(bucket, record)
+
+
+def create_search(bucket: Bucket, spec: SearchSpec, shape: DataShape) -> Ledger:
+    """Create a search, or open it if it exists with this very spec.
+
+    Raises:
+        UserError: it exists with another spec; every field that differs is named.
+        SearchDeleted: it is being deleted.
+    """
+    record = SearchRecord(
+        spec=spec.model_dump(mode="json"),
+        spec_sha256=spec.sha256,
+        shape=asdict(shape),
+        incarnation=secrets.token_hex(8),
+    )
+    if bucket.create(f"{SEARCHES}{spec.name}/search.json", record.to_bytes()):
+        return Ledger(bucket, record)
+    ledger = open_search(bucket, spec.name)
+    if ledger.record.spec_sha256 != spec.sha256:
+        fields = "; ".join(spec.differences(ledger.spec))
+        raise UserError(
+            f"search {spec.name} exists with another spec ({fields}); allowed: its own spec, or another name"
+        )
+    if ledger.record.shape != record.shape:
+        raise UserError(f"search {spec.name}: its data has changed: {record.shape}, not {ledger.record.shape}")
+    return ledger
+
+
+def list_searches(bucket: Bucket) -> list[str]:
+    """Return the names of all searches in the store."""
+    return sorted(folder.removeprefix(SEARCHES).rstrip("/") for folder in bucket.folders(SEARCHES))
+
+
+def _read_record(bucket: Bucket, name: str) -> SearchRecord | None:
+    key = f"{SEARCHES}{name}/search.json"
+    found = bucket.get(key)
+    if found is None:
+        return None
+    if b'"schema_version":1,' not in found.data:
+        raise UserError(f"{key}: written by another version of rlnas; this one reads schema {SCHEMA}")
+    return SearchRecord.from_bytes(found.data, key)

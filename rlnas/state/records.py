@@ -1,0 +1,162 @@
+"""The objects of a search as they lie in the store (see the table in docs/state.md)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from rlnas.errors import StoreError
+
+SCHEMA: Literal[1] = 1
+LEADERBOARD_SIZE = 20
+KEPT_SNAPSHOTS = 5
+
+
+class Record(BaseModel):
+    """A JSON object of the store."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_bytes(self) -> bytes:
+        """Serialise; equal records give equal bytes."""
+        return self.model_dump_json().encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, key: str) -> Any:
+        """Read an object.
+
+        Raises:
+            StoreError: it is not what `key` should hold.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValueError as error:
+            line = " ".join(str(error).split())[:200]
+            raise StoreError(f"{key}: not a {cls.__name__.lower()} of this version of rlnas: {line}") from None
+
+
+class SearchRecord(Record):
+    """`search.json`: what the search is. The spec's text, not its parsed form, so that reading it needs no plugin."""
+
+    schema_version: Literal[1] = SCHEMA
+    spec: dict[str, Any]
+    spec_sha256: str
+    shape: dict[str, Any]
+    incarnation: str
+    deleting: bool = False
+
+
+class PlannedChild(Record):
+    """One proposal. Its number in the round is its place in the plan."""
+
+    tokens: tuple[int, ...]
+    log_probability: FiniteFloat
+    seed: int
+
+
+class Plan(Record):
+    """`plans/<round>`: the children that one policy version proposed together."""
+
+    round: int
+    policy_version: int
+    samples: int
+    children: tuple[PlannedChild, ...]
+
+
+class Owner(Record):
+    """Who holds a lease: a task, and one process of it. Host and process id let others on the host see it is dead."""
+
+    task: str
+    nonce: str
+    host: str
+    pid: int
+
+
+class Lease(Record):
+    """`leases/<child>`: who trains a child. Costs are governed by it, truth is not."""
+
+    attempt: int
+    owner: Owner
+    state: Literal["active", "released", "expired"]
+    start: tuple[int, int]  # epoch and step at which this attempt took up the child
+    fruitless: int  # attempts in a row that ended without progress
+    history: tuple[str, ...] = ()  # how earlier attempts ended
+
+
+class Result(Record):
+    """`results/<child>`: how a child ended."""
+
+    status: Literal["ok", "failed", "lost"]
+    reward: FiniteFloat | None  # None: counts for nothing
+    history: tuple[FiniteFloat, ...] = ()
+    metrics: dict[str, FiniteFloat] = Field(default_factory=dict)
+    reason: str = ""
+    detail: str = ""
+    seconds: FiniteFloat = 0.0
+    attempts: int = 1
+
+
+class FinishedChild(PlannedChild):
+    """A proposal and how it ended."""
+
+    result: Result
+
+
+class Summary(Record):
+    """`summaries/<round>`: a round that is complete."""
+
+    round: int
+    policy_version: int
+    samples: int
+    children: tuple[FinishedChild, ...]
+
+
+class History(Record):
+    """`history/<k>`: a hundred summaries in one object, so that a report reads few."""
+
+    summaries: tuple[Summary, ...]
+
+
+class Leader(Record):
+    """One line of the leaderboard."""
+
+    child: str
+    reward: FiniteFloat
+    tokens: tuple[int, ...]
+    metrics: dict[str, FiniteFloat]
+
+
+class Version(Record):
+    """The document of `controllers/<version>`; the tensors beside it are the searcher's."""
+
+    version: int
+    parent_sha256: str
+    applied: tuple[int, ...]  # rounds that this update applied
+    low_mark: int  # every round below it has been applied, and none above it but `extras`
+    extras: tuple[int, ...]
+    children: Annotated[int, Field(ge=0)]  # applied so far
+    failed: Annotated[int, Field(ge=0)]
+    memory: dict[str, Any]
+    numbers: dict[str, FiniteFloat]
+    leaders: tuple[Leader, ...]
+
+    @property
+    def rounds(self) -> int:
+        """Rounds applied so far."""
+        return self.low_mark + len(self.extras)
+
+
+def child_id(round_number: int, index: int) -> str:
+    """Name a child: zero-padded, so that names sort as children were proposed."""
+    return f"{round_number:06d}-{index:03d}"
+
+
+def parse_child_id(child: str) -> tuple[int, int]:
+    """Return round and index of a child.
+
+    Raises:
+        ValueError: it is not a child's name.
+    """
+    round_text, _, index_text = child.partition("-")
+    if not (round_text.isdigit() and index_text.isdigit()):
+        raise ValueError(f"{child!r} is not a child; allowed: ROUND-INDEX, such as 000003-001")
+    return int(round_text), int(index_text)

@@ -1,0 +1,93 @@
+"""What several steps need: the store, files in it, and the parts that a spec names."""
+
+import io
+import json
+import os
+from dataclasses import dataclass
+from typing import IO
+
+from rlnas.children import TRAINERS, Trainer
+from rlnas.controller import SEARCHERS, Searcher
+from rlnas.datasets import Opener, open_local
+from rlnas.errors import UserError
+from rlnas.registry import resolve
+from rlnas.state import Bucket, Ledger, StoreSettings, child_id, open_search
+
+STORE_PREFIX = "store:"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The children of a round that share a task. It travels between tasks as a short text."""
+
+    round: int
+    children: tuple[int, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The children's names."""
+        return [child_id(self.round, index) for index in self.children]
+
+    def __str__(self) -> str:
+        return json.dumps({"round": self.round, "children": self.children})
+
+    @classmethod
+    def parse(cls, text: str) -> "Batch":
+        """Read what `str` wrote.
+
+        Raises:
+            UserError: it is something else.
+        """
+        try:
+            document = json.loads(text)
+            return cls(int(document["round"]), tuple(int(index) for index in document["children"]))
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f'batch: {text!r} is not a batch; allowed: {{"round": 0, "children": [0, 1]}}') from None
+
+
+NOTHING_TO_DO = Batch(0, ())
+
+
+def connect() -> Bucket:
+    """Return the store that the environment names.
+
+    Raises:
+        UserError: it names none.
+    """
+    settings = StoreSettings.from_environment(os.environ)
+    if settings is None:
+        raise UserError(
+            "RLNAS_STORE_ENDPOINT is not set: where is the object store?; allowed: host:port, or an http(s) URL"
+        )
+    return Bucket(settings)
+
+
+def ledger_of(search_name: str) -> Ledger:
+    """Open a search in the environment's store."""
+    return open_search(connect(), search_name)
+
+
+def opener(bucket: Bucket) -> Opener:
+    """Return what opens a dataset's files: `store:KEY` from the bucket, everything else from this machine."""
+
+    def open_file(path: str) -> IO[bytes]:
+        if not path.startswith(STORE_PREFIX):
+            return open_local(path)
+        found = bucket.get(path.removeprefix(STORE_PREFIX))
+        if found is None:
+            raise UserError(f"dataset: there is no object {path.removeprefix(STORE_PREFIX)} in the store")
+        return io.BytesIO(found.data)
+
+    return open_file
+
+
+def searcher_of(ledger: Ledger) -> Searcher:
+    """Return the searcher that the spec names."""
+    spec = ledger.spec
+    return resolve(SEARCHERS, spec.controller.kind, "rlnas.searchers")(spec.space, spec.controller)
+
+
+def trainer_of(ledger: Ledger, device: str) -> Trainer:
+    """Return the child trainer that the spec names."""
+    recipe = ledger.spec.child
+    return resolve(TRAINERS, recipe.kind, "rlnas.trainers")(recipe, ledger.shape, device)

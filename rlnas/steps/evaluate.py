@@ -1,0 +1,105 @@
+"""Evaluate trained children: the only step that reads validation data."""
+
+import math
+from functools import partial
+
+from rlnas.children import Trainer
+from rlnas.datasets import Validation
+from rlnas.errors import ChildFailure
+from rlnas.state import Bucket, Ledger, Plan, PlannedChild, Result, SearchRecord, StoreSettings, Summary, child_id
+from rlnas.state.records import FinishedChild
+from rlnas.steps.common import Batch, opener, trainer_of
+from rlnas.steps.train_child import failed_result
+from rlnas.steps.workers import children_at_once, device, run_in_processes
+from rlnas.tensors import read_document
+
+
+def evaluate(ledger: Ledger, batch: Batch) -> list[Result]:
+    """Score the trained children of a batch, and sum the round up if it is complete.
+
+    Args:
+        ledger: of the search.
+        batch: the children.
+
+    Returns:
+        The results there are, in the batch's order; fewer than children if some are still being trained.
+
+    Raises:
+        StoreError: the store failed; nothing finished is lost.
+    """
+    plan = ledger.plan(batch.round) if batch.children else None
+    if plan is None:
+        return []
+    names = [child_id(batch.round, i) for i in range(len(plan.children))]
+    finished = ledger.finished_children(batch.round)
+    trained = ledger.trained_children(batch.round) - finished
+    todo = [name for name in batch.names if name in trained]
+    if todo:
+        _score(ledger, plan, todo)
+        finished = ledger.finished_children(batch.round)
+    results = {name: ledger.result(name) for name in (names if finished.issuperset(names) else batch.names)}
+    if all(results.get(name) for name in names):
+        children = tuple(
+            FinishedChild(**child.model_dump(), result=results[name])  # type: ignore[arg-type]
+            for name, child in zip(names, plan.children, strict=True)
+        )
+        ledger.create_summary(
+            Summary(round=plan.round, policy_version=plan.policy_version, samples=plan.samples, children=children)
+        )
+    return [result for name in batch.names if (result := results[name]) is not None]
+
+
+def _score(ledger: Ledger, plan: Plan, todo: list[str]) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # the same sums on every machine
+    on = device()
+    trainer, spec = trainer_of(ledger, on), ledger.spec
+    data = spec.dataset.validation(opener(ledger.bucket))
+    planned = {child_id(plan.round, i): child for i, child in enumerate(plan.children)}
+
+    work = partial(_evaluate_in_process, ledger.bucket.settings, ledger.record, trainer, data, planned)
+    for child in run_in_processes(work, todo, children_at_once(spec.child, on), spec.failures.attempts):
+        failure = ChildFailure("out_of_memory", "the process that evaluated it was killed every time")
+        ledger.create_result(child, failed_result(ledger, failure, 0.0))
+
+
+def _evaluate_in_process(
+    settings: StoreSettings,
+    record: SearchRecord,
+    trainer: Trainer,
+    data: Validation,
+    planned: dict[str, PlannedChild],
+    child: str,
+) -> None:
+    ledger = Ledger(Bucket(settings), record)  # connections are not shared between processes
+    evaluate_one(ledger, trainer, data, child, planned[child])
+
+
+def evaluate_one(ledger: Ledger, trainer: Trainer, data: Validation, child: str, planned: PlannedChild) -> None:
+    """Score a child's snapshots and record its result."""
+    snapshots = ledger.snapshots(child)
+    if snapshots is None:
+        return
+    trained = read_document(snapshots)
+    try:
+        evaluation = trainer.evaluate(ledger.spec.space.decode(planned.tokens), snapshots, data)
+        numbers = [evaluation.reward, *evaluation.history, *evaluation.metrics.values()]
+        if not all(math.isfinite(number) for number in numbers):
+            raise ChildFailure("not_finite", f"its reward or a score is not finite: {numbers[:8]}")
+    except ChildFailure as failure:
+        print(f"child {child}: failed: {failure}", flush=True)
+        ledger.create_result(child, failed_result(ledger, failure, trained.get("seconds", 0.0)))
+        return
+    ledger.create_result(
+        child,
+        Result(
+            status="ok",
+            reward=evaluation.reward,
+            history=evaluation.history,
+            metrics=dict(evaluation.metrics),
+            seconds=trained.get("seconds", 0.0),
+            attempts=trained["attempts"],
+        ),
+    )
+    print(f"child {child}: reward {evaluation.reward:.4f}", flush=True)

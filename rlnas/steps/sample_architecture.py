@@ -1,0 +1,83 @@
+"""Sample architectures: plan the next round, or take up what another run left behind."""
+
+import time
+from collections.abc import Callable
+
+from rlnas.seeds import derive_seed
+from rlnas.state import Ledger, Observer, Plan, PlannedChild, Version, child_id
+from rlnas.steps.common import NOTHING_TO_DO, Batch, searcher_of
+
+POLL_SECONDS = 5.0
+
+
+def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float], None] = time.sleep) -> list[Batch]:
+    """Propose a round of architectures by the newest controller.
+
+    If the window is full, the children of its incomplete rounds that nobody trains are returned instead; if all are
+    being trained, this waits for one to end or its lease to expire.
+
+    Args:
+        ledger: of the search.
+        replica: which of the loops side by side asks; only the first tends what others left behind.
+        sleep: how to wait, in seconds.
+
+    Returns:
+        Batches of children to train; one empty batch if there is nothing to do.
+    """
+    loop = ledger.spec.loop
+    observer = Observer(ledger)
+    while True:
+        head = ledger.head()
+        version = head.version
+        if version.rounds >= loop.rounds:
+            return [NOTHING_TO_DO]
+        window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
+        for number in range(max(ledger.next_round(), version.low_mark), window.stop):
+            searcher = searcher_of(ledger)
+            samples = number * loop.children_per_round
+            seeds = [derive_seed(ledger.spec.seed, "child", number, i) for i in range(loop.children_per_round)]
+            children = tuple(
+                PlannedChild(tokens=proposal.tokens, log_probability=proposal.log_probability, seed=seed)
+                for proposal, seed in zip(searcher.propose(head.state, samples, seeds), seeds, strict=True)
+            )
+            plan = Plan(round=number, policy_version=version.version, samples=samples, children=children)
+            if ledger.create_plan(plan):
+                return _batches(number, list(range(len(children))), loop.children_per_batch)
+        batches = _left_behind(ledger, version, window, observer)
+        if batches or replica > 0:
+            return batches or [NOTHING_TO_DO]
+        sleep(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
+
+
+def _left_behind(ledger: Ledger, version: Version, window: range, observer: Observer) -> list[Batch]:
+    """Find the first round of the window with children to train, or that is ready to be evaluated or applied."""
+    loop = ledger.spec.loop
+    complete = set(ledger.complete_rounds(version.low_mark))
+    unfinished = [number for number in window if number not in version.extras and number not in complete]
+    if not unfinished:
+        return [NOTHING_TO_DO]  # an update is all that is missing
+    for number in unfinished:
+        plan = ledger.plan(number)
+        if plan is None:
+            continue
+        everyone = range(len(plan.children))
+        finished, trained = ledger.finished_children(number), ledger.trained_children(number)
+        free, busy = [], False
+        for i in everyone:
+            child = child_id(number, i)
+            if child in finished:
+                continue
+            # A trained child goes into the batch too: its evaluation is what is missing.
+            if child in trained or observer.is_free(child):
+                free.append(i)
+            else:
+                busy = True
+        if free:
+            return _batches(number, free, loop.children_per_batch)
+        if not busy:
+            return _batches(number, [0], loop.children_per_batch)  # all ended: only the summary is missing
+    return []
+
+
+def _batches(number: int, children: list[int], size: int) -> list[Batch]:
+    return [Batch(number, tuple(children[i : i + size])) for i in range(0, len(children), size)]

@@ -1,0 +1,104 @@
+"""Train the children of a batch that nobody has trained yet."""
+
+import signal
+import time
+from functools import partial
+from types import FrameType
+
+from rlnas.children import Interrupted, Trainer
+from rlnas.datasets import Train
+from rlnas.errors import ChildFailure
+from rlnas.state import Bucket, Claim, Keeper, Ledger, PlannedChild, Result, SearchRecord, StoreSettings, claim
+from rlnas.steps.common import Batch, opener, trainer_of
+from rlnas.steps.workers import children_at_once, device, run_in_processes
+from rlnas.tensors import add_to_document
+
+
+def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
+    """Train a batch, as many children at once as cores or GPU memory allow, and store their snapshots.
+
+    A child that fails by itself gets its result here; one that is killed is taken up again from its checkpoint, by
+    this call or a later one.
+
+    Args:
+        ledger: of the search.
+        batch: the children.
+        task: who asks: equal for two attempts of one task, different for any two tasks.
+
+    Raises:
+        StoreError: the store failed; nothing finished is lost.
+    """
+    plan = ledger.plan(batch.round) if batch.children else None
+    if plan is None:
+        return
+    done = ledger.finished_children(batch.round) | ledger.trained_children(batch.round)
+    todo = [name for name in batch.names if name not in done]
+    if not todo:
+        return
+    import torch
+
+    torch.set_num_threads(1)  # one thread a child: faster side by side, and the same sums on every machine
+    on = device()
+    trainer, spec = trainer_of(ledger, on), ledger.spec
+    data = spec.dataset.train(opener(ledger.bucket))
+    planned = dict(zip(batch.names, (plan.children[i] for i in batch.children), strict=True))
+
+    work = partial(_train_in_process, ledger.bucket.settings, ledger.record, trainer, data, planned, task)
+    run_in_processes(work, todo, children_at_once(spec.child, on), spec.failures.attempts + 1)
+
+
+def _train_in_process(
+    settings: StoreSettings,
+    record: SearchRecord,
+    trainer: Trainer,
+    data: Train,
+    planned: dict[str, PlannedChild],
+    task: str,
+    child: str,
+) -> None:
+    ledger = Ledger(Bucket(settings), record)  # connections are not shared between processes
+    train_one(ledger, trainer, data, child, planned[child], task)
+
+
+def train_one(ledger: Ledger, trainer: Trainer, data: Train, child: str, planned: PlannedChild, task: str) -> None:
+    """Claim a child, train it and store its snapshots, or its failure."""
+    stopping = False
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    held = claim(ledger, child, task)
+    if held is None:
+        return
+    start = time.monotonic()
+    print(f"child {child}: attempt {held.lease.attempt}, from epoch {held.lease.start[0]}", flush=True)
+    try:
+        snapshots = trainer.train(
+            ledger.spec.space.decode(planned.tokens),
+            data,
+            planned.seed,
+            held.checkpoint,
+            Keeper(ledger, held, lambda: stopping),
+        )
+    except ChildFailure as failure:
+        print(f"child {child}: failed: {failure}", flush=True)
+        ledger.create_result(child, failed_result(ledger, failure, time.monotonic() - start, held))
+    except Interrupted as interruption:
+        print(f"child {child}: interrupted: {interruption}", flush=True)
+    else:
+        ledger.create_snapshots(child, add_to_document(snapshots, attempts=held.lease.attempt))
+        print(f"child {child}: trained in {time.monotonic() - start:.1f} s", flush=True)
+
+
+def failed_result(ledger: Ledger, failure: ChildFailure, seconds: float, held: Claim | None = None) -> Result:
+    """Say why a child failed; its reward is the spec's for failures."""
+    return Result(
+        status="failed",
+        reward=ledger.spec.failures.reward,
+        reason=failure.reason,
+        detail=failure.detail,
+        seconds=round(seconds, 3),
+        attempts=held.lease.attempt if held else 1,
+    )

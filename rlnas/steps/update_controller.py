@@ -1,0 +1,65 @@
+"""Update the controller: apply complete rounds to the newest version, each exactly once."""
+
+from rlnas.controller import Experience
+from rlnas.errors import StoreError
+from rlnas.state import Ledger, Summary, Version
+from rlnas.steps.common import searcher_of
+
+
+def update_controller(ledger: Ledger) -> Version:
+    """Apply the rounds that are due, until none is.
+
+    An update is due when the spec's number of rounds is complete, or when every round of the window is, so that
+    nothing else can arrive.
+
+    Returns:
+        The newest version, whoever made it.
+
+    Raises:
+        StoreError: the store failed, or lacks what it must have.
+    """
+    loop = ledger.spec.loop
+    while True:
+        head = ledger.head()
+        version = head.version
+        window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
+        due = _due(ledger, version, window)
+        if not due:
+            return version
+        import torch
+
+        torch.set_num_threads(1)  # the same sums on every machine
+        policies = {version.version: head.state}
+        for summary in due:
+            if summary.policy_version not in policies:
+                sampled_by = ledger.controller(summary.policy_version)
+                if sampled_by is None:
+                    raise StoreError(f"controller {summary.policy_version} is missing: search {ledger.name} is damaged")
+                policies[summary.policy_version] = sampled_by.state
+        rounds = [
+            Experience(
+                samples=summary.samples,
+                tokens=[child.tokens for child in summary.children],
+                rewards=[child.result.reward for child in summary.children],
+                policy=policies[summary.policy_version],
+            )
+            for summary in due
+        ]
+        state, numbers = searcher_of(ledger).learn(head.state, rounds)
+        staleness = max(version.version - summary.policy_version for summary in due)
+        ledger.commit(head, due, state, numbers | {"staleness": float(staleness)})
+
+
+def _due(ledger: Ledger, version: Version, window: range) -> list[Summary]:
+    if not window:
+        return []
+    loop = ledger.spec.loop
+    if loop.window == 1:
+        only = ledger.summary(version.low_mark)
+        return [only] if only else []
+    ready = [r for r in ledger.complete_rounds(version.low_mark) if r in window and r not in version.extras]
+    unapplied = len(window) - len(version.extras)
+    if len(ready) < min(loop.rounds_per_update, unapplied):
+        return []
+    chosen = [ledger.summary(number) for number in ready[: loop.rounds_per_update]]
+    return [summary for summary in chosen if summary is not None]

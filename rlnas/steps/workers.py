@@ -1,0 +1,119 @@
+"""Children side by side, each in a process of its own: one that is killed takes no other along."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+from rlnas.children import Recipe
+from rlnas.errors import SearchDeleted, StoreError, UserError
+
+# Forked processes share what the parent has imported and read. Elsewhere than on Linux forking is not safe.
+_CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+_REPORTED = 3  # exit status of a worker whose error is in the queue
+
+
+class Terminated(SystemExit):
+    """This process was told to stop; its children have stopped."""
+
+
+def run_in_processes(work: Callable[[str], None], children: Sequence[str], at_once: int, attempts: int) -> list[str]:
+    """Run `work(child)` for every child, each in its own process.
+
+    Args:
+        work: raises only errors of the store; a child's own failures are its results.
+        children: names.
+        at_once: how many processes at a time.
+        attempts: how often to run a child whose process dies.
+
+    Returns:
+        The children whose process died every time.
+
+    Raises:
+        StoreError, UserError, SearchDeleted: what a worker raised, once the others have ended.
+        Terminated: this process was told to stop (SIGTERM); the workers were told so too, and have ended.
+    """
+    waiting = [(child, 1) for child in children]
+    running: dict[int, tuple[Any, str, int]] = {}
+    errors = _CONTEXT.SimpleQueue()
+    died: list[str] = []
+    stopping = False
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+        for process, _, _ in running.values():
+            process.terminate()
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        while running or (waiting and not stopping and errors.empty()):
+            while waiting and len(running) < at_once and not stopping and errors.empty():
+                child, attempt = waiting.pop(0)
+                process = _CONTEXT.Process(target=_work, args=(work, child, errors), name=child)
+                process.start()
+                running[process.sentinel] = (process, child, attempt)
+            for sentinel in wait(list(running)):
+                process, child, attempt = running.pop(cast(int, sentinel))
+                process.join()
+                if process.exitcode in (0, _REPORTED) or stopping:
+                    continue
+                print(
+                    f"child {child}: its process ended with {process.exitcode}, attempt {attempt} of {attempts}",
+                    flush=True,
+                )
+                if attempt < attempts:
+                    waiting.append((child, attempt + 1))
+                else:
+                    died.append(child)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    if stopping:
+        raise Terminated(128 + signal.SIGTERM)
+    if not errors.empty():
+        raise errors.get()
+    return died
+
+
+def _work(work: Callable[[str], None], child: str, errors: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        work(child)
+    except (StoreError, UserError, SearchDeleted) as error:
+        errors.put(error)
+        sys.exit(_REPORTED)
+
+
+def device() -> str:
+    """Return `cuda` where there is a GPU, else `cpu`, without touching the GPU: a process that has cannot fork."""
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def children_at_once(recipe: Recipe, on: str) -> int:
+    """Return how many children to train side by side: one a core, or as many as the GPU's memory holds."""
+    if recipe.children_at_once is not None:
+        return recipe.children_at_once
+    if on == "cpu":
+        return _cores()
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    mebibytes = float(subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0])
+    return max(1, min(_cores(), int(mebibytes / 1024 / recipe.gpu_memory_gib)))
+
+
+def _cores() -> int:
+    """Cores that this process may use; a container's limit is not in the affinity mask."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
