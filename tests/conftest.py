@@ -1,0 +1,46 @@
+"""The real store for every test that remembers something."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from proxy import FaultyProxy
+
+from rlnas.state.bucket import Bucket
+from rlnas.state.embedded import EmbeddedStore
+from rlnas.state.settings import StoreSettings
+
+
+@pytest.fixture(scope="session")
+def store_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSettings]:
+    """A real server, for the whole session."""
+    store = EmbeddedStore(tmp_path_factory.mktemp("store") / Path(".rlnas"))
+    yield store.start()
+    store.stop()
+
+
+@pytest.fixture
+def bucket(store_settings: StoreSettings) -> Iterator[Bucket]:
+    """A bucket of the test's own. The patience is short, so that what must fail fails soon."""
+    bucket = Bucket(replace(store_settings, bucket=f"test-{uuid4().hex[:12]}"), patience=5)
+    bucket.ensure()
+    bucket.put("warm", b"")  # SeaweedFS makes room for a bucket with its first object, which takes a while
+    bucket.delete(["warm"])
+    bucket.requests.clear()
+    yield bucket
+    bucket._client.remove_bucket(bucket.settings.bucket)  # else the server runs out of volumes: each bucket takes some
+
+
+@pytest.fixture
+def proxy(store_settings: StoreSettings) -> Iterator[FaultyProxy]:
+    """A `FaultyProxy` before the real server; without faults until its attributes are set."""
+    with FaultyProxy(store_settings.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied(bucket: Bucket, proxy: FaultyProxy) -> Bucket:
+    """The bucket of the test, as it is reached through `proxy`."""
+    return Bucket(replace(bucket.settings, endpoint=proxy.endpoint), patience=1)

@@ -1,0 +1,104 @@
+"""A proxy that stands before the real store and does to requests what networks do."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import threading
+from collections.abc import Container
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+CONDITIONS = ("if-none-match", "if-match")
+
+
+class FaultyProxy(ThreadingHTTPServer):
+    """Forwards to `target`. The client is configured with `proxy.endpoint`; Host is forwarded as it came, so that
+    signatures hold. Set the attributes at any time:
+
+    Attributes:
+        drop: names of request headers to drop, such as `If-Match`.
+        lose: which conditional PUTs (1 is the first that came through this proxy) are forwarded and carried out, while
+            their answers are lost; `{3}`, or `range(1, 999, 2)` for every first try.
+        answer: statuses to answer the next requests with, without forwarding them.
+        refuse: close every connection without a word.
+        seen: (method, path without the query) of every request forwarded.
+        conditional: how many conditional PUTs came.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
+        self.target = target
+        self.endpoint = f"127.0.0.1:{self.server_address[1]}"
+        self.drop: set[str] = set()
+        self.lose: Container[int] = ()
+        self.answer: list[int] = []
+        self.refuse = False
+        self.seen: list[tuple[str, str]] = []
+        self.conditional = 0
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> FaultyProxy:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Silence: clients that hang up are part of the play."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: FaultyProxy
+
+    def forward(self) -> None:
+        proxy = self.server
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        dropped = {name.lower() for name in proxy.drop}
+        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in dropped]
+        with proxy.lock:
+            conditional = self.command == "PUT" and any(name in self.headers for name in CONDITIONS)
+            proxy.conditional += conditional
+            lost = conditional and proxy.conditional in proxy.lose
+            status = proxy.answer.pop(0) if proxy.answer else None
+        if proxy.refuse:
+            self.close_connection = True
+            return
+        if status is not None:
+            return self.reply(status, [], b"")
+        proxy.seen.append((self.command, unquote(urlsplit(self.path).path)))
+        upstream = http.client.HTTPConnection(proxy.target, timeout=60)
+        upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in headers:
+            upstream.putheader(name, value)
+        upstream.endheaders(body)
+        answer = upstream.getresponse()
+        data = answer.read()
+        upstream.close()
+        if lost:
+            self.close_connection = True
+            return
+        self.reply(answer.status, answer.getheaders(), data)
+
+    def reply(self, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = forward
+
+    def log_message(self, *_: object) -> None:
+        """Silence."""

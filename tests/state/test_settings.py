@@ -1,0 +1,79 @@
+"""The settings of the store: read from the environment, written to it, and silent about the keys."""
+
+from dataclasses import replace
+
+import pytest
+
+from rlnas.errors import UserError
+from rlnas.state.settings import StoreSettings
+
+GOOD = {
+    "RLNAS_STORE_ENDPOINT": "seaweedfs.kubeflow:9000",
+    "RLNAS_STORE_ACCESS_KEY": "the-access-key",
+    "RLNAS_STORE_SECRET_KEY": "the-secret-key",
+}
+
+
+def test_environment_round_trip(tmp_path):
+    ca = tmp_path / "ca.pem"
+    ca.write_text("")
+    plain = StoreSettings.from_environment(GOOD)
+    full = replace(
+        plain, secure=True, region="eu-1", bucket="nas", ca_file=str(ca), session_token="t", single_writer=True
+    )
+    for settings in (plain, full):
+        assert StoreSettings.from_environment(settings.to_environment()) == settings
+    assert not plain.secure
+
+
+def test_no_endpoint_is_no_store():
+    assert StoreSettings.from_environment({}) is None
+    assert StoreSettings.from_environment(GOOD | {"RLNAS_STORE_ENDPOINT": " "}) is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "secure", "host"),
+    [
+        ("http://127.0.0.1:8333", False, "127.0.0.1:8333"),
+        ("https://s3.example.org/", True, "s3.example.org"),
+        ("store:9000", False, "store:9000"),
+    ],
+)
+def test_scheme_decides_about_tls(endpoint, secure, host):
+    settings = StoreSettings.from_environment(GOOD | {"RLNAS_STORE_ENDPOINT": endpoint})
+    assert (settings.endpoint, settings.secure) == (host, secure)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RLNAS_STORE_ENDPOINT", "ftp://store:9000"),
+        ("RLNAS_STORE_ENDPOINT", "http://user:word@store:9000"),
+        ("RLNAS_STORE_ENDPOINT", "store:9000/bucket"),
+        ("RLNAS_STORE_ACCESS_KEY", ""),
+        ("RLNAS_STORE_SECRET_KEY", ""),
+        ("RLNAS_STORE_SECURE", "yes"),
+        ("RLNAS_STORE_SINGLE_WRITER", "1"),
+        ("RLNAS_STORE_BUCKET", "Ab"),
+        ("RLNAS_STORE_CA_FILE", "/nowhere/ca.pem"),
+    ],
+)
+def test_bad_value_is_named_in_one_line(name, value):
+    with pytest.raises(UserError, match=name) as caught:
+        StoreSettings.from_environment(GOOD | {name: value})
+    assert "\n" not in str(caught.value)
+    assert "the-secret-key" not in str(caught.value)
+    assert "word" not in str(caught.value)
+
+
+def test_contradiction_about_tls():
+    with pytest.raises(UserError, match="contradicts"):
+        StoreSettings.from_environment(
+            GOOD | {"RLNAS_STORE_ENDPOINT": "https://store:9000", "RLNAS_STORE_SECURE": "false"}
+        )
+
+
+def test_repr_hides_the_keys():
+    settings = replace(StoreSettings.from_environment(GOOD), session_token="the-token")
+    for secret in ("the-access-key", "the-secret-key", "the-token"):
+        assert secret not in repr(settings) + str(settings)
