@@ -1,0 +1,200 @@
+"""Children that classify images: Zoph & Le (2017), Section 4.1."""
+
+import math
+from contextlib import AbstractContextManager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlnas.children.base import Evaluation, Monitor, Trainer
+from rlnas.children.cnn import CNN, build_cnn, count_flops, count_parameters
+from rlnas.children.recipes import CNNRecipe
+from rlnas.children.training import Run, child_failures, train
+from rlnas.datasets import Images, Train, Validation
+from rlnas.seeds import derive_seed
+from rlnas.spaces.cnn import CNNArchitecture
+from rlnas.tensors import unpack
+
+EVALUATION_BATCH = 500
+RESIZE_BATCH = 5000  # bounds the float copy made while upsampling
+
+
+class ImageTrainer(Trainer):
+    """Trains convolutional children and scores them by accuracy.
+
+    float32 on a CPU; bfloat16 where that is safe (autocast) on CUDA. Tensors are channels-last on both.
+    """
+
+    recipe: CNNRecipe
+
+    def train(
+        self, architecture: CNNArchitecture, data: Train[Images], seed: int, checkpoint: bytes | None, monitor: Monitor
+    ) -> bytes:
+        """Train a child; see `Trainer.train`. On one CPU thread the same seed gives the same bytes."""
+        with child_failures():
+            torch.manual_seed(derive_seed(seed, "init"))
+            model = self._build(architecture)
+            images = PreparedImages(data.content, self.recipe, self.device)
+            rate = architecture.learning_rate or self.recipe.learning_rate
+            return train(
+                ImageRun(model, images, self.recipe, rate, self.shape.classes, seed),
+                epochs=self.recipe.epochs,
+                keep=self.recipe.snapshots,
+                seed=seed,
+                checkpoint=checkpoint,
+                monitor=monitor,
+                time_limit=self.recipe.time_limit,
+            )
+
+    def evaluate(self, architecture: CNNArchitecture, snapshots: bytes, data: Validation[Images]) -> Evaluation:
+        """Score a child by the best accuracy of its snapshots, to the recipe's power.
+
+        Returns:
+            The accuracy of each snapshot in [0, 1], the reward, and the metrics `accuracy` (the best), `parameters`
+            and `flops` (multiply-adds of one image).
+
+        Raises:
+            ChildFailure: the snapshots cannot be scored.
+        """
+        with child_failures():
+            model = self._build(architecture)
+            images = PreparedImages(data.content, self.recipe, self.device)
+            epochs: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in unpack(snapshots).items():
+                epoch, _, weight = name.partition("/")
+                epochs.setdefault(int(epoch), {})[weight] = tensor
+            history = []
+            for _, weights in sorted(epochs.items()):
+                model.load_state_dict(weights)
+                history.append(accuracy(model, images))
+            best = max(history)
+            metrics = {
+                "accuracy": best,
+                "parameters": float(count_parameters(model)),
+                "flops": float(count_flops(model, self.shape)),
+            }
+            return Evaluation(tuple(history), best**self.recipe.reward_exponent, metrics)
+
+    def _build(self, architecture: CNNArchitecture) -> CNN:
+        # Weights are drawn on the CPU, so that they do not depend on the device.
+        return build_cnn(architecture, self.shape).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def accuracy(model: CNN, images: "PreparedImages") -> float:
+    """Return the share of images in [0, 1] that the model classifies correctly."""
+    model.eval()
+    right = torch.zeros((), device=images.labels.device, dtype=torch.int64)
+    with torch.inference_mode(), precision(images.labels.device):
+        for chosen in torch.arange(len(images.labels), device=images.labels.device).split(EVALUATION_BATCH):
+            right += (model(images.centre(chosen)).argmax(dim=1) == images.labels[chosen]).sum()
+    return right.item() / len(images.labels)
+
+
+def precision(device: torch.device) -> AbstractContextManager:
+    """Return the context that models run in: bfloat16 on CUDA, float32 elsewhere."""
+    return torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda")
+
+
+class PreparedImages:
+    """Images on the device, upsampled once; batches are cut from them by one gather.
+
+    Whitening is that of TensorFlow's tutorials of the time (derived): an image's mean is subtracted and the result
+    divided by max(standard deviation, 1 / sqrt(number of values)), of pixels from 0 to 255. The paper whitens, then
+    upsamples; as upsampling is linear the order does not matter, and pixels can stay bytes until they are used.
+
+    Args:
+        images: pixels uint8 [N, height, width, channels] and their labels.
+        recipe: says which of upsampling, flips and whitening to do.
+        device: where to keep them.
+    """
+
+    def __init__(self, images: Images, recipe: CNNRecipe, device: str) -> None:
+        pixels = images.pixels.to(device)
+        self.labels = images.labels.to(device)
+        self.flip = recipe.flip
+        self.height, self.width = pixels.shape[1:3]
+        self.margin = recipe.upsample_by or 0
+        count = len(pixels)
+        self.mean = torch.full((count, 1, 1, 1), 127.5, device=device)
+        self.scale = torch.full((count, 1, 1, 1), 1 / 127.5, device=device)
+        enlarged = []
+        for start in range(0, count, RESIZE_BATCH):
+            rows = slice(start, start + RESIZE_BATCH)
+            part = pixels[rows].permute(0, 3, 1, 2).float()
+            if recipe.whitening:
+                values = part.flatten(1)
+                floor = 1 / math.sqrt(values.shape[1])
+                self.mean[rows, 0, 0, 0] = values.mean(dim=1)
+                self.scale[rows, 0, 0, 0] = 1 / values.std(dim=1, correction=0).clamp_min(floor)
+            if self.margin:
+                side = (self.height + self.margin, self.width + self.margin)
+                part = F.interpolate(part, side, mode="bilinear", align_corners=False)
+                enlarged.append(part.round().byte().permute(0, 2, 3, 1).contiguous())
+        self.pixels = torch.cat(enlarged) if self.margin else pixels
+
+    def random(self, chosen: Tensor) -> Tensor:
+        """Return float [B, channels, height, width], each image cropped and mirrored at random."""
+        size, device = (len(chosen), 1), chosen.device
+        top, left = torch.randint(self.margin + 1, (2, *size), device=device)
+        columns = torch.arange(self.width, device=device).expand(len(chosen), -1)
+        if self.flip:
+            columns = torch.where(torch.rand(size, device=device) < 0.5, columns.flip(1), columns)
+        return self._cut(chosen, top + torch.arange(self.height, device=device), left + columns)
+
+    def centre(self, chosen: Tensor) -> Tensor:
+        """Return float [B, channels, height, width], the middle of each image."""
+        rows, columns = (
+            torch.arange(side, device=chosen.device).expand(len(chosen), -1) + self.margin // 2
+            for side in (self.height, self.width)
+        )
+        return self._cut(chosen, rows, columns)
+
+    def _cut(self, chosen: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        # A gather of channels-last pixels is a channels-last batch: no copy follows.
+        cut = self.pixels[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return ((cut - self.mean[chosen]) * self.scale[chosen]).permute(0, 3, 1, 2)
+
+
+class ImageRun(Run):
+    """A convolutional child in training, by SGD with Nesterov momentum."""
+
+    def __init__(
+        self, model: CNN, images: PreparedImages, recipe: CNNRecipe, learning_rate: float, classes: int, seed: int
+    ) -> None:
+        self.model = model
+        self.images = images
+        self.recipe = recipe
+        self.learning_rate = learning_rate
+        self.seed = seed
+        self.steps = max(1, len(images.labels) // recipe.batch)
+        self.loss_limit = 100 * math.log(max(2, classes))  # a hundred times that of guessing: it does not come back
+        self.optimizer = torch.optim.SGD(
+            model.parameters(),
+            lr=learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.momentum > 0,
+            fused=True,
+        )
+
+    def start_epoch(self, epoch: int) -> None:
+        """Order the images, and remember how far the schedule is."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch))
+        self.order = torch.randperm(len(self.images.labels), generator=generator).to(self.images.labels.device)
+        self.epoch = epoch
+
+    def step(self, step: int) -> Tensor:
+        """Do one update; see `Run.step`."""
+        if self.recipe.schedule == "cosine":
+            done = (self.epoch + step / self.steps) / self.recipe.epochs
+            self.optimizer.param_groups[0]["lr"] = self.learning_rate * (1 + math.cos(math.pi * done)) / 2
+        chosen = self.order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
+        batch, labels = self.images.random(chosen), self.images.labels[chosen]
+        with precision(chosen.device):
+            loss = F.cross_entropy(self.model(batch), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        self.optimizer.step()
+        return loss.detach() + 0 * norm  # not a number unless the gradient is finite
