@@ -132,7 +132,7 @@ def walk(decisions: Sequence[Decision], tokens: Sequence[int]) -> Iterator[tuple
     for position, decision in enumerate(decisions):
         if decision.when and chosen.get(decision.when[0]) not in decision.when[1]:
             continue
-        if at == len(tokens):
+        if at == len(tokens) and decision.choices > 0:  # the first anchor point has no earlier one and takes no token
             return
         if decision.anchor:
             bits = tuple(tokens[at : at + decision.choices])
