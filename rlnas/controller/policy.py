@@ -86,9 +86,10 @@ class Policy(nn.Module):
         self.temperature = temperature
         self.lstm = nn.LSTM(hidden, hidden, layers)
         self.start = nn.Parameter(torch.empty(hidden))  # the first input
-        self.embedding = nn.Parameter(torch.empty(sum(heads.values()), hidden))  # an option, fed back
+        rows = max(1, sum(heads.values()))  # a space of anchor points alone still needs one to index
+        self.embedding = nn.Parameter(torch.empty(rows, hidden))  # an option, fed back
         self.linked = nn.Parameter(torch.empty(2, hidden))  # an anchor point's choice, fed back: none, ..., all
-        self.head = nn.Linear(hidden, len(self.embedding))  # one softmax for each span of rows
+        self.head = nn.Linear(hidden, rows)  # one softmax for each span of rows
         self.w_prev = nn.Linear(hidden, hidden, bias=False)
         self.w_curr = nn.Linear(hidden, hidden, bias=False)
         self.v = nn.Parameter(torch.empty(hidden))
