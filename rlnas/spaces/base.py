@@ -111,6 +111,14 @@ class Space(BaseModel, ABC):
         """
 
     @abstractmethod
+    def encode(self, architecture: Any) -> Tokens:
+        """Return the sequence that means an architecture, the inverse of `decode`.
+
+        Raises:
+            ValueError: the architecture is not one of this space.
+        """
+
+    @abstractmethod
     def describe(self, architecture: Any, shape: DataShape) -> Description:
         """Describe an architecture of this space for people, as it would be built for data of this shape."""
 

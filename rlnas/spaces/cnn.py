@@ -11,7 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, field_validator, model_validator
 
 from rlnas.errors import UserError
-from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Node, Space, walk
+from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Node, Space, Tokens, walk
 
 LayerType = Literal["convolution", "max_pool", "avg_pool", "batch_norm", "local_contrast_norm", "dropout"]
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1)]
@@ -170,6 +170,21 @@ class CNNSpace(Space):
         pools = tuple(after - 1 for after in self.pool_after if after <= len(made))
         layers = tuple(Layer(**self._fixed(fields.get("type", self.layer_types[0])) | fields) for fields in made)
         return CNNArchitecture(layers=layers, pool_after=pools, learning_rate=learning_rate)
+
+    def encode(self, architecture: CNNArchitecture) -> Tokens:
+        tokens: list[int] = []
+        for decision, index, field, options in _sequence(self, len(architecture.layers)):
+            part = architecture if index < 0 else architecture.layers[index]
+            value = getattr(part, field)
+            if decision.anchor:
+                tokens += [int(earlier in value) for earlier in range(index)]
+            elif not decision.when or self.layer_types.index(part.type) in decision.when[1]:  # type: ignore[union-attr]
+                if value not in options:
+                    raise ValueError(f"{decision.label}: {value} is not one of {list(options)}")
+                tokens.append(options.index(value))
+        if self.decode(tokens) != architecture:
+            raise ValueError("the architecture differs from this space in what the space fixes")
+        return tuple(tokens)
 
     def _fixed(self, layer_type: str) -> dict:
         """Every hyperparameter of a layer type at its first option: the only one where no decision is made."""

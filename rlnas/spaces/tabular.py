@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Space, walk
+from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Space, Tokens, walk
 
 
 class TabularArchitecture(Architecture):
@@ -38,6 +38,9 @@ class TabularSpace(Space):
         if len(list(walk(self.decisions(0), tokens))) < len(self.choices):
             raise ValueError(f"{len(tokens)} tokens, needs {len(self.choices)}")
         return TabularArchitecture(tokens=tuple(tokens))
+
+    def encode(self, architecture: TabularArchitecture) -> Tokens:
+        return self.decode(architecture.tokens).tokens
 
     def describe(self, architecture: TabularArchitecture, shape: DataShape) -> Description:
         names = [self.options[token] if token < len(self.options) else str(token) for token in architecture.tokens]
