@@ -191,11 +191,11 @@ class CNNSpace(Space):
         return {"type": layer_type} | {name: options[0] for name, options in _hyperparameters(self)[layer_type].items()}
 
     def check(self, shape: DataShape) -> None:
-        sides = {
-            "stride_heights": shape.height,
-            "stride_widths": shape.width,
-            "pool_strides": min(shape.height, shape.width),
-        }
+        sides: dict[str, int] = {}
+        if "convolution" in self.layer_types:
+            sides |= {"stride_heights": shape.height, "stride_widths": shape.width}
+        if {"max_pool", "avg_pool"} & set(self.layer_types):
+            sides["pool_strides"] = min(shape.height, shape.width)
         for name, side in sides.items():
             largest = max(getattr(self, name))
             if largest > side:
