@@ -338,4 +338,8 @@ def _cause(answer: _Answer) -> str:
         return "the bucket is in another region than the settings say"
     if answer.status in (0, 495):
         return answer.code
+    if answer.code == "InternalError":
+        return (
+            f"HTTP {answer.status} InternalError: see the store's log, and whether its disk is full"  # SeaweedFS's way
+        )
     return f"HTTP {answer.status} {answer.code or 'without an error of S3; is this an S3 store?'}"
