@@ -19,14 +19,6 @@ SHAPE = DataShape("images", classes=10, height=8, width=8, channels=1)
 PLAIN = {"upsample_by": None, "flip": False, "whitening": False}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def digits():
     data = load_digits()
@@ -230,7 +222,6 @@ def assert_same_weights(one, other):
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    torch.set_num_threads(1)
     return train()
 
 
