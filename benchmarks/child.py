@@ -30,7 +30,7 @@ from rlnas.spaces import DataShape
 from rlnas.spaces.cnn import CNNArchitecture, Layer
 
 SHAPE = DataShape("images", classes=10, height=32, width=32, channels=3)
-RECIPE = CNNRecipe()
+RECIPE = CNNRecipe(batch=64)
 
 
 def _layer(side: int, filters: int, *inputs: int) -> Layer:

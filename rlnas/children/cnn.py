@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from rlnas.spaces import DataShape
 from rlnas.spaces.cnn import CNNArchitecture
@@ -166,9 +165,17 @@ def count_parameters(model: nn.Module) -> int:
 
 def count_flops(model: nn.Module, shape: DataShape) -> int:
     """Return the multiply-adds of one image through the convolutions and the classifier."""
-    image = torch.zeros(1, shape.channels, shape.height, shape.width, device=next(model.parameters()).device)
-    training = model.training
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(image)
+    total, training = 0, model.training
+
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal total
+        total += output[0].numel() * module.weight[0].numel()  # type: ignore[index]
+
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    with torch.no_grad():
+        device = next(model.parameters()).device
+        model.eval()(torch.zeros(1, shape.channels, shape.height, shape.width, device=device))
     model.train(training)
-    return counter.get_total_flops() // 2
+    for hook in hooks:
+        hook.remove()
+    return total
