@@ -217,6 +217,10 @@ class Ledger:
         """Return the children of a round that have a result."""
         return self._names("results/", round_number)
 
+    def claimed_children(self, round_number: int) -> set[str]:
+        """Return the children of a round that somebody has begun to train."""
+        return self._names("leases/", round_number)
+
     def trained_children(self, round_number: int) -> set[str]:
         """Return the children of a round that have snapshots."""
         return self._names("snapshots/", round_number)

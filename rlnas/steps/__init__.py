@@ -2,17 +2,17 @@
 
 from rlnas.steps.evaluate import evaluate
 from rlnas.steps.finish import finish
-from rlnas.steps.open_search import OpenedSearch, check_spec, open_search
+from rlnas.steps.open_search import check_spec, open_search, plan_rounds
 from rlnas.steps.sample_architecture import sample_architecture
 from rlnas.steps.train_child import train_child
 from rlnas.steps.update_controller import update_controller
 
 __all__ = [
-    "OpenedSearch",
     "check_spec",
     "evaluate",
     "finish",
     "open_search",
+    "plan_rounds",
     "sample_architecture",
     "train_child",
     "update_controller",

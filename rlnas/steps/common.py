@@ -3,17 +3,21 @@
 import io
 import json
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
 from rlnas.children import TRAINERS, Trainer
 from rlnas.controller import SEARCHERS, Searcher
 from rlnas.datasets import Opener, open_local
-from rlnas.errors import UserError
+from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.registry import resolve
 from rlnas.state import Bucket, Ledger, StoreSettings, child_id, open_search
 
 STORE_PREFIX = "store:"
+ERROR_PREFIX = "rlnas error: "
 
 
 @dataclass(frozen=True)
@@ -91,3 +95,16 @@ def trainer_of(ledger: Ledger, device: str) -> Trainer:
     """Return the child trainer that the spec names."""
     recipe = ledger.spec.child
     return resolve(TRAINERS, recipe.kind, "rlnas.trainers")(recipe, ledger.shape, device)
+
+
+@contextmanager
+def reported_errors() -> Iterator[None]:
+    """End this process with one line, and no traceback, when a person can mend what is wrong.
+
+    The line starts with `rlnas error:`, so that it is found in a pod's log and in the log of a local run.
+    """
+    try:
+        yield
+    except (UserError, StoreError, SearchDeleted) as error:
+        print(f"{ERROR_PREFIX}{error}", flush=True)
+        sys.exit(2 if isinstance(error, UserError) else 1)

@@ -14,7 +14,7 @@ from rlnas.steps.workers import children_at_once, device, run_in_processes
 from rlnas.tensors import read_document
 
 
-def evaluate(ledger: Ledger, batch: Batch) -> list[Result]:
+def evaluate(ledger: Ledger, batch: Batch) -> dict[str, Result]:
     """Score the trained children of a batch, and sum the round up if it is complete.
 
     Args:
@@ -22,14 +22,14 @@ def evaluate(ledger: Ledger, batch: Batch) -> list[Result]:
         batch: the children.
 
     Returns:
-        The results there are, in the batch's order; fewer than children if some are still being trained.
+        The batch's results by child; fewer than children if some are still being trained.
 
     Raises:
         StoreError: the store failed; nothing finished is lost.
     """
     plan = ledger.plan(batch.round) if batch.children else None
     if plan is None:
-        return []
+        return {}
     names = [child_id(batch.round, i) for i in range(len(plan.children))]
     finished = ledger.finished_children(batch.round)
     trained = ledger.trained_children(batch.round) - finished
@@ -46,7 +46,7 @@ def evaluate(ledger: Ledger, batch: Batch) -> list[Result]:
         ledger.create_summary(
             Summary(round=plan.round, policy_version=plan.policy_version, samples=plan.samples, children=children)
         )
-    return [result for name in batch.names if (result := results[name]) is not None]
+    return {name: result for name in batch.names if (result := results[name]) is not None}
 
 
 def _score(ledger: Ledger, plan: Plan, todo: list[str]) -> None:

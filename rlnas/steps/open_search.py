@@ -1,7 +1,5 @@
 """Open a search: check everything that can be checked before anything is started."""
 
-from dataclasses import dataclass
-
 from rlnas.datasets import Opener
 from rlnas.errors import UserError
 from rlnas.spaces import DataShape
@@ -11,50 +9,47 @@ from rlnas.state import open_search as open_existing
 from rlnas.steps.common import opener
 
 
-@dataclass(frozen=True)
-class OpenedSearch:
-    """A search that is ready to run.
-
-    Args:
-        ledger: its state.
-        replicas: one number for each loop that runs side by side.
-        rounds: one number for each round that each of them does; never empty.
-    """
-
-    ledger: Ledger
-    replicas: list[int]
-    rounds: list[int]
-
-
-def open_search(bucket: Bucket, search_name: str, spec: SearchSpec | None, rounds_per_run: int) -> OpenedSearch:
+def open_search(bucket: Bucket, search_name: str, spec: SearchSpec | None) -> Ledger:
     """Create a search from its spec, or take up the one of that name.
 
     Args:
         bucket: the store.
         search_name: enough by itself if the spec is in the store already.
         spec: of a new search, or the very spec of an existing one.
-        rounds_per_run: at most so many rounds in this run, over all replicas; 0: as many as are left.
 
     Raises:
         UserError: bad input; nothing was started and nothing was changed.
         StoreError: the store cannot be used.
     """
+    if spec is None:
+        bucket.ensure()
+        return open_existing(bucket, search_name)
+    if spec.name != search_name:
+        raise UserError(f"search_name: {search_name!r} is not the spec's name; allowed: {spec.name}")
+    bucket.ensure()
+    shape = check_spec(spec, opener(bucket))
+    bucket.probe()
+    return create_search(bucket, spec, shape)
+
+
+def plan_rounds(ledger: Ledger, rounds_per_run: int) -> int:
+    """Count the rounds that each replica does in one run.
+
+    Args:
+        ledger: of the search.
+        rounds_per_run: at most so many, over all replicas; 0: as many as are left.
+
+    Returns:
+        At least 1: a search whose budget is reached has one round with nothing to do.
+
+    Raises:
+        UserError: a negative number.
+    """
     if rounds_per_run < 0:
         raise UserError(f"rounds_per_run: {rounds_per_run} is negative; allowed: 0 (all that are left) or more")
-    bucket.ensure()
-    if spec is None:
-        ledger = open_existing(bucket, search_name)
-    else:
-        if spec.name != search_name:
-            raise UserError(f"search_name: {search_name!r} is not the spec's name; allowed: {spec.name}")
-        shape = check_spec(spec, opener(bucket))
-        bucket.probe()
-        ledger = create_search(bucket, spec, shape)
     loop = ledger.spec.loop
     left = loop.rounds - ledger.head().version.rounds
-    rounds = min(left, rounds_per_run or left)
-    each = -(-rounds // loop.replicas)
-    return OpenedSearch(ledger, list(range(loop.replicas)), list(range(max(1, each))))
+    return max(1, -(-min(left, rounds_per_run or left) // loop.replicas))
 
 
 def check_spec(spec: SearchSpec, open_file: Opener) -> DataShape:

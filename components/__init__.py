@@ -1,0 +1,26 @@
+"""The steps of a search as Kubeflow components: each parses, calls one step of `rlnas.steps`, and writes artifacts.
+
+Only short parameters pass between tasks; everything heavy goes through the ledger. A component's body must stand
+alone, because Kubeflow ships its source and not this package: so each imports what it needs within.
+
+`placement` names the run parameters that place a task's pod (image, cpu, memory, accelerator). The compiler hands a
+run parameter into a loop only if an argument of a task there mentions it.
+"""
+
+from components.evaluate import evaluate
+from components.finish import finish
+from components.open_search import open_search
+from components.plan_rounds import plan_rounds
+from components.sample_architecture import sample_architecture
+from components.train_child import train_child
+from components.update_controller import update_controller
+
+__all__ = [
+    "evaluate",
+    "finish",
+    "open_search",
+    "plan_rounds",
+    "sample_architecture",
+    "train_child",
+    "update_controller",
+]

@@ -1,0 +1,25 @@
+"""Component *sample-architecture*: the controller proposes a round of architectures."""
+
+from kfp import dsl
+
+from components.image import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def sample_architecture(search_name: str, slot: int, turn: int, placement: str) -> list:
+    """Propose architectures, or take up those that another run left behind.
+
+    Args:
+        search_name: the search.
+        slot: the replica that asks.
+        turn: the round of this run, for people; which round of the search it is, the ledger says.
+        placement: see `components`.
+
+    Returns:
+        Batches of children to train, as text; never an empty list.
+    """
+    from rlnas import steps
+    from rlnas.steps.common import ledger_of, reported_errors
+
+    with reported_errors():
+        return [str(batch) for batch in steps.sample_architecture(ledger_of(search_name), int(slot))]

@@ -1,0 +1,1 @@
+"""Kubeflow pipelines: the search's loop, and what compiles it."""

@@ -1,0 +1,288 @@
+"""The command line: thin; every command says what to do next. Exit status: 0, 1 failed, 2 wrong use."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rlnas.errors import SearchDeleted, StoreError, UserError
+from rlnas.report import SearchStatus, draw, read_child, read_status
+from rlnas.spec import load_spec
+from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, list_searches, open_search
+
+HOME = Path(".rlnas")
+app = typer.Typer(
+    help="Neural architecture search with reinforcement learning, on Kubeflow.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+store_app = typer.Typer(help="The embedded object store of this folder.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(store_app, name="store")
+console = Console(highlight=False)
+
+SearchName = Annotated[str, typer.Argument(help="name of the search")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def main() -> None:
+    """Run the command line, and turn errors into one line."""
+    try:
+        app()
+    except UserError as error:
+        _fail(error, 2)
+    except (StoreError, SearchDeleted) as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        _fail("stopped; nothing finished is lost, the same command continues", 130)
+
+
+def _fail(error: object, status: int) -> None:
+    print(f"rlnas: {error}", file=sys.stderr)
+    sys.exit(status)
+
+
+@app.command()
+def run(
+    spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file, such as examples/digits.yaml")],
+    rounds: Annotated[int, typer.Option(min=0, help="at most so many rounds; 0: until the budget is reached")] = 0,
+) -> None:
+    """Run a search here, through kfp.local, or continue it."""
+    from rlnas.local import run_search
+
+    spec = load_spec(spec_file)
+    settings = _store()
+    status = run_search(settings, spec, rounds, HOME / "logs", console)
+    ledger = open_search(Bucket(settings), spec.name)
+    _print_leaders(ledger, status, 10)
+    if status.complete:
+        _next(f"rlnas show {spec.name}", "shows the best architecture")
+    else:
+        _next(f"rlnas run {spec_file}", "continues the search")
+
+
+@app.command()
+def validate(spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file")]) -> None:
+    """Check a spec and its data; start nothing."""
+    from rlnas.datasets import open_local
+    from rlnas.steps import check_spec
+    from rlnas.steps.common import opener
+
+    spec = load_spec(spec_file)
+    settings = StoreSettings.from_environment(os.environ)
+    shape = check_spec(spec, opener(Bucket(settings)) if settings else open_local)
+    loop = spec.loop
+    console.print(
+        f"{spec_file} is valid: search {spec.name}, {loop.children} children in {loop.rounds} rounds,"
+        f" {spec.space.kind} on {spec.dataset.kind} ({shape.modality}, {shape.classes} classes)"
+    )
+    _next(f"rlnas run {spec_file}", "runs it here")
+
+
+@app.command("compile")
+def compile_pipelines(
+    folder: Annotated[Path, typer.Argument(help="where to write the packages")] = Path("build/pipelines"),
+) -> None:
+    """Compile the pipelines into packages for Kubeflow."""
+    from pipelines.compile import compile_all
+
+    paths = compile_all(folder)
+    for path in paths:
+        console.print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
+    _next(f"kfp run create -e rlnas -f {paths[0]} search_name=NAME", "starts a run of a search that is in the store")
+
+
+@app.command("list")
+def list_all(as_json: AsJson = False) -> None:
+    """List the searches in the store."""
+    bucket = _bucket()
+    statuses = [read_status(open_search(bucket, name)) for name in list_searches(bucket)]
+    if as_json:
+        _print_json([status.to_json() for status in statuses])
+        return
+    table = Table("search", "children", "failed", "rounds", "best reward", "state")
+    for s in statuses:
+        best = f"{s.leaders[0].reward:.4f}" if s.leaders else "-"
+        state = "complete" if s.complete else "open"
+        table.add_row(s.name, f"{s.children}/{s.budget}", str(s.failed), f"{s.round}/{s.rounds}", best, state)
+    console.print(table if statuses else "no search in the store")
+    _next(*("rlnas leaderboard NAME", "shows the best of one") if statuses else ("rlnas run SPEC", "starts one"))
+
+
+@app.command()
+def status(search: SearchName, as_json: AsJson = False) -> None:
+    """Show how far a search is."""
+    now = read_status(open_search(_bucket(), search))
+    if as_json:
+        _print_json(now.to_json())
+        return
+    table = Table(show_header=False)
+    table.add_row("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed")
+    table.add_row("rounds", f"{now.round} of {now.rounds} applied, controller version {now.version}")
+    for name, value in now.numbers.items():
+        table.add_row(name.replace("_", " "), f"{value:.4f}")
+    if now.leaders:
+        table.add_row("best so far", f"{now.leaders[0].child}, reward {now.leaders[0].reward:.4f}")
+    console.print(table)
+    if now.complete:
+        _next(f"rlnas leaderboard {search}", "shows its best architectures")
+    else:
+        _next("rlnas run SPEC", "continues it here; with its own spec")
+
+
+@app.command()
+def leaderboard(
+    search: SearchName,
+    top: Annotated[int, typer.Option(min=1, max=20, help="how many")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show the best architectures of a search."""
+    ledger = open_search(_bucket(), search)
+    if as_json:
+        leaders = ledger.head().version.leaders[:top]
+        _print_json(
+            [leader.model_dump(mode="json") | {"summary": _summary(ledger, leader.tokens)} for leader in leaders]
+        )
+        return
+    _print_leaders(ledger, read_status(ledger), top)
+    _next(f"rlnas show {search}", "shows the best architecture")
+
+
+@app.command()
+def show(
+    search: SearchName,
+    child: Annotated[str | None, typer.Argument(help="such as 000003-001; the best one unless given")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="where to draw it: .svg or .png")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one architecture as a table, and draw it."""
+    ledger = open_search(_bucket(), search)
+    found = read_child(ledger, child)
+    architecture = ledger.spec.space.decode(found.tokens)
+    description = ledger.spec.space.describe(architecture, ledger.shape)
+    if as_json:
+        result = found.result.model_dump(mode="json") if found.result else None
+        known = {"child": found.name, "policy_version": found.policy_version, "tokens": found.tokens}
+        shown = {"architecture": architecture.model_dump(mode="json", exclude_defaults=True)}
+        described = {"summary": description.summary, "remarks": description.remarks}
+        _print_json(known | {"log_probability": found.log_probability, "result": result} | shown | described)
+        return
+    console.print(f"{search} {found.name}: {description.summary}")
+    table = Table(*description.columns)
+    for row in description.rows:
+        table.add_row(*row)
+    console.print(table)
+    for remark in description.remarks:
+        console.print(f"- {remark}")
+    console.print(f"- {_fate(found.result)}")
+    if description.nodes:
+        path = output or HOME / "drawings" / f"{search}-{found.name}.svg"
+        draw(description, f"{search} {found.name}", path)
+        console.print(f"drawn: {path}")
+    _next(f"rlnas leaderboard {search}", "lists the others")
+
+
+@app.command()
+def delete(search: SearchName, yes: Annotated[bool, typer.Option("--yes", help="without asking")] = False) -> None:
+    """Delete a search and all it remembers."""
+    ledger = open_search(_bucket(), search)
+    if not yes:
+        typer.confirm(f"delete search {search} with all its children?", abort=True)
+    ledger.delete()
+    console.print(f"search {search} is deleted")
+    _next("rlnas list", "shows what is left")
+
+
+@store_app.command("start")
+def store_start() -> None:
+    """Start the embedded store; it goes on until it is stopped."""
+    settings = EmbeddedStore(HOME).start()
+    console.print(f"the store answers at {settings.endpoint}, its data in {HOME}")
+    _next("rlnas store stop", "stops it")
+
+
+@store_app.command("stop")
+def store_stop() -> None:
+    """Stop the embedded store; its data stay."""
+    EmbeddedStore(HOME).stop()
+    console.print("the store is stopped; its data stay")
+    _next("rlnas store start", "starts it again; every other command does so by itself")
+
+
+@store_app.command("status")
+def store_status(as_json: AsJson = False) -> None:
+    """Say whether the embedded store runs."""
+    now = EmbeddedStore(HOME).status()
+    if as_json:
+        _print_json(vars(now))
+        return
+    console.print(f"running at {now.endpoint}, process {now.pid}" if now.running else "not running")
+    console.print(f"{now.size / 1e6:.1f} MB in {HOME}")
+    _next(*("rlnas store stop", "stops it") if now.running else ("rlnas store start", "starts it"))
+
+
+def _store() -> StoreSettings:
+    """The store of the environment, or the embedded one of this folder, started if need be."""
+    return StoreSettings.from_environment(os.environ) or EmbeddedStore(HOME).start()
+
+
+def _bucket() -> Bucket:
+    bucket = Bucket(_store())
+    bucket.ensure()
+    return bucket
+
+
+def _summary(ledger: Ledger, tokens: tuple[int, ...]) -> str:
+    space = ledger.spec.space
+    return space.describe(space.decode(tokens), ledger.shape).summary
+
+
+def _print_leaders(ledger: Ledger, now: SearchStatus, top: int) -> None:
+    metrics = list(dict.fromkeys(name for leader in now.leaders[:top] for name in leader.metrics))
+    table = Table(title=f"leaderboard of {now.name}")
+    titles, rows = ["", "child", "reward", *metrics], []
+    for place, leader in enumerate(now.leaders[:top], 1):
+        values = [_compact(leader.metrics[name]) if name in leader.metrics else "-" for name in metrics]
+        rows.append([str(place), leader.child, f"{leader.reward:.4f}", *values])
+    taken = sum(3 + max(len(line[i]) for line in [titles, *rows]) for i in range(len(titles)))
+    room = max(10, console.width - taken - 4)
+    for title in (*titles, "architecture"):
+        table.add_column(title, no_wrap=True)
+    for row, leader in zip(rows, now.leaders, strict=False):
+        summary = _summary(ledger, leader.tokens)
+        table.add_row(*row, summary if len(summary) <= room else summary[: room - 1] + "…")
+    console.print(table)
+    console.print(f"{now.children} of {now.budget} children, {now.failed} failed; scores are of validation data")
+
+
+def _compact(value: float) -> str:
+    for limit, divisor, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / divisor:.3g}{unit}"
+    return f"{value:.4g}"
+
+
+def _fate(result: Any) -> str:
+    if result is None:
+        return "not scored yet"
+    if result.status == "ok":
+        numbers = ", ".join(f"{name} {value:,.6g}" for name, value in result.metrics.items())
+        return f"reward {result.reward:.4f} on validation data; {numbers}; trained in {result.seconds:.1f} s"
+    return f"{result.status}: {result.reason}: {result.detail}"
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+def _next(command: str, what: str) -> None:
+    console.print(f"next: [bold]{command}[/bold]  ({what})", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

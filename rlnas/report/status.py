@@ -1,0 +1,111 @@
+"""How far a search is, from the ledger, in a handful of reads."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rlnas.errors import UserError
+from rlnas.state import Ledger, Result, child_id, parse_child_id
+from rlnas.state.records import Leader
+
+
+@dataclass(frozen=True)
+class SearchStatus:
+    """A search at one moment.
+
+    Args:
+        name: of the search.
+        children, budget: that have a result, and that it may train in all.
+        failed: of those applied, children that failed or were lost.
+        running: children that some task holds now, as far as leases tell.
+        round, rounds: that is under way (from 0), and in all.
+        version: of the controller.
+        numbers: of its last update, such as `baseline` and `entropy`.
+        leaders: the best children, best first.
+    """
+
+    name: str
+    children: int
+    budget: int
+    failed: int
+    running: int
+    round: int
+    rounds: int
+    version: int
+    numbers: dict[str, float]
+    leaders: tuple[Leader, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the budget is reached and applied."""
+        return self.round >= self.rounds
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        best = self.leaders[0].model_dump(mode="json") if self.leaders else None
+        fields = {name: value for name, value in vars(self).items() if name != "leaders"}
+        return fields | {"complete": self.complete, "best": best}
+
+
+def read_status(ledger: Ledger) -> SearchStatus:
+    """Read how far a search is."""
+    version, loop = ledger.head().version, ledger.spec.loop
+    finished: set[str] = set()
+    held: set[str] = set()
+    for number in range(version.low_mark, min(loop.rounds, version.low_mark + loop.window)):
+        if number not in version.extras:
+            finished |= ledger.finished_children(number)
+            held |= ledger.claimed_children(number) - ledger.trained_children(number)
+    return SearchStatus(
+        name=ledger.name,
+        children=version.children + len(finished),
+        budget=loop.children,
+        failed=version.failed,
+        running=len(held - finished),
+        round=version.rounds,
+        rounds=loop.rounds,
+        version=version.version,
+        numbers=version.numbers,
+        leaders=version.leaders,
+    )
+
+
+@dataclass(frozen=True)
+class Child:
+    """One child: what was proposed, and how it ended (None: it has not)."""
+
+    name: str
+    tokens: tuple[int, ...]
+    log_probability: float
+    policy_version: int
+    result: Result | None
+
+
+def read_child(ledger: Ledger, name: str | None) -> Child:
+    """Read a child of a search.
+
+    Args:
+        ledger: of the search.
+        name: such as `000003-001`; None: the best one.
+
+    Raises:
+        UserError: there is no such child.
+    """
+    if name is None:
+        leaders = ledger.head().version.leaders
+        if not leaders:
+            raise UserError(
+                f"search {ledger.name} has no scored child yet; `rlnas status {ledger.name}` shows how far it is"
+            )
+        name = leaders[0].child
+    try:
+        number, index = parse_child_id(name)
+    except ValueError as error:
+        raise UserError(f"child: {error}") from None
+    plan = ledger.plan(number)
+    if plan is None or index >= len(plan.children):
+        raise UserError(
+            f"child: search {ledger.name} has no child {name!r}; `rlnas leaderboard {ledger.name}` lists the best"
+        )
+    name = child_id(number, index)
+    planned = plan.children[index]
+    return Child(name, planned.tokens, planned.log_probability, plan.policy_version, ledger.result(name))
