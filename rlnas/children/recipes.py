@@ -1,10 +1,12 @@
 """How children are trained: what a person may set in the `child` section of a spec. Imports without torch."""
 
+import math
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from rlnas.children.base import Recipe
+from rlnas.errors import UserError
 
 
 class CNNRecipe(Recipe):
@@ -45,3 +47,78 @@ class TabularRecipe(Recipe):
 
     kind: Literal["tabular"] = "tabular"
     scale: float = Field(default=0.01, gt=0, description="the reward is the score times this")
+
+
+class RNNRecipe(Recipe):
+    """How a recurrent child is trained: a word-level language model, by Zaremba et al. (2014), "medium".
+
+    As there, the gradient is that of the loss summed over the steps of a window and averaged over the batch: the
+    learning rate and the clip are meant for it. The paper's children train for 35 epochs (Section 4.2).
+    """
+
+    modality: ClassVar[str] = "text"
+
+    kind: Literal["rnn"] = "rnn"
+    epochs: int = Field(default=35, gt=0)
+    batch: int = Field(default=20, gt=0, description="streams that the training text is cut into")
+    bptt: int = Field(default=35, gt=0, description="steps of a window, through which gradients flow")
+    layers: int = Field(default=2, gt=0)
+    parameters: int = Field(
+        default=20_000_000, gt=0, description="of every child, within 1 %: the hidden size is chosen to match"
+    )
+    hidden: int | None = Field(default=None, gt=0, description="size of state and embeddings, in place of `parameters`")
+    tied: bool = Field(default=False, description="one matrix for the embeddings and the softmax")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="between layers, never between steps")
+    init: float = Field(default=0.05, gt=0, description="weights start uniform in ± this")
+    learning_rate: float = Field(default=1.0, gt=0)
+    flat_epochs: int = Field(default=6, ge=0, description="epochs before the learning rate decays")
+    decay: float = Field(default=1.2, ge=1, description="the learning rate is divided by this each epoch after those")
+    clip: float = Field(default=5, gt=0, description="largest norm of the gradient")
+    dead_after: int | None = Field(
+        default=2000,
+        gt=0,
+        description="windows after which a child fails that has learnt no more than word frequencies; null: never",
+    )
+    dead_margin: float = Field(
+        default=0.05, ge=0, description="how far its average loss must be below the entropy of the words, in nats"
+    )
+    snapshots: int = Field(default=1, gt=0, description="last epochs whose best perplexity is the child's")
+    reward_constant: float = Field(default=80, gt=0, description="the reward is this over the perplexity squared")
+
+    def count_parameters(self, leaves: int, vocabulary: int, hidden: int) -> int:
+        """Return the number of weights of a child whose cell has so many leaves."""
+        embeddings = vocabulary * hidden * (1 if self.tied else 2)
+        return embeddings + vocabulary + 2 * self.layers * leaves * hidden**2
+
+    def hidden_size(self, leaves: int, vocabulary: int) -> int:
+        """Return `hidden`, or the size that meets `parameters`: the same for every cell with so many leaves.
+
+        Raises:
+            UserError: no size comes within 1 % of `parameters`.
+        """
+        if self.hidden is not None:
+            return self.hidden
+        square, linear = 2 * self.layers * leaves, vocabulary * (1 if self.tied else 2)
+        root = math.sqrt(linear**2 + 4 * square * max(self.parameters - vocabulary, 0))
+        hidden = max(round((root - linear) / (2 * square)), 1)
+        count = self.count_parameters(leaves, vocabulary, hidden)
+        if abs(count - self.parameters) > 0.01 * self.parameters:
+            raise UserError(
+                f"child.parameters: no hidden size comes within 1 % of {self.parameters} with {vocabulary} words and"
+                f" {leaves} leaves; the nearest, {hidden}, gives {count}; allowed: that number, or child.hidden"
+            )
+        return hidden
+
+    def windows(self, tokens: int) -> int:
+        """Return the windows of an epoch over a training text of so many tokens; what does not fill one is left out.
+
+        Raises:
+            UserError: there is not one.
+        """
+        windows = (tokens // self.batch - 1) // self.bptt
+        if windows < 1:
+            raise UserError(
+                f"dataset: the training text has {tokens} tokens, less than a window of child.batch {self.batch} ×"
+                f" (child.bptt {self.bptt} + 1); allowed: at least {self.batch * (self.bptt + 1)}"
+            )
+        return windows

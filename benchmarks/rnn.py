@@ -1,0 +1,189 @@
+"""How fast a recurrent child trains, and whether the LSTM of the space learns as PyTorch's does.
+
+Everything is measured side by side on one thread, window after window in turn, so that a busy machine slows all alike.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlnas.children.base import SilentMonitor
+from rlnas.children.fast_cell import FastLayer
+from rlnas.children.fast_loss import softmax_loss
+from rlnas.children.language import LanguageModel, LanguageTrainer
+from rlnas.children.recipes import RNNRecipe
+from rlnas.children.rnn import Layer
+from rlnas.datasets import Text, Train, Validation
+from rlnas.datasets.base import open_local
+from rlnas.datasets.text import PennTreebank
+from rlnas.spaces import DataShape
+from rlnas.spaces.rnn import LSTM, Cell, RNNSpace
+
+WORDS = 10_000
+RECIPE = RNNRecipe(hidden=200)
+
+
+class TorchLSTM(nn.Module):
+    """The usual word-level language model: `nn.LSTM` without biases between an embedding and a linear layer."""
+
+    def __init__(self, recipe: RNNRecipe, hidden: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, hidden)
+        self.lstm = nn.LSTM(hidden, hidden, recipe.layers, bias=False, dropout=recipe.dropout)
+        self.linear = nn.Linear(hidden, WORDS)
+        self.dropout = nn.Dropout(recipe.dropout)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -recipe.init, recipe.init)
+
+    def encode(self, words: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Return the hidden states [steps, batch, hidden] and the state."""
+        x, state = self.lstm(self.dropout(self.embedding(words)), state)
+        return self.dropout(x), state
+
+    def forward(self, words: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Return the logits [steps, batch, words] and the state."""
+        x, state = self.encode(words, state)
+        return self.linear(x), state
+
+
+Loss = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
+
+
+def _ordinary(model: nn.Module) -> Loss:
+    def loss(words: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Any]:
+        logits, state = model(words, state)
+        return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum"), state
+
+    return loss
+
+
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: Loss, window: Tensor, state: Any) -> Any:
+    """Do one update; return the state."""
+    optimizer.zero_grad()
+    loss, state = loss_of(window[:-1], window[1:], state)
+    (loss / RECIPE.batch).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), RECIPE.clip)
+    optimizer.step()
+    return state.detach() if isinstance(state, Tensor) else tuple(t.detach() for t in state)
+
+
+def measure(windows: int = 40) -> list[dict[str, Any]]:
+    """Compare the training speed of a child of base 8 with the same cell under plain autograd, and with `nn.LSTM`.
+
+    Args:
+        windows: of 20 × 35 tokens, for each of the four.
+
+    Returns:
+        Rows of `name`, `value`, `unit`, `goal` (None: no goal) and `met`.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    space = RNNSpace()
+    cell = space.decode([int(torch.randint(decision.choices, ())) for decision in space.decisions(0)])
+    child, plain = LanguageModel(cell, RECIPE, WORDS), LanguageModel(cell, RECIPE, WORDS, Layer)
+    # An LSTM has four products of each kind, as a cell of four leaves would.
+    count = RECIPE.count_parameters(cell.base, WORDS, child.hidden)
+    hidden = RNNRecipe(parameters=count).hidden_size(4, WORDS)
+    lstm, lstm_fast = TorchLSTM(RECIPE, hidden), TorchLSTM(RECIPE, hidden)
+
+    def child_loss(words: Tensor, targets: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return child.loss(words, targets, state, divisor=1)
+
+    def lstm_fast_loss(words: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Any]:
+        x, state = lstm_fast.encode(words, state)
+        linear = lstm_fast.linear
+        return softmax_loss(x.flatten(0, 1), linear.weight, linear.bias, targets.flatten(), 1), state
+
+    zeros = torch.zeros(RECIPE.layers, RECIPE.batch, hidden)
+    contenders: dict[str, tuple[nn.Module, Loss, Any]] = {
+        "child": (child, child_loss, child.start(RECIPE.batch)),
+        "plain": (plain, _ordinary(plain), plain.start(RECIPE.batch)),
+        "lstm": (lstm, _ordinary(lstm), (zeros, zeros)),
+        "lstm_fast": (lstm_fast, lstm_fast_loss, (zeros, zeros)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    optimizers = {name: torch.optim.SGD(model.parameters(), lr=0.01) for name, (model, _, _) in contenders.items()}
+    for _ in range(windows + 2):
+        window = torch.randint(WORDS, (RECIPE.bptt + 1, RECIPE.batch))
+        for name, (model, loss_of, state) in contenders.items():
+            start = time.process_time()
+            _step(model, optimizers[name], loss_of, window, state)
+            seconds[name].append(time.process_time() - start)
+    median = {name: statistics.median(values[2:]) for name, values in seconds.items()}
+    return [
+        _row("RNN child, base 8, H 200", RECIPE.batch * RECIPE.bptt / median["child"], "tokens/s"),
+        _row("RNN child / the same cell under plain autograd", median["plain"] / median["child"], "times", 1.9),
+        _row(f"RNN child / nn.LSTM of equal parameters (H {hidden})", median["lstm"] / median["child"], "times", 1.0),
+        _row("RNN child / that nn.LSTM with the same loss", median["lstm_fast"] / median["child"], "times"),
+    ]
+
+
+def measure_perplexity(tokens: int | None = None) -> list[dict[str, Any]]:
+    """Train PyTorch's LSTM and the LSTM of the space for one epoch of the Penn Treebank, and compare perplexities.
+
+    The first is trained by an ordinary loop of its own. Needs the folder `ptb` below `RLNAS_DATA`.
+
+    Args:
+        tokens: of the training text to use; None: all, which takes both about 4 minutes each on one free core.
+
+    Returns:
+        Rows as `measure` does; the last is the goal: at most 3 % apart.
+    """
+    torch.set_num_threads(1)
+    data = PennTreebank(folder=f"{os.environ.get('RLNAS_DATA', '../shared/data')}/ptb")
+    train, validation = data.train(open_local).content.tokens[:tokens], data.validation(open_local).content.tokens
+    scores = {"nn.LSTM": _train_torch(train, validation), "LSTM in the space": _train_space(train, validation)}
+    first, second = scores.values()
+    rows = [
+        _row(f"{name}, validation perplexity after {len(train)} tokens", score, "") for name, score in scores.items()
+    ]
+    apart = 100 * abs(second / first - 1)
+    return [*rows, {"name": "apart", "value": apart, "unit": "%", "goal": 3.0, "met": apart <= 3.0}]
+
+
+def _train_torch(train: Tensor, validation: Tensor) -> float:
+    torch.manual_seed(0)
+    model, batch, bptt = TorchLSTM(RECIPE, 200), RECIPE.batch, RECIPE.bptt
+    optimizer, state = torch.optim.SGD(model.parameters(), lr=RECIPE.learning_rate), None
+    streams = train[: len(train) // batch * batch].view(batch, -1).t().contiguous()
+    for start in range(0, len(streams) - bptt, bptt):
+        state = _step(model, optimizer, _ordinary(model), streams[start : start + bptt + 1], state)
+    model.eval()
+    total, state = 0.0, None
+    with torch.no_grad():
+        for start in range(0, len(validation) - 1, 700):
+            words = validation[start : start + 701, None]
+            loss, state = _ordinary(model)(words[:-1], words[1:], state)
+            total += float(loss)
+    return float(torch.tensor(total / (len(validation) - 1)).exp())
+
+
+class _LSTMTrainer(LanguageTrainer):
+    """Starts the LSTM of the space with its unused leaves at zero, where they stay."""
+
+    def build(self, cell: Cell, layer: type[Layer] = FastLayer) -> LanguageModel:
+        model = super().build(cell, layer)
+        with torch.no_grad():
+            for weights in model.layers.parameters():
+                weights.unflatten(0, (cell.base, -1))[[1, 5, 6, 7]] = 0
+        return model
+
+
+def _train_space(train: Tensor, validation: Tensor) -> float:
+    trainer = _LSTMTrainer(RECIPE.model_copy(update={"epochs": 1}), DataShape("text", WORDS), "cpu")
+    snapshots = trainer.train(LSTM, Train(Text(train)), 0, None, SilentMonitor())
+    return trainer.evaluate(LSTM, snapshots, Validation(Text(validation))).metrics["perplexity"]
+
+
+def _row(name: str, value: float, unit: str, goal: float | None = None) -> dict[str, Any]:
+    return {"name": name, "value": value, "unit": unit, "goal": goal, "met": goal is None or value >= goal}
+
+
+if __name__ == "__main__":
+    for row in measure():
+        print(row)

@@ -1,0 +1,230 @@
+"""Language models with a found cell: trained on windows of a text, scored by their perplexity on another."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from rlnas.children.base import Evaluation, Monitor, Trainer
+from rlnas.children.fast_cell import FastLayer
+from rlnas.children.fast_loss import softmax_loss
+from rlnas.children.recipes import RNNRecipe
+from rlnas.children.rnn import Layer
+from rlnas.children.training import Run, child_failures, train
+from rlnas.datasets import Text, Train, Validation
+from rlnas.errors import ChildFailure, UserError
+from rlnas.seeds import derive_seed
+from rlnas.spaces.rnn import Cell
+from rlnas.tensors import unpack
+
+
+class LanguageModel(nn.Module):
+    """Embedding, layers of one cell, softmax; dropout on everything that goes up, never on what goes on in time.
+
+    Args:
+        cell: the architecture.
+        recipe: number of layers, dropout, tied embeddings, range of the initial weights.
+        vocabulary: number of words.
+        layer: `FastLayer`, or `Layer` where a model of plain torch operations is wanted, such as for an export.
+    """
+
+    def __init__(self, cell: Cell, recipe: RNNRecipe, vocabulary: int, layer: type[Layer] = FastLayer) -> None:
+        super().__init__()
+        self.hidden = recipe.hidden_size(cell.base, vocabulary)
+        self.embedding = nn.Embedding(vocabulary, self.hidden)
+        self.layers = nn.ModuleList(layer(cell, self.hidden, self.hidden) for _ in range(recipe.layers))
+        self.softmax_weight = None if recipe.tied else nn.Parameter(torch.empty(vocabulary, self.hidden))
+        self.softmax_bias = nn.Parameter(torch.empty(vocabulary))
+        self.dropout = nn.Dropout(recipe.dropout)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -recipe.init, recipe.init)
+
+    def start(self, batch: int) -> Tensor:
+        """Return the state before a text: zeros, [layers, 2 (h and c), batch, hidden]."""
+        return self.softmax_bias.new_zeros(len(self.layers), 2, batch, self.hidden)
+
+    def encode(self, words: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Read a window.
+
+        Args:
+            words: int64 [steps, batch].
+            state: before it.
+
+        Returns:
+            The top layer's hidden states [steps, batch, hidden], and the state after the window.
+        """
+        x, after = self.dropout(self.embedding(words)), []
+        for layer, (h, c) in zip(self.layers, state, strict=True):
+            x, new = layer(x, (h, c))
+            x = self.dropout(x)
+            after.append(torch.stack(new))
+        return x, torch.stack(after)
+
+    def forward(self, words: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of every next word, [steps, batch, vocabulary], and the state; see `encode`."""
+        x, state = self.encode(words, state)
+        return nn.functional.linear(x, self._classifier, self.softmax_bias), state
+
+    def loss(self, words: Tensor, targets: Tensor, state: Tensor, divisor: float) -> tuple[Tensor, Tensor]:
+        """Return the cross-entropy of the targets [steps, batch], summed and divided, and the state; see `encode`."""
+        x, state = self.encode(words, state)
+        return softmax_loss(x.flatten(0, 1), self._classifier, self.softmax_bias, targets.flatten(), divisor), state
+
+    @property
+    def _classifier(self) -> Tensor:
+        return self.embedding.weight if self.softmax_weight is None else self.softmax_weight
+
+
+class LanguageTrainer(Trainer):
+    """Trains language models by truncated backpropagation through time (Zoph & Le 2017, Section 4.2)."""
+
+    recipe: RNNRecipe
+
+    def build(self, cell: Cell, layer: type[Layer] = FastLayer) -> LanguageModel:
+        """Build a child with random weights.
+
+        Raises:
+            UserError: no hidden size meets `child.parameters`.
+        """
+        if self.device.startswith("cuda"):
+            torch.set_float32_matmul_precision("high")  # products on tensor cores; the state stays float32
+        return LanguageModel(cell, self.recipe, self.shape.classes, layer).to(self.device)
+
+    def train(
+        self, architecture: Cell, data: Train[Text], seed: int, checkpoint: bytes | None, monitor: Monitor
+    ) -> bytes:
+        """Train a child; see `Trainer.train`.
+
+        Raises:
+            UserError: the text does not fill one window, or no hidden size meets `child.parameters`.
+        """
+        recipe = self.recipe
+        recipe.windows(len(data.content.tokens))
+        recipe.hidden_size(architecture.base, self.shape.classes)
+        with child_failures():
+            torch.manual_seed(derive_seed(seed, "weights"))
+            run = _LanguageRun(self.build(architecture), recipe, data.content.tokens.to(self.device))
+            return train(
+                run,
+                epochs=recipe.epochs,
+                keep=recipe.snapshots,
+                seed=seed,
+                checkpoint=checkpoint,
+                monitor=monitor,
+                time_limit=recipe.time_limit,
+            )
+
+    def evaluate(self, architecture: Cell, snapshots: bytes, data: Validation[Text]) -> Evaluation:
+        """Score a child: the reward is `reward_constant / perplexity²`, of the best snapshot.
+
+        Raises:
+            ChildFailure: the perplexity is not finite.
+            UserError: the text has fewer than two words.
+        """
+        if len(data.content.tokens) < 2:
+            raise UserError("dataset: the validation text has fewer than two tokens; allowed: at least 2")
+        recipe, tokens = self.recipe, data.content.tokens.to(self.device)
+        with child_failures():
+            model, epochs = self.build(architecture), by_epoch(snapshots)
+            history = []
+            for weights in epochs:
+                model.load_state_dict(weights)
+                history.append(perplexity(model, tokens, steps=recipe.batch * recipe.bptt))
+            best = min(history)
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            metrics = {"perplexity": best, "parameters": parameters, "hidden": model.hidden}
+            return Evaluation(tuple(history), recipe.reward_constant / best**2, metrics)
+
+
+def perplexity(model: LanguageModel, tokens: Tensor, steps: int) -> float:
+    """Return the perplexity of a text.
+
+    The text is one stream that is read from its beginning, so every word but the first, which nothing comes before,
+    is predicted exactly once, from all that come before it.
+
+    Args:
+        model: put into evaluation mode.
+        tokens: int64 [N], N at least 2.
+        steps: of the windows it is read in; they change the speed, not the result.
+
+    Raises:
+        ChildFailure: it is not finite, or far above that of guessing.
+    """
+    model.eval()
+    with torch.no_grad():
+        state, total = model.start(1), torch.zeros((), dtype=torch.float64, device=tokens.device)
+        for start in range(0, len(tokens) - 1, steps):
+            words = tokens[start : start + steps + 1, None]
+            loss, state = model.loss(words[:-1], words[1:], state, divisor=1)
+            total += loss
+    mean = float(total) / (len(tokens) - 1)
+    if not math.isfinite(mean):
+        raise ChildFailure("not_finite", f"validation loss is {mean}")
+    if mean > 2 * math.log(len(model.softmax_bias)):
+        raise ChildFailure("diverged", f"validation loss {mean:.3g} is more than twice that of guessing")
+    return math.exp(mean)
+
+
+class _LanguageRun(Run):
+    """Windows of a text, the state handed on from one to the next; an epoch reads the text from its beginning."""
+
+    def __init__(self, model: LanguageModel, recipe: RNNRecipe, tokens: Tensor) -> None:
+        self.model: LanguageModel = model
+        self.recipe = recipe
+        self.optimizer = torch.optim.SGD(model.parameters(), lr=recipe.learning_rate)
+        self.steps = recipe.windows(len(tokens))
+        self.loss_limit = 2 * math.log(len(model.softmax_bias))
+        length = len(tokens) // recipe.batch
+        self.streams = tokens[: recipe.batch * length].view(recipe.batch, length).t().contiguous()
+        self.state = model.start(recipe.batch)
+        # The best that a model can do whose cells say nothing: to know how frequent each word is.
+        frequencies = tokens.bincount().double() / len(tokens)
+        self.frequency_loss = float(-torch.xlogy(frequencies, frequencies).sum())
+        self.average = torch.full((), math.inf, device=tokens.device)
+        self.epoch = 0
+
+    def start_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        decays = max(epoch + 1 - self.recipe.flat_epochs, 0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate / self.recipe.decay**decays
+
+    def step(self, step: int) -> Tensor:
+        recipe = self.recipe
+        if step == 0:
+            self.state = torch.zeros_like(self.state)
+        window = self.streams[step * recipe.bptt : (step + 1) * recipe.bptt + 1]
+        self.optimizer.zero_grad()
+        loss, state = self.model.loss(window[:-1], window[1:], self.state, divisor=recipe.batch)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        self.optimizer.step()
+        self.state = state.detach()
+        loss = loss.detach() / recipe.bptt
+        self.average = torch.where(self.average.isinf(), loss, torch.lerp(self.average, loss, 0.01))
+        if self.epoch * self.steps + step + 1 == recipe.dead_after:
+            self._fail_if_dead()
+        return loss + 0 * norm  # not a number where the norm is not finite
+
+    def _fail_if_dead(self) -> None:
+        if float(self.average) > self.frequency_loss - self.recipe.dead_margin:
+            raise ChildFailure(
+                "dead",
+                f"loss {float(self.average):.3g} after {self.recipe.dead_after} windows;"
+                f" word frequencies alone give {self.frequency_loss:.3g}",
+            )
+
+    def carried(self) -> dict[str, Tensor]:
+        return {"state": self.state, "average": self.average}
+
+    def carry(self, tensors: dict[str, Tensor]) -> None:
+        self.state, self.average = (tensors[name].to(self.state.device) for name in ("state", "average"))
+
+
+def by_epoch(snapshots: bytes) -> list[dict[str, Tensor]]:
+    """Split what `training.train` returned into the weights of each epoch, oldest first."""
+    epochs: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in unpack(snapshots).items():
+        epoch, _, weight = name.partition("/")
+        epochs.setdefault(int(epoch), {})[weight] = tensor
+    return [epochs[epoch] for epoch in sorted(epochs)]
