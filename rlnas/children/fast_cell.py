@@ -110,12 +110,14 @@ class _Window:
         if cell.c_out < cell.base:
             yield partial(self.c[t + 1].copy_, self.a[cell.c_out][t])
         for activation, run in self.by_activation:
-            yield from _activate(activation, leaves[:, run], leaves[:, run], slopes[:, run])
+            block = leaves[:, run]
+            yield from _activate(activation, block, block, slopes[:, run])
         for i in range(root + 1):
             if i >= cell.base:
-                z = self.c[t + 1] if i == cell.c_out else self.a[i][t]
+                a = self.a[i][t]
+                z = self.c[t + 1] if i == cell.c_out else a
                 yield partial(COMBINE[cell.nodes[i].combination], self.left[i][t], self.right[i][t], out=z)
-                yield from _activate(cell.nodes[i].activation, z, self.a[i][t], self.slope[i][t])
+                yield from _activate(cell.nodes[i].activation, z, a, self.slope[i][t])
             if i == cell.c_in:
                 joined = self.value[i][t]
                 yield partial(COMBINE[cell.inject.combination], self.a[i][t], self.c[t], out=joined)
@@ -222,7 +224,7 @@ def _slope(activation: str, g: Tensor, a: Tensor, slope: Tensor) -> Tensor:
     if activation == "sigmoid":
         return torch.ops.aten.sigmoid_backward(g, a)
     if activation == "relu":
-        return g * (a > 0)
+        return torch.ops.aten.threshold_backward(g, a, 0)
     return g * slope if activation == "sin" else g
 
 

@@ -7,6 +7,8 @@ from pydantic import Field
 
 from rlnas.children.base import Recipe
 from rlnas.errors import UserError
+from rlnas.spaces import DataShape, Space
+from rlnas.spaces.rnn import RNNSpace
 
 
 class CNNRecipe(Recipe):
@@ -84,6 +86,12 @@ class RNNRecipe(Recipe):
     )
     snapshots: int = Field(default=1, gt=0, description="last epochs whose best perplexity is the child's")
     reward_constant: float = Field(default=80, gt=0, description="the reward is this over the perplexity squared")
+
+    def check(self, space: Space, shape: DataShape) -> None:
+        """Raise `UserError` if the text does not fill a window, or no hidden size meets `parameters`."""
+        self.windows(shape.tokens)
+        if isinstance(space, RNNSpace):
+            self.hidden_size(space.base, shape.classes)
 
     def count_parameters(self, leaves: int, vocabulary: int, hidden: int) -> int:
         """Return the number of weights of a child whose cell has so many leaves."""

@@ -15,7 +15,7 @@ from rlnas.datasets import Text, Train, Validation
 from rlnas.errors import ChildFailure, UserError
 from rlnas.registry import resolve
 from rlnas.spaces import DataShape
-from rlnas.spaces.rnn import LSTM, Cell, Operation
+from rlnas.spaces.rnn import LSTM, Cell, Operation, RNNSpace
 
 WORDS = 12
 SHAPE = DataShape("text", classes=WORDS)
@@ -91,6 +91,15 @@ def test_defaults_are_those_of_zaremba_medium_and_the_paper():
     assert (recipe.learning_rate, recipe.decay, recipe.flat_epochs, recipe.clip) == (1.0, 1.2, 6, 5)
     assert (recipe.dropout, recipe.init, recipe.tied) == (0.5, 0.05, False)
     assert (recipe.parameters, recipe.reward_constant, recipe.snapshots) == (20_000_000, 80, 1)
+
+
+def test_the_check_of_a_spec_finds_what_cannot_be_trained():
+    space, shape = RNNSpace(base=4), DataShape("text", 10_000, tokens=1000)
+    RNNRecipe().check(space, shape)
+    with pytest.raises(UserError, match=r"dataset: the training text has 719 tokens"):
+        RNNRecipe().check(space, DataShape("text", 10_000, tokens=719))
+    with pytest.raises(UserError, match=r"child\.parameters: .* 4 leaves"):
+        RNNRecipe(parameters=9000).check(space, shape)
 
 
 def test_kinds_resolve():
