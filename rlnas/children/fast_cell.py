@@ -33,7 +33,7 @@ Call = Callable[[], object]
 
 
 class FastLayer(Layer):
-    """`Layer`, with equal parameters and results, at more than twice the speed on a CPU.
+    """`Layer`, with equal parameters and results, at 1.6 to 1.8 times the speed on a CPU (measured with hidden 200).
 
     The buffers of a window are used again by the next, so the backward pass of a window must come before the
     layer's next forward pass; the other order raises `RuntimeError`.
