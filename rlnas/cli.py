@@ -10,12 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rlnas.errors import SearchDeleted, StoreError, UserError
+from rlnas.errors import RunFailed, SearchDeleted, StoreError, UserError
 from rlnas.report import SearchStatus, draw, read_child, read_status
 from rlnas.spec import load_spec
 from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, list_searches, open_search
 
 HOME = Path(".rlnas")
+PATIENCE = 5.0  # seconds that a person waits for a store that does not answer
 app = typer.Typer(
     help="Neural architecture search with reinforcement learning, on Kubeflow.",
     no_args_is_help=True,
@@ -34,9 +35,9 @@ def main() -> None:
     """Run the command line, and turn errors into one line."""
     try:
         app()
-    except UserError as error:
+    except (UserError, StoreError) as error:  # a run that the store fails midway is a RunFailed
         _fail(error, 2)
-    except (StoreError, SearchDeleted) as error:
+    except (RunFailed, SearchDeleted) as error:
         _fail(error, 1)
     except KeyboardInterrupt:
         _fail("stopped; nothing finished is lost, the same command continues", 130)
@@ -57,8 +58,9 @@ def run(
 
     spec = load_spec(spec_file)
     settings = _store()
-    status = run_search(settings, spec, rounds, HOME / "logs", console)
-    ledger = open_search(Bucket(settings), spec.name)
+    bucket = Bucket(settings, patience=PATIENCE)
+    status = run_search(bucket, spec, rounds, HOME / "logs", console)
+    ledger = open_search(bucket, spec.name)
     _print_leaders(ledger, status, 10)
     if status.complete:
         _next(f"rlnas show {spec.name}", "shows the best architecture")
@@ -144,7 +146,7 @@ def leaderboard(
     """Show the best architectures of a search."""
     ledger = open_search(_bucket(), search)
     if as_json:
-        leaders = ledger.head().version.leaders[:top]
+        leaders = ledger.version().leaders[:top]
         _print_json(
             [leader.model_dump(mode="json") | {"summary": _summary(ledger, leader.tokens)} for leader in leaders]
         )
@@ -232,7 +234,7 @@ def _store() -> StoreSettings:
 
 
 def _bucket() -> Bucket:
-    bucket = Bucket(_store())
+    bucket = Bucket(_store(), patience=PATIENCE)
     bucket.ensure()
     return bucket
 

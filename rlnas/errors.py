@@ -12,6 +12,10 @@ class StoreError(RuntimeError):
     """
 
 
+class RunFailed(RuntimeError):
+    """A run ended before its goal. Nothing finished is lost; running again continues."""
+
+
 class SearchDeleted(RuntimeError):
     """The search this task belongs to was deleted, or deleted and created anew."""
 

@@ -1,42 +1,45 @@
 """A search on this machine: the pipeline in a process of its own, and a live view of the ledger beside it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from rlnas.errors import StoreError
+from rlnas.errors import RunFailed, StoreError
 from rlnas.report import SearchStatus, read_status
 from rlnas.spec import SearchSpec
-from rlnas.state import Bucket, Ledger, StoreSettings
+from rlnas.state import Bucket, Ledger
 from rlnas.steps import open_search
 from rlnas.steps.common import ERROR_PREFIX
 
 POLL_SECONDS = 1.0
+STOP_SECONDS = 30.0
 
 
-def run_search(settings: StoreSettings, spec: SearchSpec, rounds: int, logs: Path, console: Console) -> SearchStatus:
+def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, console: Console) -> SearchStatus:
     """Run a search to its budget through Kubeflow's local runner, with a live view.
 
     Args:
-        settings: the store.
+        bucket: the store.
         spec: of a new search, or of the one to continue.
         rounds: at most so many; 0: until the budget is reached.
         logs: folder for the log of the runner and of all tasks.
         console: where to show.
 
     Raises:
-        UserError: bad input; nothing was started.
-        StoreError: the run failed; running again continues it.
+        UserError, StoreError: bad input, or a store that cannot be used; nothing was started.
+        RunFailed: the run failed; running again continues it.
     """
-    bucket = Bucket(settings)
     ledger = open_search(bucket, spec.name, spec)
     before = read_status(ledger)
     goal = min(before.rounds, before.round + rounds) if rounds else before.rounds
@@ -46,30 +49,45 @@ def run_search(settings: StoreSettings, spec: SearchSpec, rounds: int, logs: Pat
         log.parent.mkdir(parents=True, exist_ok=True)
         console.print(f"search {spec.name}: {now.children} of {now.budget} children done; log of the run: {log}")
         started = now
-        failed = _run_pipeline(settings, ledger, goal - now.round, log, console)
-        now = read_status(ledger)
-        if failed and not (now.round > started.round and now.round < goal):
-            reason = _reason(log)
-            raise StoreError(f"the run failed: {reason}; log: {log}; the same command continues the search")
+        _run_pipeline(ledger, goal - now.round, log, console)
+        try:
+            now = read_status(ledger)
+        except StoreError as error:
+            raise RunFailed(f"the run failed: {error}; log: {log}; the same command continues the search") from None
+        if now.round == started.round:
+            reason = _reason(log) or "no round was completed"
+            raise RunFailed(f"the run failed: {reason}; log: {log}; the same command continues the search")
     return now
 
 
-def _run_pipeline(settings: StoreSettings, ledger: Ledger, rounds: int, log: Path, console: Console) -> bool:
+def _run_pipeline(ledger: Ledger, rounds: int, log: Path, console: Console) -> None:
     command = [sys.executable, "-m", "pipelines.local", ledger.name, str(rounds)]
-    environment = os.environ | settings.to_environment() | {"PYTHONUNBUFFERED": "1"}
+    environment = os.environ | ledger.bucket.settings.to_environment() | {"PYTHONUNBUFFERED": "1"}
     view = _View(ledger, time.monotonic)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to stop is as good as Ctrl-C
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
         try:
             with Live(console=console, refresh_per_second=4, get_renderable=view.render, transient=True):
-                while process.poll() is None:
+                while process.poll() is None and not _reason(log):  # the runner would go on to the next round
                     view.refresh()
+                    if not console.is_terminal:
+                        view.print_progress(console)
                     time.sleep(POLL_SECONDS)
         finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-    return process.returncode != 0
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop the runner with all its tasks, so that children are released and nothing goes on unseen."""
+    if process.poll() is not None:
+        return
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.terminate()
+    psutil.wait_procs(family, timeout=STOP_SECONDS)
+    process.wait()
 
 
 class _View:
@@ -81,6 +99,7 @@ class _View:
         self._start = clock()
         self._first: SearchStatus | None = None
         self._now: SearchStatus | None = None
+        self._printed = 0
 
     def refresh(self) -> None:
         """Read the ledger; a store that is down for a moment is the run's affair, not the view's."""
@@ -90,7 +109,15 @@ class _View:
             return
         self._first = self._first or self._now
 
+    def print_progress(self, console: Console) -> None:
+        """Print a line whenever a round is done, where there is no terminal to redraw."""
+        if self._now is not None and self._now.round > self._printed:
+            self._printed, best = self._now.round, self._now.leaders[:1]
+            reward = f", best reward {best[0].reward:.4f}" if best else ""
+            console.print(f"round {self._now.round} of {self._now.rounds}: {self._now.children} children{reward}")
+
     def render(self) -> Table:
+        """Return the view as it is now."""
         table = Table(show_header=False, title=f"search {self._ledger.name}")
         now, first = self._now, self._first
         if now is None or first is None:
@@ -107,7 +134,7 @@ class _View:
 
 
 def _reason(log: Path) -> str:
-    """Find the line that says why in a run's log."""
+    """Find the line that says why a task failed in a run's log; empty if there is none."""
     lines = log.read_text(errors="replace").splitlines()
     marked = [line.partition(ERROR_PREFIX)[2] for line in lines if ERROR_PREFIX in line]
-    return marked[-1].strip() if marked else "see the log"
+    return marked[0].strip() if marked else ""

@@ -127,7 +127,8 @@ class SearchSpec(BaseModel):
     dataset: Annotated[SerializeAsAny[Dataset], _section("dataset", DATASETS, "rlnas.datasets", Dataset)]
     child: Annotated[SerializeAsAny[Recipe], _section("child", RECIPES, "rlnas.recipes", Recipe)]
     controller: Annotated[
-        SerializeAsAny[ControllerSettings], _section("controller", SETTINGS, "rlnas.searchers", ControllerSettings)
+        SerializeAsAny[ControllerSettings],
+        _section("controller", SETTINGS, "rlnas.controller_settings", ControllerSettings),
     ] = Field(default={"kind": "reinforce"}, validate_default=True)
     loop: LoopSettings
     failures: FailureSettings = FailureSettings()

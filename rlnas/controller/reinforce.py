@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from rlnas.controller.policy import Actions, Policy
 from rlnas.controller.searchers import Experience, Proposal, Searcher, SearcherState
@@ -48,20 +49,45 @@ class Reinforce(Searcher):
             entropies.append(float(entropy.detach().mean()))
 
         head = self._policy(state)
-        optimizer = torch.optim.Adam(head.parameters(), lr=self.settings.learning_rate)
-        _load_adam(optimizer, state)
-        for parameter, *parts in zip(head.parameters(), *gradients, strict=True):
-            parameter.grad = torch.stack(parts).mean(0)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in head.parameters() if p.grad is not None])
-        optimizer.step()
-
-        tensors = _policy_tensors(head)
-        for index, entries in optimizer.state_dict()["state"].items():
-            tensors |= {f"adam/{index}/{name}": tensor for name, tensor in entries.items()}
+        gradient = [torch.stack(parts).mean(0) for parts in zip(*gradients, strict=True)]
+        norm = torch.nn.utils.get_total_norm(gradient)
+        moments = self._adam_step(head, gradient, state)
+        tensors = _policy_tensors(head) | moments
         rewards = [reward for experience in rounds for reward in experience.rewards if reward is not None]
         after = self._average(baseline, rewards)
         numbers = {"baseline": after or 0.0, "entropy": sum(entropies) / len(entropies), "gradient_norm": float(norm)}
         return SearcherState(tensors, {"baseline": after}), numbers
+
+    def _adam_step(self, head: Policy, gradient: list[Tensor], state: SearcherState) -> dict[str, Tensor]:
+        """Move the weights in place and return Adam's moments for the next version."""
+        names = [name for name, _ in head.named_parameters()]
+        moments = {
+            key: state.tensors[key].clone() if key in state.tensors else torch.zeros_like(like)
+            for name, parameter in head.named_parameters()
+            for key, like in (
+                (f"adam/mean/{name}", parameter.detach()),
+                (f"adam/square/{name}", parameter.detach()),
+                (f"adam/step/{name}", torch.zeros(())),
+            )
+        }
+        # The function, not the class torch.optim.Adam: making the first optimiser imports all of torch._dynamo.
+        with torch.no_grad():
+            adam(
+                list(head.parameters()),
+                gradient,
+                [moments[f"adam/mean/{name}"] for name in names],
+                [moments[f"adam/square/{name}"] for name in names],
+                [],
+                [moments[f"adam/step/{name}"] for name in names],
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=self.settings.learning_rate,
+                weight_decay=0.0,
+                eps=1e-8,
+                maximize=False,
+            )
+        return moments
 
     def _average(self, baseline: float | None, rewards: Sequence[float]) -> float | None:
         """Move the average over the rewards in order; the first reward of a search starts it."""
@@ -83,12 +109,3 @@ class Reinforce(Searcher):
 
 def _policy_tensors(policy: Policy) -> dict[str, Tensor]:
     return {f"policy/{name}": tensor.detach() for name, tensor in policy.state_dict().items()}
-
-
-def _load_adam(optimizer: torch.optim.Adam, state: SearcherState) -> None:
-    entries: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in state.tensors.items():
-        if key.startswith("adam/"):
-            _, index, name = key.split("/")
-            entries.setdefault(int(index), {})[name] = tensor.clone()  # the step changes them in place
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": entries})

@@ -1,5 +1,7 @@
 """Handwritten digits that come with scikit-learn: real images that need no download."""
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rlnas.datasets.base import Dataset, Images, Opener, Test, Train, Validation
@@ -41,11 +43,15 @@ class Digits(Dataset):
         return Test(self._part(2))
 
     def _part(self, part: int) -> Images:
-        from sklearn.datasets import load_digits
+        import numpy as np
 
-        digits = load_digits()
-        pixels = (digits.images[..., None] * (255 / 16)).round().astype("uint8")
-        return take(pixels, digits.target, self._split()[part])
+        # The file that `sklearn.datasets.load_digits` reads; importing sklearn for it would cost every task seconds.
+        package = find_spec("sklearn")
+        assert package is not None
+        assert package.origin is not None
+        table = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+        pixels = (table[:, :-1].reshape(IMAGES, 8, 8, 1) * (255 / 16)).round().astype("uint8")
+        return take(pixels, table[:, -1].astype("int64"), self._split()[part])
 
     def _split(self) -> "list[np.ndarray]":
         sizes = (round(IMAGES * self.validation_fraction), round(IMAGES * self.test_fraction))

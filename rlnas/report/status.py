@@ -48,7 +48,7 @@ class SearchStatus:
 
 def read_status(ledger: Ledger) -> SearchStatus:
     """Read how far a search is."""
-    version, loop = ledger.head().version, ledger.spec.loop
+    version, loop = ledger.version(), ledger.spec.loop
     finished: set[str] = set()
     held: set[str] = set()
     for number in range(version.low_mark, min(loop.rounds, version.low_mark + loop.window)):
@@ -91,7 +91,7 @@ def read_child(ledger: Ledger, name: str | None) -> Child:
         UserError: there is no such child.
     """
     if name is None:
-        leaders = ledger.head().version.leaders
+        leaders = ledger.version().leaders
         if not leaders:
             raise UserError(
                 f"search {ledger.name} has no scored child yet; `rlnas status {ledger.name}` shows how far it is"

@@ -77,6 +77,15 @@ class Ledger:
     # ---- the chain of controllers ----
 
     def head(self) -> Controller:
+        """Return the newest version, making version 0 if there is none."""
+        return self.newest() or self._first_version()
+
+    def version(self) -> Version:
+        """Return what the newest version says; an empty one if there is none yet."""
+        newest = self.newest()
+        return newest.version if newest else Version()
+
+    def newest(self) -> Controller | None:
         """Return the newest version: from the hint, then forward until there is none.
 
         Raises:
@@ -88,8 +97,7 @@ class Ledger:
         controller = self.controller(number)
         if controller is None and number:
             raise StoreError(f"{self._version_key(number)} is missing: search {self.name} is damaged")
-        controller = controller or self._first_version()
-        while following := self.controller(controller.version.version + 1):
+        while controller and (following := self.controller(controller.version.version + 1)):
             controller = following
         return controller
 
@@ -110,18 +118,7 @@ class Ledger:
             self.spec.space, self.spec.controller
         )
         state = searcher.initial(derive_seed(self.spec.seed, "controller"))
-        version = Version(
-            version=0,
-            parent_sha256="",
-            applied=(),
-            low_mark=0,
-            extras=(),
-            children=0,
-            failed=0,
-            memory=dict(state.memory),
-            numbers={},
-            leaders=(),
-        )
+        version = Version(memory=dict(state.memory))
         data = pack(state.tensors, version.model_dump(mode="json"))
         self.bucket.create(self._version_key(0), data)
         return Controller(version, data)
@@ -284,7 +281,7 @@ class Ledger:
 
     def collect_garbage(self) -> int:
         """Delete checkpoints and snapshots that no child needs any more; return how many there were."""
-        head = self.head().version
+        head = self.version()
         kept = {leader.child for leader in head.leaders[:KEPT_SNAPSHOTS]}
         unneeded = [key for key in self._blobs() if self._applied(key, head) and not self._is_kept(key, kept)]
         self.bucket.delete(unneeded)

@@ -1,6 +1,6 @@
 """The objects of a search as they lie in the store (see the table in docs/state.md)."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
@@ -128,16 +128,16 @@ class Leader(Record):
 class Version(Record):
     """The document of `controllers/<version>`; the tensors beside it are the searcher's."""
 
-    version: int
-    parent_sha256: str
-    applied: tuple[int, ...]  # rounds that this update applied
-    low_mark: int  # every round below it has been applied, and none above it but `extras`
-    extras: tuple[int, ...]
-    children: Annotated[int, Field(ge=0)]  # applied so far
-    failed: Annotated[int, Field(ge=0)]
-    memory: dict[str, Any]
-    numbers: dict[str, FiniteFloat]
-    leaders: tuple[Leader, ...]
+    version: int = 0
+    parent_sha256: str = ""
+    applied: tuple[int, ...] = ()  # rounds that this update applied
+    low_mark: int = 0  # every round below it has been applied, and none above it but `extras`
+    extras: tuple[int, ...] = ()
+    children: int = 0  # applied so far
+    failed: int = 0
+    memory: dict[str, Any] = Field(default_factory=dict)
+    numbers: dict[str, FiniteFloat] = Field(default_factory=dict)
+    leaders: tuple[Leader, ...] = ()
 
     @property
     def rounds(self) -> int:

@@ -9,6 +9,6 @@ def finish(ledger: Ledger) -> tuple[Version, bool]:
     Returns:
         The newest version, and whether the search's budget is reached.
     """
-    version = ledger.head().version
+    version = ledger.version()
     ledger.collect_garbage()
     return version, version.rounds >= ledger.spec.loop.rounds

@@ -48,7 +48,7 @@ def plan_rounds(ledger: Ledger, rounds_per_run: int) -> int:
     if rounds_per_run < 0:
         raise UserError(f"rounds_per_run: {rounds_per_run} is negative; allowed: 0 (all that are left) or more")
     loop = ledger.spec.loop
-    left = loop.rounds - ledger.head().version.rounds
+    left = loop.rounds - ledger.version().rounds
     return max(1, -(-min(left, rounds_per_run or left) // loop.replicas))
 
 

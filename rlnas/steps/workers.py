@@ -39,9 +39,6 @@ def run_in_processes(work: Callable[[str], None], children: Sequence[str], at_on
         StoreError, UserError, SearchDeleted: what a worker raised, once the others have ended.
         Terminated: this process was told to stop (SIGTERM); the workers were told so too, and have ended.
     """
-    # torch asks for this when the first optimiser is made: imported here, forked processes need not do so each.
-    import torch._dynamo  # noqa: F401
-
     waiting = [(child, 1) for child in children]
     running: dict[int, tuple[Any, str, int]] = {}
     errors = _CONTEXT.SimpleQueue()

@@ -43,8 +43,8 @@ def weights(state):
 def gradient(before, after):
     """What Adam was given to ascend, by weight: it moved the average of gradients a tenth of the way."""
     found = {}
-    for index, name in enumerate(weights(before)):
-        moment = f"adam/{index}/exp_avg"
+    for name in weights(before):
+        moment = name.replace("policy/", "adam/mean/")
         earlier = before.tensors.get(moment, torch.zeros(()))
         found[name] = -(after.tensors[moment] - 0.9 * earlier) / 0.1
     return found
@@ -184,8 +184,8 @@ def test_a_late_gradient_is_taken_where_it_was_proposed_and_applied_to_the_newes
     with pytest.raises(AssertionError):
         assert_close(at_newer, at_old, rel=1e-2)
     # Adam's second step, by hand, from the newer weights.
-    for index, name in enumerate(weights(newer)):
-        first, second = (newer.tensors[f"adam/{index}/{moment}"] for moment in ("exp_avg", "exp_avg_sq"))
+    for name in weights(newer):
+        first, second = (newer.tensors[name.replace("policy/", f"adam/{moment}/")] for moment in ("mean", "square"))
         mean = (0.9 * first - 0.1 * at_old[name]) / (1 - 0.9**2)
         square = (0.999 * second + 0.001 * at_old[name] ** 2) / (1 - 0.999**2)
         expected = newer.tensors[name] - 0.05 * mean / (square.sqrt() + 1e-8)
@@ -204,7 +204,7 @@ def test_a_state_that_was_stored_goes_on_as_if_it_had_not_been():
         assert stayed.memory == stored.memory
         assert_equal(stored.tensors, stayed.tensors)
         assert pack(stored.tensors, stored.memory) == pack(stayed.tensors, stayed.memory)
-    assert float(stayed.tensors["adam/0/step"]) == 3
+    assert float(stayed.tensors["adam/step/start"]) == 3
 
 
 def test_learning_changes_no_state_but_the_one_it_returns():

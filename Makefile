@@ -1,0 +1,51 @@
+# `make` alone explains the targets. The first use of any of them makes the virtual environment.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help search search-rnn test test-slow test-gpu lint bench pipelines lock clean
+
+help:  ## explain the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rlnas needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+search: $(INSTALLED)  ## search a digits classifier here: 32 children through kfp.local
+	$(BIN)/rlnas run examples/digits.yaml
+
+search-rnn: $(INSTALLED)  ## search a recurrent cell here, on a text that comes with Python
+	$(BIN)/rlnas run examples/text-rnn.yaml
+
+test: $(INSTALLED)  ## the tests (under 15 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)  ## the tests that take minutes each
+	$(BIN)/python -m pytest -m slow --timeout 3000
+
+test-gpu: $(INSTALLED)  ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+lint: $(INSTALLED)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## the figures of the README, side by side in one run
+	$(BIN)/python -m benchmarks
+
+pipelines: $(INSTALLED)  ## compile the pipelines into build/pipelines
+	$(BIN)/python -m pipelines.compile build/pipelines
+
+lock: $(INSTALLED)  ## write what is installed, as the tested set, into requirements.lock
+	$(BIN)/pip freeze --disable-pip-version-check --exclude-editable --exclude rlnas > requirements.lock
+
+clean:  ## stop the embedded store; delete what was built, the virtual environment and all local searches
+	-@[ ! -x $(BIN)/rlnas ] || $(BIN)/rlnas store stop
+	rm -rf $(VENV) .rlnas build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
