@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -39,11 +39,9 @@ def main() -> None:
         _fail(error, 2)
     except (RunFailed, SearchDeleted) as error:
         _fail(error, 1)
-    except KeyboardInterrupt:
-        _fail("stopped; nothing finished is lost, the same command continues", 130)
 
 
-def _fail(error: object, status: int) -> None:
+def _fail(error: object, status: int) -> NoReturn:
     print(f"rlnas: {error}", file=sys.stderr)
     sys.exit(status)
 
@@ -59,7 +57,10 @@ def run(
     spec = load_spec(spec_file)
     settings = _store()
     bucket = Bucket(settings, patience=PATIENCE)
-    status = run_search(bucket, spec, rounds, HOME / "logs", console)
+    try:
+        status = run_search(bucket, spec, rounds, HOME / "logs", console)
+    except KeyboardInterrupt:
+        _fail("stopped; nothing finished is lost, the same command continues", 130)
     ledger = open_search(bucket, spec.name)
     _print_leaders(ledger, status, 10)
     if status.complete:

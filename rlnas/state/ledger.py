@@ -367,8 +367,9 @@ def create_search(bucket: Bucket, spec: SearchSpec, shape: DataShape) -> Ledger:
 
 
 def list_searches(bucket: Bucket) -> list[str]:
-    """Return the names of all searches in the store."""
-    return sorted(folder.removeprefix(SEARCHES).rstrip("/") for folder in bucket.folders(SEARCHES))
+    """Return the names of all searches in the store. A folder alone is none: some stores keep empty ones."""
+    names = sorted(folder.removeprefix(SEARCHES).rstrip("/") for folder in bucket.folders(SEARCHES))
+    return [name for name in names if _read_record(bucket, name)]
 
 
 def _read_record(bucket: Bucket, name: str) -> SearchRecord | None:

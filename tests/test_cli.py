@@ -1,0 +1,210 @@
+"""The command line: what it says, its exit statuses, and that bad input starts nothing."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from rlnas import cli
+from rlnas.state import Bucket, list_searches
+
+DIGITS = {
+    "name": "tiny",
+    "seed": 3,
+    "space": {"kind": "cnn", "layers": 2, "filters": [4, 8]},
+    "dataset": {"kind": "digits"},
+    "child": {"epochs": 1, "batch": 128, "snapshots": 1, "upsample_by": None},
+    "loop": {"children": 4, "children_per_round": 2},
+}
+
+
+@pytest.fixture
+def rlnas(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Any:
+    """Run a command against the test's bucket; gives exit status, standard output and standard error."""
+    for name, value in bucket.settings.to_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["rlnas", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capfd.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def write(folder: Path, document: Any) -> str:
+    path = folder / "spec.yaml"
+    path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
+    return str(path)
+
+
+def changed(**sections: Any) -> dict[str, Any]:
+    return {**DIGITS, **sections}
+
+
+def npz(folder: Path, **arrays: Any) -> dict[str, Any]:
+    images, labels = np.zeros((40, 8, 8), np.uint8), np.arange(40, dtype=np.uint8) % 4
+    known = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    np.savez(folder / "data.npz", **{**known, **arrays})
+    return {"kind": "npz", "path": str(folder / "data.npz"), "classes": 4}
+
+
+BAD_SPECS = {
+    "unknown key": (changed(space={"kind": "cnn", "layer": 3}), ["unknown key space.layer"]),
+    "out of range": (changed(space={"kind": "cnn", "layers": 0}), ["space.layers", "greater than or equal to 1", "0"]),
+    "unknown kind": (changed(dataset={"kind": "mnist"}), ["dataset.kind", "mnist", "allowed", "digits"]),
+    "stride": (
+        changed(space={"kind": "cnn", "stride_heights": [1, 9]}),
+        ["space.stride_heights", "no pixels", "1 to 8"],
+    ),
+    "missing folder": (changed(dataset={"kind": "cifar10", "folder": "/nowhere"}), ["/nowhere"]),
+    "missing file": (changed(dataset={"kind": "npz", "path": "/nowhere.npz"}), ["/nowhere.npz"]),
+    "missing object": (changed(dataset={"kind": "npz", "path": "store:data/x.npz"}), ["data/x.npz", "store"]),
+    "name": (changed(name="My_Search"), ["name", "My_Search", "a-z"]),
+    "no mapping": ("just words", ["mapping"]),
+    "no YAML": ("a: [", ["not YAML"]),
+    "budget": (changed(loop={"children": 5, "children_per_round": 2}), ["loop.children", "4 or 6"]),
+    "other data": (changed(dataset={"kind": "python_docs"}), ["dataset.kind", "text", "images"]),
+}
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+@pytest.mark.parametrize("case", BAD_SPECS)
+def test_a_bad_spec_is_one_line_and_starts_nothing(
+    rlnas: Any, bucket: Bucket, tmp_path: Path, case: str, command: str
+) -> None:
+    document, words = BAD_SPECS[case]
+    status, out, err = rlnas(command, write(tmp_path, document))
+    assert status == 2
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    for word in words:
+        assert word in err
+    assert list(bucket.list_all("")) == []
+    assert not (tmp_path / ".rlnas").exists()
+
+
+def test_a_label_outside_the_classes_is_one_line(rlnas: Any, tmp_path: Path) -> None:
+    dataset = npz(tmp_path, train_labels=np.full(40, 9, np.uint8))
+    status, _, err = rlnas("validate", write(tmp_path, changed(dataset=dataset)))
+    assert status == 2
+    assert len(err.splitlines()) == 1
+    assert "train_labels" in err
+    assert "9" in err
+
+
+def test_a_file_that_is_not_there_is_one_line(rlnas: Any) -> None:
+    assert rlnas("run", "nowhere.yaml")[::2] == (2, "rlnas: nowhere.yaml: cannot be read: No such file or directory\n")
+
+
+def test_a_store_that_is_down_is_one_line(rlnas: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "PATIENCE", 0.1)
+    monkeypatch.setenv("RLNAS_STORE_ENDPOINT", "127.0.0.1:9")
+    status, _, err = rlnas("run", write(tmp_path, DIGITS))
+    assert status == 2
+    assert len(err.splitlines()) == 1
+    assert "127.0.0.1:9" in err
+    assert "refused" in err
+
+
+def test_wrong_keys_are_one_line_without_the_keys(rlnas: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLNAS_STORE_SECRET_KEY", "planted-secret-value")
+    status, out, err = rlnas("run", write(tmp_path, DIGITS))
+    assert status == 2
+    assert len(err.splitlines()) == 1
+    assert "access denied" in err
+    assert "planted" not in out + err
+
+
+def test_a_search_from_run_to_show(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
+    spec = write(tmp_path, DIGITS)
+    status, out, err = rlnas("run", spec, "--rounds", "1")
+    assert status == 0, err
+    assert "leaderboard of tiny" in out
+    assert f"next: rlnas run {spec}" in out
+    log = next((tmp_path / ".rlnas" / "logs").glob("tiny-*.log"))
+    assert str(log.relative_to(tmp_path)) in "".join(out.split())
+    assert bucket.settings.secret_key not in log.read_text() + out
+
+    now = json.loads(rlnas("status", "tiny", "--json")[1])
+    assert (now["children"], now["budget"], now["round"], now["complete"]) == (2, 4, 1, False)
+
+    status, out, err = rlnas("run", spec)
+    assert status == 0, err
+    assert "next: rlnas show tiny" in out
+    now = json.loads(rlnas("status", "tiny", "--json")[1])
+    assert (now["children"], now["version"], now["complete"]) == (4, 2, True)
+    assert json.loads(rlnas("list", "--json")[1])[0]["name"] == "tiny"
+    leaders = json.loads(rlnas("leaderboard", "tiny", "--json")[1])
+    assert [leader["reward"] for leader in leaders] == sorted((x["reward"] for x in leaders), reverse=True)
+    assert leaders[0] == leaders[0] | now["best"]
+
+    shown = json.loads(rlnas("show", "tiny", "--json")[1])
+    assert shown["child"] == leaders[0]["child"]
+    assert shown["result"]["reward"] == leaders[0]["reward"]
+    assert rlnas("show", "tiny", "0-1", "-o", "cell.png")[0] == 0
+    assert (tmp_path / "cell.png").read_bytes().startswith(b"\x89PNG")
+    assert rlnas("show", "tiny", "9-0")[0] == 2
+    assert rlnas("show", "tiny", "-o", "cell.gif")[::2] == (
+        2,
+        "rlnas: cell.gif: cannot draw .gif; allowed: .svg, .png\n",
+    )
+
+    # A changed spec names each field that differs, and changes nothing.
+    before = list(bucket.list_all(""))
+    status, _, err = rlnas("run", write(tmp_path, changed(seed=4, child={**DIGITS["child"], "epochs": 9})))
+    assert status == 2
+    assert "seed: 4, not 3" in err
+    assert "child.epochs: 9, not 1" in err
+    assert list(bucket.list_all("")) == before
+
+    assert rlnas("delete", "tiny", "--yes")[0] == 0
+    assert list_searches(bucket) == []
+    assert rlnas("status", "tiny")[0] == 2
+
+
+def test_commands_that_read_say_what_to_do_in_an_empty_store(rlnas: Any) -> None:
+    status, out, _ = rlnas("list")
+    assert status == 0
+    assert "next: rlnas run SPEC" in out
+    assert rlnas("leaderboard", "none")[0] == 2
+
+
+def test_the_store_commands(rlnas: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RLNAS_STORE_ENDPOINT")
+    assert json.loads(rlnas("store", "status", "--json")[1])["running"] is False
+    try:
+        assert rlnas("list")[0] == 0, "a command that needs the store starts it"
+        now = json.loads(rlnas("store", "status", "--json")[1])
+        assert now["running"]
+        assert now["endpoint"].startswith("127.0.0.1:")
+    finally:
+        assert rlnas("store", "stop")[0] == 0
+    assert json.loads(rlnas("store", "status", "--json")[1])["running"] is False
+
+
+def test_an_environment_that_names_half_a_store_is_one_line(rlnas: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RLNAS_STORE_SECRET_KEY")
+    status, _, err = rlnas("list")
+    assert status == 2
+    assert "RLNAS_STORE_SECRET_KEY" in err
+
+
+def test_compile_writes_the_packages(rlnas: Any, tmp_path: Path) -> None:
+    status, out, _ = rlnas("compile", "packages")
+    assert status == 0
+    assert (tmp_path / "packages" / "search.yaml").exists()
+    assert "kfp run create" in out
+
+
+def test_settings_hide_their_keys(bucket: Bucket) -> None:
+    assert bucket.settings.secret_key not in repr(replace(bucket.settings))
