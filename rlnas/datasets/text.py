@@ -51,9 +51,10 @@ class Words(Dataset):
         return {word: index for index, word in enumerate(ranked)}
 
     def shape(self, open_file: Opener) -> DataShape:
-        """Return the size of the vocabulary; reads the training text, and the validation text to see that it is one."""
+        """Return vocabulary and length of the training text; reads the validation text too, to see that it is one."""
         self.words("validation", open_file)
-        return DataShape(modality="text", classes=len(self.vocabulary(open_file)))
+        classes, tokens = len(self.vocabulary(open_file)), len(self.words("train", open_file))
+        return DataShape(modality="text", classes=classes, tokens=tokens)
 
     def train(self, open_file: Opener) -> Train[Text]:
         """Read the training text; see `Dataset.train`."""

@@ -11,7 +11,7 @@ from rlnas.spaces import DataShape
 
 def test_the_penn_treebank_has_its_known_counts(shared_data):
     dataset = PennTreebank(folder=str(shared_data / "ptb"))
-    assert dataset.shape(open_local) == DataShape("text", 10_000)
+    assert dataset.shape(open_local) == DataShape("text", 10_000, tokens=929_589)
     train, validation = dataset.train(open_local).content.tokens, dataset.validation(open_local).content.tokens
     test = dataset.open_test(open_local).content.tokens
     assert [len(part) for part in (train, validation, test)] == [929_589, 73_760, 82_430]
