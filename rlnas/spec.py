@@ -36,11 +36,13 @@ def _section(name: str, table: dict[str, str], group: str, base: type[BaseModel]
         if not isinstance(value, dict):
             raise UserError(f"{name}: a mapping with a kind is needed, got {value!r}")
         try:
-            return resolve(table, value.get("kind"), group).model_validate(value)
-        except ValidationError as error:
-            raise UserError(_one_line(error, f"{name}.")) from None
+            model = resolve(table, value.get("kind"), group)
         except UserError as error:
             raise UserError(f"{name}.kind: {error}") from None
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            raise UserError(_one_line(error, model, f"{name}.")) from None
 
     return BeforeValidator(read)
 
@@ -97,7 +99,7 @@ class FailureSettings(BaseModel):
         lease_seconds: a child whose worker shows no sign of life for this long is taken over.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     reward: float = 0.0
     lost: Annotated[str, Field(pattern="^(penalty|neutral)$")] = "penalty"
@@ -193,7 +195,7 @@ def parse_spec(document: Any, source: str = "spec") -> SearchSpec:
     try:
         return SearchSpec.model_validate(document)
     except ValidationError as error:
-        raise UserError(f"{source}: {_one_line(error)}") from None
+        raise UserError(f"{source}: {_one_line(error, SearchSpec)}") from None
 
 
 def load_spec(path: str | Path) -> SearchSpec:
@@ -211,14 +213,14 @@ def load_spec(path: str | Path) -> SearchSpec:
     return parse_spec(document, str(path))
 
 
-def _one_line(error: ValidationError, prefix: str = "") -> str:
+def _one_line(error: ValidationError, model: Any, prefix: str = "") -> str:
     first, more = error.errors()[0], error.error_count() - 1
     where = prefix + ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if isinstance(first.get("ctx", {}).get("error"), UserError):
         what = message
     elif first["type"] == "extra_forbidden":
-        what = f"unknown key {where}"
+        what = f"unknown key {where}{_allowed_keys(model, first['loc'][:-1])}"
     elif first["type"] == "missing":
         what = f"{where} is missing"
     elif first["type"] == "value_error":
@@ -227,6 +229,14 @@ def _one_line(error: ValidationError, prefix: str = "") -> str:
     else:
         what = f"{where}: {message}, got {first['input']!r}"
     return what + (f" (and {more} more)" if more else "")
+
+
+def _allowed_keys(model: Any, path: tuple[int | str, ...]) -> str:
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field and field.annotation
+    fields = getattr(model, "model_fields", ())  # a plugin's section may hold what is not a plain model
+    return f"; allowed: {', '.join(fields)}" if fields else ""
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

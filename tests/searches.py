@@ -1,0 +1,184 @@
+"""Small searches for the tests of the state. The same code runs them whatever their space is."""
+
+import importlib
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+import torch._dynamo  # so that forked processes need not import them
+
+from rlnas import steps
+from rlnas.spec import SearchSpec, parse_spec
+from rlnas.state import Bucket, Ledger, StoreSettings, leases
+
+CALLS = ("get", "put", "create", "replace", "list", "folders", "delete")
+WRITES = ("put", "create", "replace", "delete")
+FORK = multiprocessing.get_context("fork")
+KINDS = ("tabular", "cnn", "rnn")
+# The package's names are the steps themselves, which hide the modules.
+SAMPLE, TRAIN, EVALUATE = (
+    importlib.import_module(f"rlnas.steps.{step}") for step in ("sample_architecture", "train_child", "evaluate")
+)
+FILES = Path(tempfile.mkdtemp(prefix="rlnas-tests-"))
+
+
+def make_spec(kind: str = "tabular", **sections: dict) -> SearchSpec:
+    """A search of seconds, under a name of its own; sections are laid over the ones here."""
+    documents: dict[str, dict[str, Any]] = {
+        "tabular": {
+            "space": {"kind": "tabular", "choices": [3, 3, 3]},
+            "dataset": {"kind": "table", "path": str(_table())},
+        },
+        "cnn": {
+            "space": {"kind": "cnn", "layers": 2, "filters": [2, 4], "filter_heights": [1, 3], "filter_widths": [1, 3]},
+            "dataset": {"kind": "digits", "validation_fraction": 0.1, "test_fraction": 0.6},
+            "child": {"epochs": 2, "batch": 128, "snapshots": 1, "upsample_by": 1, "flip": False},
+        },
+        "rnn": {
+            "space": {"kind": "rnn", "base": 2},
+            "dataset": {"kind": "text"} | {f"{part}_file": str(_text()) for part in ("train", "validation", "test")},
+            "child": {"epochs": 2, "batch": 4, "bptt": 10, "hidden": 8, "layers": 1, "dead_after": None},
+        },
+    }
+    document = documents[kind] | {
+        "name": f"{kind}-{uuid4().hex[:8]}",
+        "controller": {"kind": "reinforce", "hidden": 8, "learning_rate": 0.1},
+        "loop": {"children": 4, "children_per_round": 2},
+        "failures": {"lease_seconds": 1},
+    }
+    for name, section in sections.items():
+        document[name] = document.get(name, {}) | section if isinstance(section, dict) else section
+    return parse_spec(document)
+
+
+def _table() -> Path:
+    path = FILES / "table.csv"
+    if not path.exists():
+        rows = [f"{a}-{b}-{c},{20 * a + 7 * b * c + c},{a}" for a, b, c in itertools.product(range(3), repeat=3)]
+        path.write_text("\n".join(["architecture,validation,test", *rows]) + "\n")
+    return path
+
+
+def _text() -> Path:
+    path = FILES / "text.txt"
+    if not path.exists():
+        story = "the cat sat on the mat and the dog ate the bone while a bird sang to the moon\n"
+        path.write_text("".join(story[i % 9 :] for i in range(40)))
+    return path
+
+
+def run(settings: StoreSettings, spec: SearchSpec, task: str = "a") -> Ledger:
+    """Run every step of a search, over and over, until its budget is reached."""
+    torch.set_num_threads(1)  # forked from pytest, where others may have used more
+    ledger = steps.open_search(Bucket(settings), spec.name, spec)
+    for turn in itertools.count():
+        for number, batch in enumerate(steps.sample_architecture(ledger)):
+            steps.train_child(ledger, batch, f"{task}/{turn}/{number}")
+            steps.evaluate(ledger, batch)
+        steps.update_controller(ledger)
+        _, complete = steps.finish(ledger)
+        if complete:
+            return ledger
+        assert turn < 100, "the search does not come to its end"
+
+
+def start(function: Callable[..., Any], *args: Any) -> Any:
+    """Start a process: killed, it dies as a pod does. It leads a group of its own, so that all of it can be killed."""
+
+    def lead() -> None:
+        os.setpgrp()
+        function(*args)
+
+    process = FORK.Process(target=lead)
+    process.start()
+    return process
+
+
+def in_process(function: Callable[..., Any], *args: Any) -> int:
+    """Run a function in a process of its own and return the exit status."""
+    process = start(function, *args)
+    process.join(120)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
+def inline() -> None:
+    """From now on, in this process, children are trained and evaluated without processes of their own."""
+
+    def run_inline(work: Callable[[str], None], children: Any, at_once: int, attempts: int) -> list[str]:
+        for child in children:
+            work(child)
+        return []
+
+    TRAIN.run_in_processes = EVALUATE.run_in_processes = run_inline  # type: ignore[attr-defined]
+
+
+def on_call(act: Callable[[int, str, str], None], methods: tuple[str, ...] = CALLS) -> None:
+    """From now on, in this process, call `act(number from 1, method, key)` after each call to the store."""
+    numbers = itertools.count(1)
+
+    def watch(method: str) -> None:
+        original = getattr(Bucket, method)
+
+        def watched(self: Bucket, key: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(self, key, *args, **kwargs)
+            act(next(numbers), method, str(key))
+            return result
+
+        setattr(Bucket, method, watched)
+
+    for method in methods:
+        watch(method)
+
+
+def killed_run(settings: StoreSettings, spec: SearchSpec, when: Callable[[int, str, str], bool], methods: Any) -> None:
+    """In a process of its own: run a search and die by SIGKILL right after the call to the store that `when` picks."""
+    Bucket.probe = lambda self: None  # eight threads at once; it has a test of its own
+    inline()
+
+    def act(number: int, method: str, key: str) -> None:
+        if when(number, method, key):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    on_call(act, methods)
+    run(settings, spec)
+
+
+def checkpoint_every_step() -> None:
+    """From now on, in this process, every step of a child leaves a checkpoint."""
+    leases.BEAT_SECONDS = 0.0
+
+
+def outcome(ledger: Ledger) -> dict[str, Any]:
+    """All that a search must come to, however often it was interrupted, by key: seconds and attempts left out."""
+    found = {}
+    for key in ledger.bucket.list_all(ledger.root):
+        data = ledger.bucket.get(key).data
+        name = key.removeprefix(ledger.root)
+        folder = name.partition("/")[0]
+        if folder in ("controllers", "plans"):
+            found[name] = data
+        elif folder in ("results", "summaries"):
+            found[name] = _plain(json.loads(data))
+        elif folder in ("snapshots", "checkpoints"):
+            found[name] = data[8 + int.from_bytes(data[:8], "little") :]
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items() if key not in ("seconds", "attempts")}
+    return [_plain(entry) for entry in value] if isinstance(value, list) else value
+
+
+def renamed(spec: SearchSpec) -> SearchSpec:
+    """The same search under another name, with a ledger of its own."""
+    return spec.model_copy(update={"name": f"{spec.space.kind}-{uuid4().hex[:8]}"})

@@ -1,0 +1,173 @@
+"""The spec: what may be in it, and one clear line for what may not."""
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+from searches import make_spec
+
+from rlnas.errors import UserError
+from rlnas.spec import check_name, load_spec, parse_spec
+
+GOOD = {
+    "name": "good",
+    "space": {"kind": "cnn", "layers": 2},
+    "dataset": {"kind": "digits"},
+    "loop": {"children": 16},
+}
+
+
+def changed(path, value):
+    """`GOOD` with one field set, or taken out (`...`)."""
+    document = {key: dict(entry) if isinstance(entry, dict) else entry for key, entry in GOOD.items()}
+    *sections, field = path.split(".")
+    inner = document
+    for section in sections:
+        inner = inner.setdefault(section, {})
+    if value is ...:
+        del inner[field]
+    else:
+        inner[field] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("nmae", "x", ["unknown key nmae", "allowed: name, seed, space, dataset, child, controller, loop, failures"]),
+        ("loop.childs", 8, ["unknown key loop.childs", "allowed: children, children_per_round"]),
+        ("space.depth", 8, ["unknown key space.depth", "allowed: kind, layers, grow_by"]),
+        ("child.epoch", 8, ["unknown key child.epoch", "epochs, batch"]),
+        ("controller.lr", 8, ["unknown key controller.lr", "learning_rate"]),
+        ("failures.lease", 8, ["unknown key failures.lease", "allowed: reward, lost, attempts, lease_seconds"]),
+        ("loop.children", 0, ["loop.children", "greater than or equal to 1", "got 0"]),
+        ("loop.children", "many", ["loop.children", "integer", "'many'"]),
+        ("loop.window", 901, ["loop.window", "less than or equal to 900", "901"]),
+        ("loop.children", 17, ["loop.children: 17 is not a multiple of children_per_round, 8", "allowed: 16 or 24"]),
+        ("loop.children", 3, ["loop.children: 3 is not a multiple", "allowed: 8"]),
+        ("loop.replicas", 2, ["loop.window: 1 is less than replicas, 2"]),
+        ("loop.rounds_per_update", 2, ["loop.window: 1 is less than rounds_per_update, 2"]),
+        ("seed", -1, ["seed", "greater than or equal to 0", "-1"]),
+        ("space.layers", 101, ["space.layers", "less than or equal to 100", "101"]),
+        ("space.kind", "gnn", ["space.kind: unknown kind 'gnn'", "allowed: cnn, rnn, tabular"]),
+        ("space.kind", ["cnn"], ["space.kind: unknown kind ['cnn']", "allowed: cnn, rnn, tabular"]),
+        ("dataset.kind", "mnist", ["dataset.kind: unknown kind 'mnist'", "allowed: cifar10, digits"]),
+        ("dataset.kind", ..., ["dataset.kind: unknown kind None", "allowed: cifar10, digits"]),
+        ("child.kind", "gnn", ["child.kind: unknown kind 'gnn'", "allowed: cnn, rnn, tabular"]),
+        ("controller.kind", "ppo", ["controller.kind: unknown kind 'ppo'", "allowed: random, reinforce"]),
+        ("controller.learning_rate", 2, ["controller.learning_rate", "less than or equal to 1", "got 2"]),
+        ("name", ..., ["name is missing"]),
+        ("space", ..., ["space is missing"]),
+        ("dataset", ..., ["dataset is missing"]),
+        ("loop", ..., ["loop is missing"]),
+        ("loop.children", ..., ["loop.children is missing"]),
+        ("space", "cnn", ["space: a mapping with a kind is needed", "'cnn'"]),
+        ("child", 3, ["child: a mapping with a kind is needed", "got 3"]),
+        ("controller", [], ["controller: a mapping with a kind is needed", "got []"]),
+        ("loop", 16, ["loop", "got 16"]),
+        ("name", 7, ["name", "string", "got 7"]),
+        ("name", "Digits", ["'Digits'", "allowed: 1 to 63 of a-z, 0-9 and -"]),
+        ("name", "a/b", ["'a/b'", "allowed: 1 to 63 of a-z"]),
+        ("name", "", ["''", "allowed: 1 to 63 of a-z"]),
+        ("name", "a" * 64, ["allowed: 1 to 63 of a-z"]),
+        ("name", "-a", ["'-a'", "no - at either end"]),
+        ("name", "a\n", ["'a\\n'", "allowed: 1 to 63 of a-z"]),
+        ("failures.lost", "ignore", ["failures.lost", "penalty|neutral", "'ignore'"]),
+        ("failures.reward", float("nan"), ["failures.reward", "finite"]),
+        ("failures.lease_seconds", 0.5, ["failures.lease_seconds", "greater than or equal to 1", "0.5"]),
+        ("failures.lease_seconds", float("inf"), ["failures.lease_seconds", "finite"]),
+    ],
+)
+def test_bad_input_gives_one_line(path, value, words):
+    with pytest.raises(UserError) as caught:
+        parse_spec(changed(path, value), "my.yaml")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("my.yaml: ")
+    for word in words:
+        assert word in message
+    assert not isinstance(caught.value.__cause__, ValidationError)
+
+
+def test_several_mistakes_are_counted():
+    with pytest.raises(UserError, match=r"loop\.children.* \(and 1 more\)$"):
+        parse_spec(changed("loop", {"children": 0, "window": 0}))
+
+
+@pytest.mark.parametrize("document", [None, [], "digits", 3])
+def test_not_a_mapping(document):
+    with pytest.raises(UserError, match=r"^spec: a mapping is needed, got "):
+        parse_spec(document)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"name: [", "not YAML: "),
+        (b"\xff\xfe\x00", "not YAML: "),
+        (b"", "a mapping is needed, got NoneType"),
+        (b"- 1", "a mapping is needed, got list"),
+    ],
+)
+def test_bad_file(tmp_path, content, words):
+    path = tmp_path / "my.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_spec(path)
+    assert str(caught.value).startswith(f"{path}: {words}")
+    assert "\n" not in str(caught.value)
+
+
+def test_defaults():
+    spec = parse_spec(GOOD)
+    assert spec.child.kind == "cnn"
+    assert spec.controller.kind == "reinforce"
+    assert spec.loop.rounds == 2
+    assert (spec.loop.window, spec.loop.replicas, spec.loop.rounds_per_update) == (1, 1, 1)
+    assert parse_spec(changed("controller.learning_rate", 0.1)).controller.kind == "reinforce"
+    assert parse_spec(changed("child.epochs", 3)).child.kind == "cnn"
+
+
+def test_json_round_trip_keeps_the_sha256():
+    for kind in ("tabular", "cnn", "rnn"):
+        spec = make_spec(kind)
+        again = parse_spec(spec.model_dump(mode="json"))
+        assert again == spec
+        assert again.sha256 == spec.sha256
+
+
+def test_sha256_is_of_the_content():
+    """Equal whatever the order and whether defaults are written out; another by any field; the same for ever."""
+    spec = parse_spec(GOOD)
+    shuffled = parse_spec(dict(reversed(GOOD.items())) | {"seed": 0, "child": {"kind": "cnn", "epochs": 50}})
+    assert shuffled.sha256 == spec.sha256
+    assert parse_spec(changed("seed", 1)).sha256 != spec.sha256
+    assert parse_spec(changed("space.layers", 3)).sha256 != spec.sha256
+    code = f"from rlnas.spec import parse_spec; print(parse_spec({GOOD!r}).sha256)"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == spec.sha256
+
+
+def test_differences():
+    spec, other = parse_spec(GOOD), parse_spec(changed("loop.children", 32) | {"seed": 3})
+    assert spec.differences(spec) == []
+    assert spec.differences(other) == ["seed: 0, not 3", "loop.children: 16, not 32"]
+    random = parse_spec(changed("controller.kind", "random"))
+    assert "controller.kind: random, not reinforce" in random.differences(spec)
+    assert "controller.hidden: unset, not 35" in random.differences(spec)
+
+
+def test_parses_without_torch():
+    code = (
+        f"import sys; from rlnas.spec import parse_spec; parse_spec({GOOD!r});"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names():
+    for name in ("a", "a" * 63, "0", "a-b-0"):
+        assert check_name(name) == name
