@@ -77,6 +77,41 @@ BAD_SPECS = {
 }
 
 
+def text(folder: Path, train: str) -> dict[str, Any]:
+    for part, words in {"train": train, "validation": "a b c", "test": "a b c"}.items():
+        (folder / f"{part}.txt").write_text(words)
+    return {"kind": "text"} | {f"{part}_file": str(folder / f"{part}.txt") for part in ("train", "validation", "test")}
+
+
+BAD_RNN = {
+    "empty text": ("", {}, ["train_file", "empty"]),
+    "shorter than a window": ("a b a b a b a b", {}, ["training text", "child.bptt", "at least"]),
+    "one word": ("a " * 500, {}, ["training text", "two different"]),
+    "unknown activation": ("a b " * 500, {"activations": ["tanh", "gelu"]}, ["space.activations", "gelu", "sigmoid"]),
+    "base 3": ("a b " * 500, {"base": 3}, ["space.base", "3", "power of two"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_RNN)
+def test_a_bad_recurrent_search_is_one_line_and_starts_nothing(
+    rlnas: Any, bucket: Bucket, tmp_path: Path, case: str
+) -> None:
+    train, space, words = BAD_RNN[case]
+    document = {
+        "name": "cell",
+        "space": {"kind": "rnn", "base": 2} | space,
+        "dataset": text(tmp_path, train),
+        "child": {"hidden": 8, "batch": 4, "bptt": 10},
+        "loop": {"children": 2, "children_per_round": 2},
+    }
+    status, out, err = rlnas("run", write(tmp_path, document))
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1, err
+    for word in words:
+        assert word in err
+    assert list(bucket.list_all("")) == []
+
+
 @pytest.mark.parametrize("command", ["validate", "run"])
 @pytest.mark.parametrize("case", BAD_SPECS)
 def test_a_bad_spec_is_one_line_and_starts_nothing(

@@ -16,6 +16,7 @@ def draw(description: Description, title: str, path: Path) -> None:
     Raises:
         UserError: another ending, or a folder that cannot be written.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyArrowPatch
 
@@ -58,7 +59,8 @@ def draw(description: Description, title: str, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Without a date, and with a fixed salt for its ids, the same architecture gives the same file.
-        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+        with rc_context({"svg.hashsalt": "rlnas"}):
+            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
