@@ -10,11 +10,10 @@ from torch import Tensor
 from rlnas.children.base import Evaluation, Monitor, Trainer
 from rlnas.children.cnn import CNN, build_cnn, count_flops, count_parameters
 from rlnas.children.recipes import CNNRecipe
-from rlnas.children.training import Run, child_failures, train
+from rlnas.children.training import Run, by_epoch, child_failures, train
 from rlnas.datasets import Images, Train, Validation
 from rlnas.seeds import derive_seed
 from rlnas.spaces.cnn import CNNArchitecture
-from rlnas.tensors import unpack
 
 EVALUATION_BATCH = 500
 RESIZE_BATCH = 5000  # bounds the float copy made while upsampling
@@ -60,12 +59,8 @@ class ImageTrainer(Trainer):
         with child_failures():
             model = self._build(architecture)
             images = PreparedImages(data.content, self.recipe, self.device)
-            epochs: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in unpack(snapshots).items():
-                epoch, _, weight = name.partition("/")
-                epochs.setdefault(int(epoch), {})[weight] = tensor
             history = []
-            for _, weights in sorted(epochs.items()):
+            for weights in by_epoch(snapshots):
                 model.load_state_dict(weights)
                 history.append(accuracy(model, images))
             best = max(history)

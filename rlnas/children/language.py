@@ -10,12 +10,11 @@ from rlnas.children.fast_cell import FastLayer
 from rlnas.children.fast_loss import softmax_loss
 from rlnas.children.recipes import RNNRecipe
 from rlnas.children.rnn import Layer
-from rlnas.children.training import Run, child_failures, train
+from rlnas.children.training import Run, by_epoch, child_failures, train
 from rlnas.datasets import Text, Train, Validation
 from rlnas.errors import ChildFailure, UserError
 from rlnas.seeds import derive_seed
 from rlnas.spaces.rnn import Cell
-from rlnas.tensors import unpack
 
 
 class LanguageModel(nn.Module):
@@ -219,12 +218,3 @@ class _LanguageRun(Run):
 
     def carry(self, tensors: dict[str, Tensor]) -> None:
         self.state, self.average = (tensors[name].to(self.state.device) for name in ("state", "average"))
-
-
-def by_epoch(snapshots: bytes) -> list[dict[str, Tensor]]:
-    """Split what `training.train` returned into the weights of each epoch, oldest first."""
-    epochs: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in unpack(snapshots).items():
-        epoch, _, weight = name.partition("/")
-        epochs.setdefault(int(epoch), {})[weight] = tensor
-    return [epochs[epoch] for epoch in sorted(epochs)]

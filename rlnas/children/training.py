@@ -111,6 +111,15 @@ def train(
     return pack(snapshots, {"seconds": round(time.monotonic() - start, 3)})
 
 
+def by_epoch(snapshots: bytes) -> list[dict[str, Tensor]]:
+    """Split what `train` returned into the weights of each epoch, oldest first."""
+    epochs: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in unpack(snapshots).items():
+        epoch, _, weight = name.partition("/")
+        epochs.setdefault(int(epoch), {})[weight] = tensor
+    return [epochs[epoch] for epoch in sorted(epochs)]
+
+
 def _check(loss: float, limit: float, epoch: int, step: int) -> None:
     where = f"epoch {epoch}, step {step}"
     if not math.isfinite(loss):

@@ -8,9 +8,10 @@ from torch import nn
 
 from rlnas.children import RECIPES, TRAINERS, Interrupted, SilentMonitor
 from rlnas.children.fast_loss import ROWS, softmax_loss
-from rlnas.children.language import LanguageModel, LanguageTrainer, _LanguageRun, by_epoch, perplexity
+from rlnas.children.language import LanguageModel, LanguageTrainer, _LanguageRun, perplexity
 from rlnas.children.recipes import RNNRecipe
 from rlnas.children.rnn import Layer
+from rlnas.children.training import by_epoch
 from rlnas.datasets import Text, Train, Validation
 from rlnas.errors import ChildFailure, UserError
 from rlnas.registry import resolve
