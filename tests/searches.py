@@ -45,7 +45,15 @@ def make_spec(kind: str = "tabular", **sections: dict) -> SearchSpec:
         "rnn": {
             "space": {"kind": "rnn", "base": 2},
             "dataset": {"kind": "text"} | {f"{part}_file": str(_text()) for part in ("train", "validation", "test")},
-            "child": {"epochs": 2, "batch": 4, "bptt": 10, "hidden": 8, "layers": 1, "dead_after": None},
+            "child": {
+                "epochs": 2,
+                "batch": 4,
+                "bptt": 10,
+                "hidden": 8,
+                "layers": 1,
+                "dead_after": None,
+                "learning_rate": 0.1,
+            },
         },
     }
     document = documents[kind] | {

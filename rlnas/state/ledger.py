@@ -96,6 +96,7 @@ class Ledger:
         number = int(hint.data) if hint else 0
         controller = self.controller(number)
         if controller is None and number:
+            self.check_alive()
             raise StoreError(f"{self._version_key(number)} is missing: search {self.name} is damaged")
         while controller and (following := self.controller(controller.version.version + 1)):
             controller = following
@@ -176,7 +177,7 @@ class Ledger:
     def _bundle(self, k: int) -> None:
         rounds = range(k * HISTORY_ROUNDS, (k + 1) * HISTORY_ROUNDS)
         summaries = [summary for r in rounds if (summary := self.summary(r)) is not None]
-        self.bucket.create(self.key(f"history/{k:06d}.json"), History(summaries=tuple(summaries)).to_bytes())
+        self.bucket.create(self._history_key(k), History(summaries=tuple(summaries)).to_bytes())
 
     # ---- plans ----
 
@@ -241,7 +242,7 @@ class Ledger:
     def summaries(self) -> list[Summary]:
         """Return every complete round in order, reading a hundred at a time where they are bundled."""
         bundled: list[Summary] = []
-        while found := self.bucket.get(key := self.key(f"history/{len(bundled) // HISTORY_ROUNDS:06d}.json")):
+        while found := self.bucket.get(key := self._history_key(len(bundled) // HISTORY_ROUNDS)):
             bundled += History.from_bytes(found.data, key).summaries
         rest, start = [], len(bundled)
         while page := self.complete_rounds(start):
@@ -269,19 +270,36 @@ class Ledger:
             raise SearchDeleted(f"search {self.name} was deleted")
 
     def delete(self) -> None:
-        """Delete the search and all it remembers. Tasks that still run write where nobody looks, then stop."""
+        """Delete the search and all it remembers. Tasks that still run write where nobody looks, then stop.
+
+        May be called again, also for a search that is being deleted; another one of that name by now is left alone.
+        """
         key = f"{SEARCHES}{self.name}/search.json"
+        # With what late tasks of deleted searches of this name have written; read before a new one can begin.
+        roots = self.bucket.folders(f"{SEARCHES}{self.name}/")
         found = self.bucket.get(key)
-        if found is None:
+        if found is None or SearchRecord.from_bytes(found.data, key).incarnation != self.record.incarnation:
             return
-        marked = self.record.model_copy(update={"deleting": True})
-        self.bucket.replace(key, marked.to_bytes(), found.etag)
-        self.bucket.delete(self.bucket.list_all(self.root))
-        self.bucket.delete([key])
+        marked = self.record.model_copy(update={"deleting": True}).to_bytes()
+        if found.data != marked and self.bucket.replace(key, marked, found.etag) is None:
+            return self.delete()
+        for root in roots:
+            self.bucket.delete(self.bucket.list_all(root))
+        found = self.bucket.get(key)
+        if found is not None and found.data == marked:
+            self.bucket.delete([key])
 
     def collect_garbage(self) -> int:
-        """Delete checkpoints and snapshots that no child needs any more; return how many there were."""
+        """Delete checkpoints and snapshots that no child needs any more; return how many there were.
+
+        Bundles summaries, too, where an updater was killed between its commit and that.
+        """
         head = self.version()
+        if bundles := range(head.low_mark // HISTORY_ROUNDS):
+            present = set(self.bucket.list(self.key("history/")))
+            for k in bundles:
+                if self._history_key(k) not in present:
+                    self._bundle(k)
         kept = {leader.child for leader in head.leaders[:KEPT_SNAPSHOTS]}
         unneeded = [key for key in self._blobs() if self._applied(key, head) and not self._is_kept(key, kept)]
         self.bucket.delete(unneeded)
@@ -319,14 +337,22 @@ class Ledger:
     def _version_key(self, number: int) -> str:
         return self.key(f"controllers/{number:06d}.safetensors")
 
+    def _history_key(self, k: int) -> str:
+        return self.key(f"history/{k:06d}.json")
+
     def _names(self, folder: str, round_number: int) -> set[str]:
         prefix = self.key(folder)
         keys = self.bucket.list(f"{prefix}{round_number:06d}-")
         return {key.removeprefix(prefix).partition(".")[0] for key in keys}
 
 
-def open_search(bucket: Bucket, name: str) -> Ledger:
+def open_search(bucket: Bucket, name: str, deleting: bool = False) -> Ledger:
     """Open a search that exists.
+
+    Args:
+        bucket: the store.
+        name: of the search.
+        deleting: open it even if it is being deleted, to bring that to its end.
 
     Raises:
         UserError: there is none of that name, or another version of rlnas wrote it.
@@ -335,8 +361,8 @@ def open_search(bucket: Bucket, name: str) -> Ledger:
     record = _read_record(bucket, check_name(name))
     if record is None:
         raise UserError(f"no search {name!r} in the store; `rlnas list` shows what there is")
-    if record.deleting:
-        raise SearchDeleted(f"search {name} is being deleted")
+    if record.deleting and not deleting:
+        raise SearchDeleted(f"search {name} is being deleted; `rlnas delete {name}` brings that to its end")
     return Ledger(bucket, record)
 
 
@@ -356,10 +382,10 @@ def create_search(bucket: Bucket, spec: SearchSpec, shape: DataShape) -> Ledger:
     if bucket.create(f"{SEARCHES}{spec.name}/search.json", record.to_bytes()):
         return Ledger(bucket, record)
     ledger = open_search(bucket, spec.name)
-    if ledger.record.spec_sha256 != spec.sha256:
-        fields = "; ".join(spec.differences(ledger.spec))
+    # Field by field, not by sha256: a search from before a field was there goes on with the field's default.
+    if fields := spec.differences(ledger.spec):
         raise UserError(
-            f"search {spec.name} exists with another spec ({fields}); allowed: its own spec, or another name"
+            f"search {spec.name} exists with another spec ({'; '.join(fields)}); allowed: its own spec, or another name"
         )
     if ledger.record.shape != record.shape:
         raise UserError(f"search {spec.name}: its data has changed: {record.shape}, not {ledger.record.shape}")
@@ -367,9 +393,10 @@ def create_search(bucket: Bucket, spec: SearchSpec, shape: DataShape) -> Ledger:
 
 
 def list_searches(bucket: Bucket) -> list[str]:
-    """Return the names of all searches in the store. A folder alone is none: some stores keep empty ones."""
+    """Return the names of all searches in the store. A folder alone is none: late tasks of a deleted search
+    write there, and some stores keep empty ones."""
     names = sorted(folder.removeprefix(SEARCHES).rstrip("/") for folder in bucket.folders(SEARCHES))
-    return [name for name in names if _read_record(bucket, name)]
+    return [name for name in names if (record := _read_record(bucket, name)) and not record.deleting]
 
 
 def _read_record(bucket: Bucket, name: str) -> SearchRecord | None:
