@@ -86,7 +86,10 @@ def opener(bucket: Bucket) -> Opener:
 
 
 def searcher_of(ledger: Ledger) -> Searcher:
-    """Return the searcher that the spec names."""
+    """Return the searcher that the spec names, for this process on one thread."""
+    import torch
+
+    torch.set_num_threads(1)  # the same sums on every machine
     spec = ledger.spec
     return resolve(SEARCHERS, spec.controller.kind, "rlnas.searchers")(spec.space, spec.controller)
 

@@ -26,9 +26,6 @@ def update_controller(ledger: Ledger) -> Version:
         due = _due(ledger, version, window)
         if not due:
             return version
-        import torch
-
-        torch.set_num_threads(1)  # the same sums on every machine
         policies = {version.version: head.state}
         for summary in due:
             if summary.policy_version not in policies:
