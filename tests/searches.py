@@ -63,7 +63,7 @@ def make_spec(kind: str = "tabular", **sections: dict) -> SearchSpec:
         "failures": {"lease_seconds": 1},
     }
     for name, section in sections.items():
-        document[name] = document.get(name, {}) | section if isinstance(section, dict) else section
+        document[name] = section if name == "controller" and "kind" in section else document.get(name, {}) | section
     return parse_spec(document)
 
 

@@ -1,0 +1,74 @@
+"""Opening: whatever can be refused is refused before anything is created."""
+
+import pytest
+from searches import make_spec, parse_spec
+
+from rlnas.errors import StoreError, UserError
+from rlnas.spaces import DataShape
+from rlnas.state import Bucket, SearchRecord
+from rlnas.steps import check_spec, open_search, plan_rounds
+from rlnas.steps.common import opener
+
+
+def test_create_continue_and_by_name(bucket):
+    spec = make_spec()
+    first = open_search(bucket, spec.name, spec)
+    assert open_search(bucket, spec.name, spec).record == first.record
+    assert open_search(bucket, spec.name, None).record == first.record
+    assert SearchRecord.from_bytes(bucket.get(f"searches/{spec.name}/search.json").data, "").spec["name"] == spec.name
+    assert bucket.list("probe/") == []
+
+
+def test_refusals_change_nothing(bucket, proxied, proxy):
+    spec = make_spec()
+    with pytest.raises(UserError, match=f"search_name: 'other' is not the spec's name; allowed: {spec.name}"):
+        open_search(bucket, "other", spec)
+    with pytest.raises(UserError, match="no search 'other' in the store"):
+        open_search(bucket, "other", None)
+    wrong = spec.model_dump(mode="json")
+    wrong["dataset"]["path"] = "/nowhere.csv"
+    with pytest.raises(UserError, match=r"dataset: cannot read /nowhere.csv: No such file"):
+        open_search(bucket, spec.name, parse_spec(wrong))
+    wrong["dataset"]["path"] = "store:nowhere.csv"
+    with pytest.raises(UserError, match=r"dataset: there is no object nowhere.csv in the store"):
+        open_search(bucket, spec.name, parse_spec(wrong))
+    wrong["dataset"] = {"kind": "digits"}
+    with pytest.raises(UserError, match=r"dataset.kind: digits holds images, but a child of kind tabular needs table"):
+        open_search(bucket, spec.name, parse_spec(wrong))
+    proxy.drop = {"If-None-Match"}
+    with pytest.raises(StoreError, match="ignores If-None-Match"):
+        open_search(proxied, spec.name, spec)
+    assert bucket.list("") == []
+
+
+def test_space_must_fit_the_data():
+    spec = make_spec("cnn", space={"stride_heights": [1, 9]})
+    with pytest.raises(UserError, match=r"space.stride_heights: a stride of 9 leaves no pixels"):
+        check_spec(spec, opener(None))
+    spec = make_spec("rnn", child={"bptt": 100_000})
+    with pytest.raises(UserError, match="less than a window"):
+        check_spec(spec, opener(None))
+
+
+def test_dataset_in_the_store(bucket):
+    spec = make_spec()
+    with open(spec.dataset.path, "rb") as file:
+        bucket.put("data/table.csv", file.read())
+    document = spec.model_dump(mode="json")
+    document["dataset"]["path"] = "store:data/table.csv"
+    ledger = open_search(bucket, spec.name, parse_spec(document))
+    assert ledger.shape == DataShape(modality="table", classes=0)
+
+
+def test_plan_rounds(make_ledger):
+    ledger = make_ledger(loop={"children": 20, "window": 3, "replicas": 3})
+    assert [plan_rounds(ledger, rounds) for rounds in (0, 1, 3, 4, 10, 99)] == [4, 1, 1, 2, 4, 4]
+    with pytest.raises(UserError, match=r"rounds_per_run: -1 is negative; allowed: 0 \(all that are left\) or more"):
+        plan_rounds(ledger, -1)
+
+
+def test_store_that_is_down(bucket, proxied, proxy):
+    proxy.refuse = True
+    spec = make_spec()
+    with pytest.raises(StoreError, match=f"cannot find the bucket .*{proxy.endpoint}"):
+        open_search(Bucket(proxied.settings, patience=0), spec.name, spec)
