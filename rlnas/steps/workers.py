@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
@@ -57,8 +58,9 @@ def run_in_processes(work: Callable[[str], None], children: Sequence[str], at_on
             while waiting and len(running) < at_once and not stopping and errors.empty():
                 child, attempt = waiting.pop(0)
                 process = _CONTEXT.Process(target=_work, args=(work, child, errors), name=child)
-                process.start()
-                running[process.sentinel] = (process, child, attempt)
+                with _sigterm_held_back():  # one that came before the process is known here would pass it by
+                    process.start()
+                    running[process.sentinel] = (process, child, attempt)
             for sentinel in wait(list(running)):
                 process, child, attempt = running.pop(cast(int, sentinel))
                 process.join()
@@ -81,8 +83,18 @@ def run_in_processes(work: Callable[[str], None], children: Sequence[str], at_on
     return died
 
 
+@contextmanager
+def _sigterm_held_back() -> Iterator[None]:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
 def _work(work: Callable[[str], None], child: str, errors: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # held back by the parent
     try:
         work(child)
     except (StoreError, UserError, SearchDeleted) as error:
