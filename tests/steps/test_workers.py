@@ -1,0 +1,112 @@
+"""Children in processes of their own."""
+
+import os
+import signal
+import time
+
+import pytest
+from searches import start
+
+from rlnas.errors import SearchDeleted, StoreError, UserError
+from rlnas.steps import workers
+from rlnas.steps.workers import Terminated, run_in_processes
+
+
+def test_every_child_once_and_side_by_side(tmp_path):
+    def work(child):
+        (tmp_path / child).touch()
+        deadline = time.monotonic() + 20
+        while len(list(tmp_path.iterdir())) % 2 and time.monotonic() < deadline:  # alone, it waits for its neighbour
+            time.sleep(0.01)
+        with open(tmp_path.parent / f"{tmp_path.name}.log", "a") as log:
+            log.write(f"{child} {os.getpid()}\n")
+
+    children = [f"child-{i}" for i in range(6)]
+    assert run_in_processes(work, children, at_once=2, attempts=1) == []
+    lines = (tmp_path.parent / f"{tmp_path.name}.log").read_text().split()
+    assert sorted(lines[::2]) == children
+    assert len(set(lines[1::2])) == 6
+    assert str(os.getpid()) not in lines
+
+
+def test_killed_child_is_run_again_and_takes_no_other_along(tmp_path):
+    def work(child):
+        with open(tmp_path / child, "a") as file:
+            file.write("x")
+        if child == "doomed" or (child == "unlucky" and (tmp_path / child).read_text() == "x"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert run_in_processes(work, ["doomed", "fine", "unlucky"], at_once=2, attempts=3) == ["doomed"]
+    assert {path.name: len(path.read_text()) for path in tmp_path.iterdir()} == {"doomed": 3, "fine": 1, "unlucky": 2}
+
+
+@pytest.mark.parametrize("error", [StoreError("down"), UserError("wrong"), SearchDeleted("gone")])
+def test_error_of_the_store_ends_the_step(tmp_path, error):
+    """The others that run come to their end; nothing new is begun."""
+
+    def work(child):
+        if child == "0":
+            raise error
+        time.sleep(0.5)
+        (tmp_path / child).touch()
+
+    with pytest.raises(type(error), match=str(error)):
+        run_in_processes(work, ["0", "1", "2", "3"], at_once=2, attempts=5)
+    assert {path.name for path in tmp_path.iterdir()} <= {"1", "2"}
+
+
+def test_told_to_stop(tmp_path):
+    """The workers are told too, and have ended when the step ends."""
+
+    def work(child):
+        def tidy(*_):
+            time.sleep(0.2)
+            (tmp_path / f"{child}-stopped").touch()
+            os._exit(0)
+
+        signal.signal(signal.SIGTERM, tidy)
+        (tmp_path / f"{child}-began").touch()
+        time.sleep(30)
+
+    def step():
+        with pytest.raises(Terminated) as caught:
+            run_in_processes(work, ["a", "b", "c"], at_once=2, attempts=5)
+        assert {path.name for path in tmp_path.iterdir()} == {"a-began", "b-began", "a-stopped", "b-stopped"}
+        raise caught.value
+
+    process = start(step)
+    deadline = time.monotonic() + 20
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(20)
+    assert process.exitcode == 128 + signal.SIGTERM
+
+
+def test_told_to_stop_while_a_worker_starts():
+    """A signal between the start of a process and its registration, or before it minds signals, is not lost."""
+
+    def work(child):
+        time.sleep(30)
+
+    def step():
+        process_class = workers._CONTEXT.Process
+        begin = process_class.start
+
+        def begin_and_be_told(self):
+            begin(self)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        process_class.start = begin_and_be_told
+        run_in_processes(work, ["a", "b"], at_once=1, attempts=5)
+
+    process = start(step)
+    process.join(10)
+    assert process.exitcode == 128 + signal.SIGTERM
+
+
+def test_signals_are_as_before():
+    before = signal.getsignal(signal.SIGTERM)
+    run_in_processes(lambda child: None, ["a"], at_once=1, attempts=1)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
