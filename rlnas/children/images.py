@@ -10,7 +10,7 @@ from torch import Tensor
 from rlnas.children.base import Evaluation, Monitor, Trainer
 from rlnas.children.cnn import CNN, build_cnn, count_flops, count_parameters
 from rlnas.children.recipes import CNNRecipe
-from rlnas.children.training import Run, by_epoch, child_failures, train
+from rlnas.children.training import SGD, Run, by_epoch, child_failures, train
 from rlnas.datasets import Images, Train, Validation
 from rlnas.seeds import derive_seed
 from rlnas.spaces.cnn import CNNArchitecture
@@ -164,14 +164,7 @@ class ImageRun(Run):
         self.seed = seed
         self.steps = max(1, len(images.labels) // recipe.batch)
         self.loss_limit = 100 * math.log(max(2, classes))  # a hundred times that of guessing: it does not come back
-        self.optimizer = torch.optim.SGD(
-            model.parameters(),
-            lr=learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.momentum > 0,
-            fused=True,
-        )
+        self.optimizer = SGD(model.parameters(), learning_rate, recipe.momentum, recipe.weight_decay)
 
     def start_epoch(self, epoch: int) -> None:
         """Order the images, and remember how far the schedule is."""
@@ -183,12 +176,11 @@ class ImageRun(Run):
         """Do one update; see `Run.step`."""
         if self.recipe.schedule == "cosine":
             done = (self.epoch + step / self.steps) / self.recipe.epochs
-            self.optimizer.param_groups[0]["lr"] = self.learning_rate * (1 + math.cos(math.pi * done)) / 2
+            self.optimizer.lr = self.learning_rate * (1 + math.cos(math.pi * done)) / 2
         chosen = self.order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
         batch, labels = self.images.random(chosen), self.images.labels[chosen]
         with precision(chosen.device):
             loss = F.cross_entropy(self.model(batch), labels)
-        self.optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
         self.optimizer.step()

@@ -10,7 +10,7 @@ from rlnas.children.fast_cell import FastLayer
 from rlnas.children.fast_loss import softmax_loss
 from rlnas.children.recipes import RNNRecipe
 from rlnas.children.rnn import Layer
-from rlnas.children.training import Run, by_epoch, child_failures, train
+from rlnas.children.training import SGD, Run, by_epoch, child_failures, train
 from rlnas.datasets import Text, Train, Validation
 from rlnas.errors import ChildFailure, UserError
 from rlnas.seeds import derive_seed
@@ -170,7 +170,7 @@ class _LanguageRun(Run):
     def __init__(self, model: LanguageModel, recipe: RNNRecipe, tokens: Tensor) -> None:
         self.model: LanguageModel = model
         self.recipe = recipe
-        self.optimizer = torch.optim.SGD(model.parameters(), lr=recipe.learning_rate)
+        self.optimizer = SGD(model.parameters(), recipe.learning_rate)
         self.steps = recipe.windows(len(tokens))
         self.loss_limit = 2 * math.log(len(model.softmax_bias))
         length = len(tokens) // recipe.batch
@@ -185,15 +185,13 @@ class _LanguageRun(Run):
     def start_epoch(self, epoch: int) -> None:
         self.epoch = epoch
         decays = max(epoch + 1 - self.recipe.flat_epochs, 0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate / self.recipe.decay**decays
+        self.optimizer.lr = self.recipe.learning_rate / self.recipe.decay**decays
 
     def step(self, step: int) -> Tensor:
         recipe = self.recipe
         if step == 0:
             self.state = torch.zeros_like(self.state)
         window = self.streams[step * recipe.bptt : (step + 1) * recipe.bptt + 1]
-        self.optimizer.zero_grad()
         loss, state = self.model.loss(window[:-1], window[1:], self.state, divisor=recipe.batch)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)

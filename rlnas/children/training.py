@@ -8,12 +8,13 @@ import math
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
 from rlnas.children.base import Interrupted, Monitor
 from rlnas.errors import ChildFailure, StoreError
@@ -21,18 +22,70 @@ from rlnas.seeds import derive_seed
 from rlnas.tensors import pack, read_document, unpack
 
 
+class SGD:
+    """Stochastic gradient descent by torch's function for it.
+
+    Not by the class `torch.optim.SGD`: making the first optimiser imports all of torch._dynamo, seconds a process.
+
+    Args:
+        parameters: the weights; those without a gradient are left as they are.
+        lr: learning rate; may be set before each step.
+        momentum, weight_decay: as in `torch.optim.SGD`; momentum is Nesterov's.
+    """
+
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.0, weight_decay: float = 0.0
+    ) -> None:
+        self.parameters = list(parameters)
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.moments: list[Tensor | None] = [None] * len(self.parameters)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the weights along their gradients, and drop these."""
+        moved = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        moments = [self.moments[i] for i in moved]
+        sgd(
+            [self.parameters[i] for i in moved],
+            [gradient for i in moved if (gradient := self.parameters[i].grad) is not None],
+            moments,
+            fused=True,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            lr=self.lr,
+            dampening=0.0,
+            nesterov=self.momentum > 0,
+            maximize=False,
+        )
+        for i, moment in zip(moved, moments, strict=True):
+            self.moments[i] = moment
+            self.parameters[i].grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the moments there are, by the number of their weight."""
+        return {str(i): moment for i, moment in enumerate(self.moments) if moment is not None}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take up what `state` returned."""
+        for i, moment in state.items():
+            # The fused kernel needs a moment laid out in memory as its weight is.
+            self.moments[int(i)] = torch.empty_like(self.parameters[int(i)]).copy_(moment)
+
+
 class Run(ABC):
     """One child in training: what the loop does not know.
 
     Args:
         model: the child.
-        optimizer: over its parameters; hyperparameters that change with the epoch are set by `start_epoch`.
+        optimizer: over its weights; a learning rate that changes with the epoch is set by `start_epoch`.
         steps: optimiser steps an epoch.
         loss_limit: a loss above this is a failure (`diverged`).
     """
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: SGD
     steps: int
     loss_limit: float = math.inf
 
@@ -130,8 +183,7 @@ def _check(loss: float, limit: float, epoch: int, step: int) -> None:
 
 def _state(run: Run, at: tuple[int, int], start: float, snapshots: dict[str, Tensor]) -> bytes:
     tensors = {f"model/{name}": t for name, t in run.model.state_dict().items()}
-    for index, entries in run.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": t for name, t in entries.items() if isinstance(t, Tensor)}
+    tensors |= {f"optimizer/{name}": t for name, t in run.optimizer.state().items()}
     tensors |= {f"carried/{name}": t for name, t in run.carried().items()}
     tensors |= {f"snapshot/{name}": t for name, t in snapshots.items()}
     return pack(tensors, {"epoch": at[0], "step": at[1], "seconds": round(time.monotonic() - start, 3)})
@@ -145,15 +197,7 @@ def _resume(run: Run, checkpoint: bytes) -> tuple[int, int, float, dict[str, Ten
         return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
     run.model.load_state_dict(below("model/"))
-    parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
-    entries: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in below("optimizer/").items():
-        index, _, key = name.partition("/")
-        parameter = parameters[int(index)]
-        if tensor.shape == parameter.shape:  # fused optimisers need a moment laid out in memory as its weight is
-            tensor = torch.empty_like(parameter).copy_(tensor)
-        entries.setdefault(int(index), {})[key] = tensor
-    run.optimizer.load_state_dict(run.optimizer.state_dict() | {"state": entries})
+    run.optimizer.load(below("optimizer/"))
     run.carry(below("carried/"))
     return position["epoch"], position["step"], position["seconds"], below("snapshot/")
 

@@ -36,7 +36,6 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
     if not todo:
         return
     import torch
-    import torch._dynamo  # the first optimiser asks for it: imported here, forked processes need not do so each
 
     torch.set_num_threads(1)  # one thread a child: faster side by side, and the same sums on every machine
     on = device()

@@ -144,7 +144,7 @@ def test_cosine_schedule_falls_from_the_learning_rate_to_zero():
         run.start_epoch(epoch)
         for step in range(4):
             run.step(step)
-            rates.append(run.optimizer.param_groups[0]["lr"])
+            rates.append(run.optimizer.lr)
     assert rates[0] == 0.2
     assert rates[4] == pytest.approx(0.1)
     assert rates == sorted(rates, reverse=True)

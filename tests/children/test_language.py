@@ -156,7 +156,7 @@ def test_schedule_of_zaremba():
     rates = []
     for epoch in (0, 5, 6, 7, 34):
         run.start_epoch(epoch)
-        rates.append(run.optimizer.param_groups[0]["lr"])
+        rates.append(run.optimizer.lr)
     assert rates == pytest.approx([1, 1, 1 / 1.2, 1 / 1.2**2, 1 / 1.2**29])
 
 

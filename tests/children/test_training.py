@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rlnas.children import Interrupted, SilentMonitor
-from rlnas.children.training import Run, child_failures, train
+from rlnas.children.training import SGD, Run, child_failures, train
 from rlnas.errors import ChildFailure, StoreError
 from rlnas.tensors import pack, read_document, unpack
 
@@ -18,14 +18,14 @@ class OneWeight(Run):
     def __init__(self, losses=None, layout=torch.contiguous_format):
         self.model = nn.Conv2d(2, 3, 3, bias=False).to(memory_format=layout)
         nn.init.zeros_(self.model.weight)
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1, momentum=0.5, fused=True)
+        self.optimizer = SGD(self.model.parameters(), lr=1, momentum=0.5)
         self.steps = 3
         self.loss_limit = 10.0
         self.losses = iter(losses) if losses else None
         self.total = torch.zeros(())
 
     def start_epoch(self, epoch):
-        self.optimizer.param_groups[0]["lr"] = 1 / (epoch + 1)
+        self.optimizer.lr = 1 / (epoch + 1)
 
     def step(self, step):
         self.model.weight.grad = torch.randn(3, 2, 3, 3).contiguous(
@@ -136,3 +136,24 @@ def test_what_goes_wrong_inside_a_child_is_its_failure(error, reason):
 def test_what_is_not_the_childs_fault_passes(error):
     with pytest.raises(type(error)), child_failures():
         raise error
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"weight_decay": 0.1}, {"momentum": 0.9}, {"momentum": 0.9, "weight_decay": 0.1}]
+)
+def test_descent_is_that_of_torch(settings):
+    ours = [torch.randn(3, 4), torch.randn(5), torch.randn(2)]
+    theirs = [weight.clone().requires_grad_() for weight in ours]
+    for weight in ours:
+        weight.requires_grad_()
+    optimizer = SGD(ours, lr=0.1, **settings)
+    reference = torch.optim.SGD(theirs, lr=0.1, nesterov="momentum" in settings, **settings)
+    for _ in range(3):
+        for mine, other in zip(ours[:2], theirs[:2], strict=True):  # the third has no gradient
+            mine.grad = torch.randn_like(mine)
+            other.grad = mine.grad.clone()
+        optimizer.step()
+        reference.step()
+        assert all(weight.grad is None for weight in ours)
+        for mine, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(mine, other)
