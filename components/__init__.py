@@ -3,14 +3,15 @@
 Only short parameters pass between tasks; everything heavy goes through the ledger. A component's body must stand
 alone, because Kubeflow ships its source and not this package: so each imports what it needs within.
 
-`placement` names the run parameters that place a task's pod (image, cpu, memory, accelerator). The compiler hands a
-run parameter into a loop only if an argument of a task there mentions it.
+`placement` names run parameters that place a task's pod (image, cpu, memory, accelerator). The compiler hands these
+into a loop only if an argument of a task there mentions them.
 """
 
 from components.evaluate import evaluate
 from components.finish import finish
 from components.open_search import open_search
 from components.plan_rounds import plan_rounds
+from components.prepare_data import prepare_data
 from components.sample_architecture import sample_architecture
 from components.train_child import train_child
 from components.update_controller import update_controller
@@ -20,6 +21,7 @@ __all__ = [
     "finish",
     "open_search",
     "plan_rounds",
+    "prepare_data",
     "sample_architecture",
     "train_child",
     "update_controller",

@@ -1,4 +1,4 @@
-"""Compile every pipeline into a package: `python -m pipelines.compile [FOLDER]`."""
+"""Compile every pipeline: `python -m pipelines.compile [FOLDER]`."""
 
 import sys
 from pathlib import Path
@@ -11,12 +11,23 @@ PIPELINES = {"search": search_pipeline}
 
 
 def compile_all(folder: Path) -> list[Path]:
-    """Write one YAML package a pipeline and return their paths."""
+    """Compile every pipeline, twice.
+
+    Returns:
+        One package a pipeline, for `kfp` and the UI. Beside each, `<name>-resources.yaml` holds the same as `Pipeline`
+        and `PipelineVersion`, for `kubectl apply` where Kubeflow keeps its pipelines in Kubernetes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, pipeline in PIPELINES.items():
         paths.append(folder / f"{name}.yaml")
         compiler.Compiler().compile(pipeline, str(paths[-1]))
+        compiler.Compiler().compile(
+            pipeline,
+            str(folder / f"{name}-resources.yaml"),
+            kubernetes_manifest_format=True,
+            kubernetes_manifest_options=compiler.KubernetesManifestOptions(include_pipeline_manifest=True),
+        )
     return paths
 
 

@@ -1,44 +1,85 @@
-"""Where tasks run: one helper that applies image, resources and caching to every task of every pipeline."""
+"""Where tasks run and with what: one helper that every task of every pipeline goes through."""
 
 from dataclasses import dataclass
 
-from kfp import dsl
+from kfp import dsl, kubernetes
+
+DAY = 24 * 60 * 60
+SHARED_MEMORY = "8Gi"
+"""In /dev/shm of tasks with children, for what their processes share; part of the pod's memory. KFP fixes it here."""
+
+CONFIG = dsl.PipelineConfig(ttl_seconds_after_finished=DAY, active_deadline_seconds=7 * DAY)
+"""Pods of a run are deleted a day after its end; what matters is in the ledger. A run is ended after a week."""
+
+STORE_SECRET = {"accesskey": "RLNAS_STORE_ACCESS_KEY", "secretkey": "RLNAS_STORE_SECRET_KEY"}
+STORE_CONFIG = ("ENDPOINT", "BUCKET", "REGION", "SECURE", "CA_FILE", "SINGLE_WRITER")
+AUTHORITY_FOLDER = "/etc/rlnas/ca"
+DATA_FOLDER = "/data"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Run parameters (or values) that place a task's pod.
+    """Run parameters (or values) that place a task's pod. What does not exist in the namespace may be missing there,
+    save the claim.
 
     Args:
-        image, cpu, memory: image and requests.
-        accelerator_type, accelerator_count: resource name and number of GPUs; None for tasks that never have one.
-        text: mentions all of them; to be given to the task's `placement` argument.
+        image, pull_secret: image, and the secret of its registry.
+        cpu, memory: requests.
+        node_selector, tolerations: as Kubernetes writes them.
+        store_secret: the secret with `accesskey` and `secretkey` of the object store.
+        store_config: the config map with the `RLNAS_STORE_*` that are not secret.
+        authorities: the config map whose files lie in `AUTHORITY_FOLDER`; `RLNAS_STORE_CA_FILE` names one.
+        data_claim: the volume claim mounted at `DATA_FOLDER`; None for tasks that read no data.
+        accelerator_type, accelerator_count: resource name and number of GPUs; None for tasks that hold no children.
     """
 
     image: str
+    pull_secret: str
     cpu: str
     memory: str
-    accelerator_type: str | None
-    accelerator_count: str | None
-    text: str
+    node_selector: dict
+    tolerations: list
+    store_secret: str
+    store_config: str
+    authorities: str
+    data_claim: str | None = None
+    accelerator_type: str | None = None
+    accelerator_count: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What goes into a task's `placement` argument: all that the compiler would not take into a loop by itself."""
+        text = f"image {self.image}, cpu {self.cpu}, memory {self.memory}"
+        if self.accelerator_type is not None:
+            text += f", {self.accelerator_count} of {self.accelerator_type}"
+        return text
 
 
-def placement(
-    image: str, cpu: str, memory: str, accelerator_type: str | None = None, accelerator_count: str | None = None
-) -> Placement:
-    """Describe where tasks run."""
-    text = f"image {image}, cpu {cpu}, memory {memory}"
-    if accelerator_type is not None:
-        text += f", {accelerator_count} of {accelerator_type}"
-    return Placement(image, cpu, memory, accelerator_type, accelerator_count, text)
+def place(task: dsl.PipelineTask, where: Placement) -> dsl.PipelineTask:
+    """Apply a placement to a task, and keep its outputs out of the cache: the ledger alone says what is done.
 
-
-def place(task: dsl.PipelineTask, where: Placement) -> None:
-    """Apply a placement to a task, and keep its outputs out of the cache: the ledger alone says what is done."""
+    A missing secret or config map does not hold a pod back, so that the task itself says in one line what it lacks.
+    """
     task.set_container_image(where.image)
     task.set_cpu_request(where.cpu)
     task.set_memory_request(where.memory)
+    task.set_caching_options(False)
+    task.set_retry(2, backoff_duration="10s", backoff_factor=3)
+    kubernetes.set_timeout(task, DAY)
+    kubernetes.set_security_context(task, run_as_non_root=True)
+    kubernetes.set_image_pull_secrets(task, [where.pull_secret])
+    kubernetes.add_node_selector_json(task, where.node_selector)
+    kubernetes.add_toleration_json(task, where.tolerations)
+    kubernetes.use_secret_as_env(task, where.store_secret, STORE_SECRET, optional=True)
+    config = {f"RLNAS_STORE_{name}": f"RLNAS_STORE_{name}" for name in STORE_CONFIG}
+    kubernetes.use_config_map_as_env(task, where.store_config, config, optional=True)
+    kubernetes.use_config_map_as_volume(task, where.authorities, AUTHORITY_FOLDER, optional=True)
+    kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "rlnas")
+    kubernetes.add_pod_label(task, "app.kubernetes.io/component", task.name)
+    if where.data_claim is not None:
+        kubernetes.mount_pvc(task, where.data_claim, DATA_FOLDER)
     if where.accelerator_type is not None:
         task.set_accelerator_type(where.accelerator_type)
         task.set_accelerator_limit(where.accelerator_count)
-    task.set_caching_options(False)
+        kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=SHARED_MEMORY)
+    return task

@@ -4,25 +4,38 @@ The loop is one compiled package whatever the numbers of rounds and children are
 unlike one another on purpose: SDK 2.17 does not hand a parameter into a loop whose item's name contains it.
 """
 
+from dataclasses import replace
+
 from kfp import dsl
 
 import components
 from components.image import BASE_IMAGE
-from pipelines.placement import place, placement
+from pipelines.placement import CONFIG, Placement, place
 
 
-@dsl.pipeline(name="rlnas-search", description="Neural architecture search with reinforcement learning")
+@dsl.pipeline(
+    name="rlnas-search", description="Neural architecture search with reinforcement learning", pipeline_config=CONFIG
+)
 def search_pipeline(
     search_name: str,
     search_spec: dict = {},  # noqa: B006 - the compiler reads it, nobody changes it
     rounds_per_run: int = 10,
     container_image: str = BASE_IMAGE,
+    image_pull_secret: str = "rlnas-registry",
     control_cpu: str = "1",
     control_memory: str = "2Gi",
+    control_node_selector: dict = {},  # noqa: B006
+    control_tolerations: list = [],  # noqa: B006
     training_cpu: str = "2",
     training_memory: str = "8Gi",
+    training_node_selector: dict = {},  # noqa: B006
+    training_tolerations: list = [],  # noqa: B006
     accelerator_type: str = "nvidia.com/gpu",
     accelerator_count: str = "0",
+    store_secret_name: str = "rlnas-store",
+    store_config_map: str = "rlnas-store",
+    authority_config_map: str = "rlnas-ca",
+    data_volume_claim: str = "rlnas-data",
 ) -> bool:
     """Continue a search by some rounds, or start it.
 
@@ -31,22 +44,47 @@ def search_pipeline(
         search_spec: the spec of a new search.
         rounds_per_run: at most so many rounds in this run; 0: all that are left.
         container_image: what every task runs in.
+        image_pull_secret: of the image's registry; need not exist.
         control_cpu, control_memory: requests of the tasks that hold no child.
-        training_cpu, training_memory: requests of *train-child* and *evaluate*.
+        control_node_selector, control_tolerations: of those tasks, as Kubernetes writes them.
+        training_cpu, training_memory, training_node_selector, training_tolerations: of *train-child* and *evaluate*.
         accelerator_type, accelerator_count: of the GPUs for those two; a count of 0 asks for none.
+        store_secret_name: holds `accesskey` and `secretkey` of the object store.
+        store_config_map: holds the `RLNAS_STORE_*` that are not secret.
+        authority_config_map: holds certificate authorities, mounted at /etc/rlnas/ca; need not exist.
+        data_volume_claim: mounted at /data where data is read; must exist.
 
     Returns:
         Whether the search's budget is reached.
     """
-    control = placement(container_image, control_cpu, control_memory)
-    training = placement(container_image, training_cpu, training_memory, accelerator_type, accelerator_count)
+    control = Placement(
+        image=container_image,
+        pull_secret=image_pull_secret,
+        cpu=control_cpu,
+        memory=control_memory,
+        node_selector=control_node_selector,
+        tolerations=control_tolerations,
+        store_secret=store_secret_name,
+        store_config=store_config_map,
+        authorities=authority_config_map,
+    )
+    data = replace(control, data_claim=data_volume_claim)
+    training = replace(
+        data,
+        cpu=training_cpu,
+        memory=training_memory,
+        node_selector=training_node_selector,
+        tolerations=training_tolerations,
+        accelerator_type=accelerator_type,
+        accelerator_count=accelerator_count,
+    )
 
-    opened = components.open_search(search_name=search_name, search_spec=search_spec, placement=control.text)
-    place(opened, control)
-    planned = components.plan_rounds(
-        search_name=search_name, rounds_per_run=rounds_per_run, placement=control.text
-    ).after(opened)
-    place(planned, control)
+    prepared = components.prepare_data(search_name=search_name, search_spec=search_spec, placement=data.text)
+    place(prepared, data)
+    opened = components.open_search(search_name=search_name, search_spec=search_spec, placement=data.text)
+    place(opened, data).after(prepared)
+    planned = components.plan_rounds(search_name=search_name, rounds_per_run=rounds_per_run, placement=control.text)
+    place(planned, control).after(opened)
     with (
         dsl.ParallelFor(opened.output) as slot,
         dsl.ParallelFor(planned.output, parallelism=1) as turn,
@@ -57,7 +95,7 @@ def search_pipeline(
             trained = components.train_child(
                 search_name=search_name,
                 batch=batch,
-                task_name=f"{dsl.PIPELINE_JOB_ID_PLACEHOLDER}/{dsl.PIPELINE_TASK_ID_PLACEHOLDER}",
+                task_name=dsl.PIPELINE_TASK_ID_PLACEHOLDER,  # by itself: within a longer text nobody replaces it
                 placement=training.text,
             )
             place(trained, training)
@@ -67,6 +105,6 @@ def search_pipeline(
             search_name=search_name, evaluated=dsl.Collected(evaluated.outputs["Output"]), placement=control.text
         )
         place(updated, control)
-    finished = components.finish(search_name=search_name, placement=control.text).after(updated)
-    place(finished, control)
+    finished = components.finish(search_name=search_name, placement=control.text)
+    place(finished, control).after(updated)
     return finished.outputs["Output"]

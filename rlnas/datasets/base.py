@@ -88,6 +88,17 @@ class Dataset(BaseModel, ABC):
             UserError: the data is missing or is not what it should be.
         """
 
+    def prepare(self) -> str:
+        """Fetch what is missing, before any child is trained; nothing else downloads. May run many times, at once.
+
+        Returns:
+            Where the data is, in words.
+
+        Raises:
+            UserError: it cannot be fetched, or is damaged.
+        """
+        return f"{self.kind}: read where it is"
+
     @abstractmethod
     def train(self, open_file: Opener) -> Train:
         """Read the training data."""

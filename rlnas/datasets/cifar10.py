@@ -1,5 +1,8 @@
 """CIFAR-10, the paper's images."""
 
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+BATCHES = "cifar-10-batches-py"
+
+
 class Cifar10(Dataset):
     """CIFAR-10 as torchvision stores it: 50,000 + 10,000 colour images of 32x32 pixels in 10 classes.
 
@@ -22,15 +28,22 @@ class Cifar10(Dataset):
 
     kind: Literal["cifar10"] = "cifar10"
     folder: str = Field(description="holds cifar-10-batches-py; on a cluster a mounted volume")
-    download: bool = Field(default=False, description="fetch what the folder lacks")
+    download: bool = Field(default=False, description="let `prepare` fetch it, where the folder has none")
     validation_images: int = Field(default=5000, gt=0, lt=50_000)
     split_seed: SplitSeed = 0
 
     def shape(self, open_file: Opener) -> DataShape:
         """Return 32x32x3 and 10 classes, having looked only whether the folder is there."""
-        if not self.download and not (local_folder(self.folder) / "cifar-10-batches-py").is_dir():
+        if not self.download and not (local_folder(self.folder) / BATCHES).is_dir():
             raise self._missing()
         return DataShape(modality="images", classes=10, height=32, width=32, channels=3)
+
+    def prepare(self) -> str:
+        """Download if need be, and compare checksums; see `Dataset.prepare`."""
+        if self.download and not (local_folder(self.folder) / BATCHES).is_dir():
+            self._download(local_folder(self.folder))
+        self._load(train=True)
+        return f"cifar10: whole in {self.folder}, checksums compared"
 
     def train(self, open_file: Opener) -> Train[Images]:
         """Read the training images; see `Dataset.train`."""
@@ -56,16 +69,27 @@ class Cifar10(Dataset):
         from torchvision.datasets import CIFAR10
 
         try:
-            data = CIFAR10(local_folder(self.folder), train=train, download=self.download)
+            data = CIFAR10(local_folder(self.folder), train=train)
+        except (RuntimeError, OSError):
+            raise self._missing() from None
+        return data.data, np.asarray(data.targets)
+
+    def _download(self, folder: Path) -> None:
+        """Download into a folder of its own and move that, so that nobody ever sees half of it."""
+        from torchvision.datasets import CIFAR10
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".download-", dir=folder) as fresh:
+                CIFAR10(fresh, download=True)
+                with suppress(OSError):  # another run was faster
+                    (Path(fresh) / BATCHES).rename(folder / BATCHES)
         except (RuntimeError, OSError) as error:
-            if not self.download:
-                raise self._missing() from None
             line = str(error).partition("\n")[0]
             raise UserError(f"dataset.download: cannot download CIFAR-10 to {self.folder}: {line}") from None
-        return data.data, np.asarray(data.targets)
 
     def _missing(self) -> UserError:
         return UserError(
             f"dataset.folder: no complete CIFAR-10 in {self.folder}; "
-            "allowed: a folder that holds cifar-10-batches-py, or download: true"
+            f"allowed: a folder that holds {BATCHES}, or download: true and a folder that does not"
         )

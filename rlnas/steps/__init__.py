@@ -3,6 +3,7 @@
 from rlnas.steps.evaluate import evaluate
 from rlnas.steps.finish import finish
 from rlnas.steps.open_search import check_spec, open_search, plan_rounds
+from rlnas.steps.prepare_data import prepare_data
 from rlnas.steps.sample_architecture import sample_architecture
 from rlnas.steps.train_child import train_child
 from rlnas.steps.update_controller import update_controller
@@ -13,6 +14,7 @@ __all__ = [
     "finish",
     "open_search",
     "plan_rounds",
+    "prepare_data",
     "sample_architecture",
     "train_child",
     "update_controller",

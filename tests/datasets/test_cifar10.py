@@ -1,4 +1,10 @@
+import hashlib
 import pickle
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -73,7 +79,56 @@ def test_a_download_that_fails_says_why(tmp_path):
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(UserError, match=r"dataset\.download: cannot download CIFAR-10 to .*file"):
-        Cifar10(folder=str(file), download=True).train(open_local)
+        Cifar10(folder=str(file), download=True).prepare()
+
+
+def test_a_download_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", (tmp_path / "nowhere.tar.gz").as_uri())
+    with pytest.raises(UserError, match=r"dataset\.download: cannot download"):
+        Cifar10(folder=str(tmp_path / "data"), download=True).prepare()
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_what_is_there_is_not_fetched_again(folder, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", "file:///nowhere")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert str(folder) in Cifar10(folder=str(folder), download=True).prepare()
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_only_prepare_downloads(folder, tmp_path, monkeypatch):
+    """From an archive as the real one is made, on a server, fetched by two at once."""
+    data, archive = tmp_path / "data", tmp_path / "archive.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(folder / "cifar-10-batches-py", "cifar-10-batches-py")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/archive.tar.gz"
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", url)
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    dataset = Cifar10(folder=str(data), download=True)
+    assert dataset.shape(open_local).classes == 10, "a search is opened before its data is fetched"
+    with pytest.raises(UserError, match="no complete CIFAR-10"):
+        dataset.train(open_local)
+    with ThreadPoolExecutor(2) as pool:
+        assert len({future.result() for future in [pool.submit(dataset.prepare) for _ in range(2)]}) == 1
+    server.shutdown()
+    assert [path.name for path in data.iterdir()] == ["cifar-10-batches-py"]
+    assert len(dataset.train(open_local).content.labels) == 170
+
+
+def test_damaged_files_are_found(folder, monkeypatch):
+    file = folder / "cifar-10-batches-py/data_batch_1"
+    sums = [
+        (name, hashlib.md5((folder / "cifar-10-batches-py" / name).read_bytes()).hexdigest())
+        for name, _ in torchvision.datasets.CIFAR10.train_list
+    ]
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "train_list", sums)
+    dataset = Cifar10(folder=str(folder), download=True)
+    dataset.prepare()
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserError, match="no complete CIFAR-10"):
+        dataset.prepare()
 
 
 def test_a_folder_in_the_store_is_refused():

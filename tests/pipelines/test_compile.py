@@ -1,15 +1,24 @@
 """Every compiled package, held against the traps of Kubeflow Pipelines that the local runner does not show."""
 
+import inspect
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from google.protobuf import json_format
 from kfp import components as kfp_components
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
 
+import components
 from pipelines.compile import PIPELINES, compile_all
+from rlnas.state import StoreSettings
 
 LISTS_NEVER_EMPTY = {"open-search", "plan-rounds", "sample-architecture"}
 """Tasks whose lists hold at least one item, as the tests of their steps show."""
@@ -23,8 +32,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=sorted(PIPELINES))
-def package(request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
-    return next(iter(yaml.safe_load_all((folder / f"{request.param}.yaml").read_text())))
+def documents(request: pytest.FixtureRequest, folder: Path) -> list[dict[str, Any]]:
+    """The package's two documents: the pipeline, and what is meant for Kubernetes."""
+    found = list(yaml.safe_load_all((folder / f"{request.param}.yaml").read_text()))
+    assert len(found) == 2
+    return found
+
+
+@pytest.fixture
+def package(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    return documents[0]
+
+
+@pytest.fixture
+def pods(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What each executor's pod is given beyond its container."""
+    return documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 
 def dags(package: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -49,15 +72,38 @@ def is_leaf(package: dict[str, Any], task: dict[str, Any]) -> bool:
 def test_a_package_is_small_whatever_the_number_of_rounds(folder: Path, name: str) -> None:
     text = (folder / f"{name}.yaml").read_text()
     assert len(text.encode()) < 100_000
-    assert text.count("exec-train-child:") <= 1, "rounds and children are loops, not copies"
+    assert len((folder / f"{name}-resources.yaml").read_bytes()) < 100_000
+    assert text.count("exec-train-child:") <= 2, "rounds and children are loops, not copies; once in each document"
 
 
 @pytest.mark.parametrize("name", sorted(PIPELINES))
 def test_two_compilations_are_equal_and_kfp_loads_them(folder: Path, name: str, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "pipelines.compile", tmp_path], check=True)  # with other hash seeds
+    for file in (f"{name}.yaml", f"{name}-resources.yaml"):
+        assert (tmp_path / file).read_bytes() == (folder / file).read_bytes()
     text = (folder / f"{name}.yaml").read_text()
-    compile_all(tmp_path)
-    assert (tmp_path / f"{name}.yaml").read_text() == text
-    assert kfp_components.load_component_from_text(text).pipeline_spec.root.dag.tasks
+    loaded = kfp_components.load_component_from_text(text)
+    assert loaded.pipeline_spec.root.dag.tasks
+    assert loaded.platform_spec.platforms["kubernetes"]
+
+
+def test_every_field_is_in_the_schemas(documents: list[dict[str, Any]], pods: dict[str, dict[str, Any]]) -> None:
+    """The loader and the backend skip unknown fields; here none is allowed."""
+    spec, platform = documents
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())
+    for config in pods.values():
+        json_format.ParseDict(config, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+
+
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_the_resources_hold_the_same_as_the_package(folder: Path, name: str) -> None:
+    pipeline, version = yaml.safe_load_all((folder / f"{name}-resources.yaml").read_text())
+    spec, platform = yaml.safe_load_all((folder / f"{name}.yaml").read_text())
+    assert (pipeline["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
+    assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"]
+    assert version["spec"]["pipelineSpec"] == spec
+    assert version["spec"]["platformSpec"] == platform
 
 
 def test_no_task_at_any_depth_is_cached(package: dict[str, Any]) -> None:
@@ -113,6 +159,42 @@ def test_every_input_of_a_task_reaches_the_dag_it_stands_in(package: dict[str, A
             assert placeholder in task["inputs"]["parameters"], f"{name}: {placeholder}"
 
 
+def test_every_run_parameter_of_a_pod_reaches_the_dag_its_task_stands_in(
+    package: dict[str, Any], pods: dict[str, dict[str, Any]]
+) -> None:
+    """A pod's secrets, selectors and volumes are looked up among the inputs of the DAG, not of the task."""
+    seen = set()
+    for name, task, inputs in tasks(package):
+        executor = package["components"][task["componentRef"]["name"]].get("executorLabel")
+        for needed in re.findall(r"componentInputParameter: (\S+)", yaml.safe_dump(pods.get(executor, {}))):
+            seen.add(executor)
+            assert needed in inputs, f"{name}: {needed}"
+    assert seen == set(package["deploymentSpec"]["executors"])
+
+
+def test_what_the_backend_fills_in_stands_by_itself(package: dict[str, Any]) -> None:
+    """`{{$.pipeline_task_uuid}}` is replaced only where nothing else is in the text; the local runner is kinder."""
+    found = []
+    for _, task, _ in tasks(package):
+        for value in task.get("inputs", {}).get("parameters", {}).values():
+            constant = value.get("runtimeValue", {}).get("constant")
+            if isinstance(constant, str) and "{{$.pipeline_" in constant:
+                found.append(constant)
+    assert "{{$.pipeline_task_uuid}}" in found, "train-child must know its attempts from other tasks"
+    for text in found:
+        assert re.fullmatch(r"\{\{\$\.\w+\}\}", text), text
+
+
+def test_only_short_plain_text_is_filled_into_longer_text(package: dict[str, Any]) -> None:
+    """A list or mapping that is filled into a text arrives with bare quotes, and the task cannot read its input."""
+    for name, task, inputs in tasks(package):
+        for value in task.get("inputs", {}).get("parameters", {}).values():
+            constant = str(value.get("runtimeValue", {}).get("constant", ""))
+            for channel in re.findall(r"inputs\.parameters\['([\w-]+)'\]", constant):
+                source = task["inputs"]["parameters"][channel]["componentInputParameter"]
+                assert inputs[source]["parameterType"] == "STRING", f"{name}: {channel}"
+
+
 def test_only_training_and_evaluation_may_ask_for_a_gpu(package: dict[str, Any]) -> None:
     executors = package["deploymentSpec"]["executors"]
     with_gpu = {
@@ -123,6 +205,71 @@ def test_only_training_and_evaluation_may_ask_for_a_gpu(package: dict[str, Any])
         resources = executor["container"]["resources"]
         assert {"resourceCpuRequest", "resourceMemoryRequest"} <= set(resources), name
         assert "container_image" in executor["container"]["image"], name
+
+
+def test_every_task_is_retried(package: dict[str, Any]) -> None:
+    for name, task, _ in tasks(package):
+        if is_leaf(package, task):
+            assert task["retryPolicy"]["maxRetryCount"] >= 1, name
+
+
+def test_every_pod_has_what_it_needs(package: dict[str, Any], pods: dict[str, dict[str, Any]]) -> None:
+    assert set(pods) == set(package["deploymentSpec"]["executors"])
+    for name, pod in pods.items():
+        (secret,), (config,), (authorities,) = pod["secretAsEnv"], pod["configMapAsEnv"], pod["configMapAsVolume"]
+        names = {key["envVar"] for key in (*secret["keyToEnv"], *config["keyToEnv"])}
+        settings = StoreSettings("h:1", "a", "b", ca_file=__file__).to_environment()
+        assert set(settings) <= names, name
+        assert {key["secretKey"] for key in secret["keyToEnv"]} == {"accesskey", "secretkey"}
+        # The task itself says what is missing; a pod that waits for a secret says nothing to anybody.
+        assert all(part["optional"] for part in (secret, config, authorities)), name
+        assert int(pod["activeDeadlineSeconds"]) > 0
+        assert pod["securityContext"] == {"runAsNonRoot": True}
+        assert pod["imagePullSecret"]
+        assert pod["nodeSelector"]["nodeSelectorJson"]
+        assert pod["tolerations"][0]["tolerationJson"]
+        labels = pod["podMetadata"]["labels"]
+        assert labels == {
+            "app.kubernetes.io/part-of": "rlnas",
+            "app.kubernetes.io/component": name.removeprefix("exec-"),
+        }
+        holds_children = name in ("exec-train-child", "exec-evaluate")
+        assert ("emptyDirMounts" in pod) == holds_children
+        assert ("pvcMount" in pod) == (holds_children or name in ("exec-open-search", "exec-prepare-data"))
+
+
+def test_runs_end_and_are_cleared_away(documents: list[dict[str, Any]]) -> None:
+    config = documents[1]["platforms"]["kubernetes"]["pipelineConfig"]
+    assert config["activeDeadlineSeconds"] > config["resourceTtlOnCompletion"] > 0
+
+
+def test_data_is_prepared_before_anything_else(package: dict[str, Any]) -> None:
+    root = package["root"]["dag"]["tasks"]
+    assert "dependentTasks" not in root["prepare-data"]
+    assert all("prepare-data" in task["dependentTasks"] for name, task in root.items() if name == "open-search")
+    assert all(name == "prepare-data" or task["dependentTasks"] for name, task in root.items())
+
+
+@pytest.mark.parametrize("name", sorted(components.__all__))
+def test_a_component_is_thin(name: str) -> None:
+    """It parses, calls one step and writes artifacts; under 30 lines without its docstring."""
+    lines, _ = inspect.getsourcelines(getattr(components, name).python_func)
+    text = re.sub(r'""".*?"""', "", "".join(lines), flags=re.DOTALL)
+    assert len(text.splitlines()) < 30
+    assert "install_kfp_package=False" in text
+    assert re.search(r"^    from rlnas", text, re.MULTILINE)
+    assert not re.search(r"^    import torch", text, re.MULTILINE)
+
+
+def test_no_credential_of_the_environment_gets_into_a_package(tmp_path: Path) -> None:
+    planted = {"RLNAS_STORE_ACCESS_KEY": "planted-access", "RLNAS_STORE_SECRET_KEY": "planted-secret"}
+    environment = os.environ | planted | {"RLNAS_STORE_ENDPOINT": "planted-host:1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.compile", tmp_path], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for text in (done.stdout, done.stderr, *(path.read_text() for path in tmp_path.iterdir())):
+        assert "planted" not in text
 
 
 def test_the_name_is_the_only_parameter_without_a_default(package: dict[str, Any]) -> None:
