@@ -3,7 +3,10 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -17,6 +20,7 @@ from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, list_searc
 
 HOME = Path(".rlnas")
 PATIENCE = 5.0  # seconds that a person waits for a store that does not answer
+SERVICE_ACCOUNT = "rlnas"
 app = typer.Typer(
     help="Neural architecture search with reinforcement learning, on Kubeflow.",
     no_args_is_help=True,
@@ -25,10 +29,27 @@ app = typer.Typer(
 )
 store_app = typer.Typer(help="The embedded object store of this folder.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(store_app, name="store")
+schedule_app = typer.Typer(
+    help="Searches that Kubeflow continues by itself.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(schedule_app, name="schedule")
 console = Console(highlight=False)
 
 SearchName = Annotated[str, typer.Argument(help="name of the search")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+KfpEndpoint = Annotated[
+    str | None, typer.Option("--endpoint", help="URL of Kubeflow Pipelines; KFP_ENDPOINT unless given", metavar="URL")
+]
+KfpNamespace = Annotated[
+    str | None, typer.Option("--namespace", help="where pods run; KFP_NAMESPACE, or kubeflow, unless given")
+]
+ServiceAccount = Annotated[str, typer.Option(help="of the pods")]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", help="a run parameter; again for more", default_factory=list, show_default=False),
+]
+MaxConcurrency = Annotated[int, typer.Option(min=1, max=10, help="runs at once")]
+Cron = Annotated[str, typer.Argument(help="such as '*/30 * * * *': every half hour")]
 
 
 def main() -> None:
@@ -100,6 +121,81 @@ def compile_pipelines(
     _next(f"kfp run create -e rlnas -f {paths[0]} search_name=NAME", "starts a run of a search that is in the store")
 
 
+@app.command()
+def submit(
+    spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file")],
+    settings: Settings,
+    endpoint: KfpEndpoint = None,
+    namespace: KfpNamespace = None,
+    service_account: ServiceAccount = SERVICE_ACCOUNT,
+) -> None:
+    """Start a run of a search on Kubeflow, or continue it there."""
+    from rlnas.cluster import Cluster, endpoint_or_fail, run_parameters
+
+    spec = load_spec(spec_file)
+    where = endpoint_or_fail(endpoint, namespace)
+    with _package(spec.name) as package:
+        arguments = run_parameters(package, settings)
+        arguments |= {"search_name": spec.name, "search_spec": spec.model_dump(mode="json")}
+        run = Cluster(where).submit(package, spec.name, arguments, service_account)
+    console.print(f"run {run.name} of search {spec.name}: {run.url}", soft_wrap=True)
+    _next(f"rlnas status {spec.name}", "shows how far it is; needs the store's address too")
+
+
+@schedule_app.command("create")
+def schedule_create(
+    search: SearchName,
+    cron: Cron,
+    settings: Settings,
+    max_concurrency: MaxConcurrency = 1,
+    endpoint: KfpEndpoint = None,
+    namespace: KfpNamespace = None,
+    service_account: ServiceAccount = SERVICE_ACCOUNT,
+) -> None:
+    """Continue a search, which is in the store, again and again until its budget is reached."""
+    _schedule(search, cron, settings, max_concurrency, endpoint, namespace, service_account, replace=False)
+
+
+@schedule_app.command("replace")
+def schedule_replace(
+    search: SearchName,
+    cron: Cron,
+    settings: Settings,
+    max_concurrency: MaxConcurrency = 1,
+    endpoint: KfpEndpoint = None,
+    namespace: KfpNamespace = None,
+    service_account: ServiceAccount = SERVICE_ACCOUNT,
+) -> None:
+    """Put another schedule, with the pipeline as it is now, in the place of a search's schedules."""
+    _schedule(search, cron, settings, max_concurrency, endpoint, namespace, service_account, replace=True)
+
+
+@schedule_app.command("list")
+def schedule_list(endpoint: KfpEndpoint = None, namespace: KfpNamespace = None, as_json: AsJson = False) -> None:
+    """List the schedules of searches."""
+    from rlnas.cluster import Cluster, endpoint_or_fail
+
+    found = Cluster(endpoint_or_fail(endpoint, namespace)).schedules()
+    if as_json:
+        _print_json([vars(schedule) for schedule in found])
+        return
+    table = Table("search", "cron (seconds first)", "runs at once", "state", "id")
+    for s in found:
+        table.add_row(s.search, s.cron, str(s.max_concurrency), "fires" if s.enabled else "disabled", s.id)
+    console.print(table if found else "no schedules")
+    _next("rlnas schedule create NAME CRON", "makes one")
+
+
+@schedule_app.command("disable")
+def schedule_disable(search: SearchName, endpoint: KfpEndpoint = None, namespace: KfpNamespace = None) -> None:
+    """Stop the schedules of a search; a run that is under way goes on."""
+    from rlnas.cluster import Cluster, endpoint_or_fail
+
+    stopped = Cluster(endpoint_or_fail(endpoint, namespace)).disable(search)
+    console.print(f"search {search}: {len(stopped)} schedule{'s' if len(stopped) > 1 else ''} disabled")
+    _next(f"rlnas schedule replace {search} CRON", "starts it again")
+
+
 @app.command("list")
 def list_all(as_json: AsJson = False) -> None:
     """List the searches in the store."""
@@ -118,11 +214,17 @@ def list_all(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def status(search: SearchName, as_json: AsJson = False) -> None:
-    """Show how far a search is."""
+def status(
+    search: SearchName, endpoint: KfpEndpoint = None, namespace: KfpNamespace = None, as_json: AsJson = False
+) -> None:
+    """Show how far a search is, and its newest run where Kubeflow's endpoint is known."""
+    from rlnas.cluster import Cluster, Endpoint
+
+    where = Endpoint.from_environment(os.environ, endpoint, namespace)
     now = read_status(open_search(_bucket(), search))
+    run = Cluster(where).run_of(search) if where else None
     if as_json:
-        _print_json(now.to_json())
+        _print_json(now.to_json() | ({"run": vars(run) if run else None} if where else {}))
         return
     table = Table(show_header=False)
     table.add_row("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed")
@@ -131,11 +233,19 @@ def status(search: SearchName, as_json: AsJson = False) -> None:
         table.add_row(name.replace("_", " "), f"{value:.4f}")
     if now.leaders:
         table.add_row("best so far", f"{now.leaders[0].child}, reward {now.leaders[0].reward:.4f}")
+    if run:
+        table.add_row("run", f"{run.name}, {run.state.lower()}, since {run.created}, {run.url}")
+        for words in run.words:
+            table.add_row("", words)
+    elif where:
+        table.add_row("run", "none on Kubeflow")
     console.print(table)
     if now.complete:
         _next(f"rlnas leaderboard {search}", "shows its best architectures")
     else:
-        _next("rlnas run SPEC", "continues it here; with its own spec")
+        _next(
+            f"rlnas {'submit' if where else 'run'} SPEC", f"continues it {'there' if where else 'here'}; its own spec"
+        )
 
 
 @app.command()
@@ -238,6 +348,40 @@ def _bucket() -> Bucket:
     bucket = Bucket(_store(), patience=PATIENCE)
     bucket.ensure()
     return bucket
+
+
+@contextmanager
+def _package(search: str) -> Iterator[Path]:
+    """Compile the pipeline of a search."""
+    from pipelines.compile import compile_all
+    from rlnas.cluster import label_package
+
+    with TemporaryDirectory(prefix="rlnas-") as folder:
+        package = compile_all(Path(folder))[0]
+        label_package(package, search)
+        yield package
+
+
+def _schedule(
+    search: str,
+    cron: str,
+    settings: list[str],
+    max_concurrency: int,
+    endpoint: str | None,
+    namespace: str | None,
+    service_account: str,
+    replace: bool,
+) -> None:
+    from rlnas.cluster import Cluster, endpoint_or_fail, run_parameters
+    from rlnas.spec import check_name
+
+    check_name(search)
+    where = endpoint_or_fail(endpoint, namespace)
+    with _package(search) as package:
+        arguments = run_parameters(package, settings)
+        made = Cluster(where).schedule(package, search, cron, max_concurrency, arguments, service_account, replace)
+    console.print(f"search {search} is continued at {made.cron} (seconds first), {made.max_concurrency} run at once")
+    _next(f"rlnas schedule disable {search}", "stops it; runs after the budget is reached end at once")
 
 
 def _summary(ledger: Ledger, tokens: tuple[int, ...]) -> str:

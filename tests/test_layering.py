@@ -26,7 +26,20 @@ KNOWS: dict[str, set[str]] = {
     # These look on from the side: no room above knows them.
     "report": {"spaces", "datasets", "controller", "children", "spec", "state"},
     "local": {"spec", "state", "steps", "report", "pipelines"},
-    "cli": {"spaces", "datasets", "controller", "children", "spec", "state", "steps", "report", "local", "pipelines"},
+    "cluster": {"steps"},
+    "cli": {
+        "spaces",
+        "datasets",
+        "controller",
+        "children",
+        "spec",
+        "state",
+        "steps",
+        "report",
+        "local",
+        "cluster",
+        "pipelines",
+    },
     # And these carry the steps to Kubeflow.
     "components": {"spec", "state", "steps", "report"},
     "pipelines": {"spec", "components"},
@@ -34,7 +47,9 @@ KNOWS: dict[str, set[str]] = {
 
 # Packages of others that only some may know.
 RESERVED: dict[str, set[str]] = {
-    "kfp": {"components", "pipelines", "local", "cli"},
+    "kfp": {"components", "pipelines", "cluster"},
+    "kfp_server_api": {"cluster"},
+    "kubernetes": {"cluster"},
     "minio": {"rlnas/state/bucket.py"},
     "typer": {"cli"},
     "matplotlib": {"report"},

@@ -1,0 +1,379 @@
+"""Submitting, scheduling and watching: the real SDK against answers in the shape that Kubeflow's API gives."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+from kubernetes.client import ApiClient
+from test_cli import DIGITS, rlnas  # noqa: F401 - a fixture
+
+from pipelines.compile import compile_all
+from rlnas import steps
+from rlnas.cluster import Cluster, Endpoint, label_package, pod_words, run_parameters
+from rlnas.errors import UserError
+from rlnas.spec import parse_spec
+from rlnas.state import Bucket
+
+UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+TOKEN = "planted-token"
+
+
+def pod(name: str, phase: str, component: str | None = "train-child", **status: Any) -> dict[str, Any]:
+    labels = {"pipeline/runid": "r1"} | ({"app.kubernetes.io/component": component} if component else {})
+    return {"metadata": {"name": name, "labels": labels}, "status": {"phase": phase} | status}
+
+
+class Kubeflow(ThreadingHTTPServer):
+    """Enough of Kubeflow Pipelines and Kubernetes to remember what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.multi_user = False
+        self.refusal: tuple[int, bytes] | None = None
+        self.requests: list[tuple[str, str, dict[str, list[str]]]] = []
+        self.kept: dict[str, list[dict[str, Any]]] = {
+            kind: [] for kind in ("experiments", "runs", "recurringruns", "pipelines", "versions", "pods", "events")
+        }
+        self.uploads: list[bytes] = []
+        self.log = ""
+
+    def keep(self, kind: str, key: str, body: dict[str, Any], **more: Any) -> dict[str, Any]:
+        record = body | {key: f"{kind}-{len(self.kept[kind])}", "created_at": "2026-11-25T06:00:00Z"} | more
+        self.kept[kind].insert(0, record)
+        return record
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Kubeflow
+
+    def answer(self) -> None:
+        kubeflow, url = self.server, urlsplit(self.path)
+        query, body = parse_qs(url.query), self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        kubeflow.requests.append((self.command, url.path, query))
+        status, found = 200, self.find(self.command, url.path, query, body)
+        if kubeflow.refusal:
+            status, found = kubeflow.refusal
+        data = found if isinstance(found, bytes) else json.dumps(found).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_DELETE = answer
+
+    def find(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> Any:
+        kubeflow = self.server
+        if path.startswith("/api/v1/namespaces/"):
+            if path.endswith("/log"):
+                return kubeflow.log.encode()
+            return {"items": kubeflow.kept[path.rsplit("/", 1)[1]]}
+        _, _, _, kind, *rest = path.split("/")
+        kept = kubeflow.kept.get(kind, [])
+        if kind == "healthz":
+            return {"multi_user": kubeflow.multi_user}
+        if kind == "pipelines" and rest and rest[0].startswith("upload"):
+            kubeflow.uploads.append(body)
+            name = {"display_name": query["name"][0]}
+            if rest[0] == "upload":
+                return kubeflow.keep("pipelines", "pipeline_id", name)
+            return kubeflow.keep("versions", "pipeline_version_id", name, pipeline_id=query["pipelineid"][0])
+        if kind == "pipelines" and rest[1:] == ["versions"]:
+            return {"pipeline_versions": kubeflow.kept["versions"]}
+        if method == "DELETE":
+            kept[:] = [record for record in kept if record["recurring_run_id"] != rest[0]]
+            return {}
+        if rest and rest[0].endswith(":disable"):
+            next(r for r in kept if r["recurring_run_id"] == rest[0].partition(":")[0])["status"] = "DISABLED"
+            return {}
+        key = {"experiments": "experiment_id", "runs": "run_id", "recurringruns": "recurring_run_id"}.get(kind, "")
+        if method == "POST":
+            more = {"runs": {"state": "PENDING"}, "recurringruns": {"status": "ENABLED"}}.get(kind, {})
+            return kubeflow.keep(kind, key, json.loads(body), **more)
+        if rest:
+            return next(record for record in kept if record[key] == rest[0])
+        return {{"recurringruns": "recurringRuns"}.get(kind, kind): kept}
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def kubeflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kubeflow]:
+    with Kubeflow() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        contexts = {"contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}], "current-context": "c"}
+        hosts = {"clusters": [{"name": "c", "cluster": {"server": server.url}}], "users": [{"name": "u", "user": {}}]}
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(contexts | hosts))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+        monkeypatch.setenv("KFP_ENDPOINT", server.url)
+        monkeypatch.setenv("KFP_TOKEN", TOKEN)
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return compile_all(tmp_path_factory.mktemp("package"))[0].read_text()
+
+
+@pytest.fixture
+def package(compiled: str, tmp_path: Path) -> Path:
+    path = tmp_path / "search.yaml"
+    path.write_text(compiled)
+    return path
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> str:
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(DIGITS))
+    return str(tmp_path / "spec.yaml")
+
+
+def test_every_pod_of_a_labelled_package_carries_the_searchs_name(package: Path) -> None:
+    before = list(yaml.safe_load_all(package.read_text()))
+    label_package(package, "mine")
+    spec, platform = yaml.safe_load_all(package.read_text())
+    assert spec == before[0]
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == set(spec["deploymentSpec"]["executors"])
+    assert all(x["podMetadata"]["labels"]["app.kubernetes.io/instance"] == "mine" for x in executors.values())
+
+
+def test_run_parameters_have_the_types_of_the_package(package: Path) -> None:
+    given = ["accelerator_count=1", "rounds_per_run=3", 'training_node_selector={"pool": "gpu"}', "control_cpu=2"]
+    given += ['training_tolerations=[{"key": "gpu", "operator": "Exists"}]']
+    assert run_parameters(package, given) == {
+        "accelerator_count": "1",
+        "rounds_per_run": 3,
+        "training_node_selector": {"pool": "gpu"},
+        "control_cpu": "2",
+        "training_tolerations": [{"key": "gpu", "operator": "Exists"}],
+    }
+    for wrong in ("gpus=1", "rounds_per_run=many", "training_tolerations={", "control_cpu", "search_name=other"):
+        with pytest.raises(UserError, match=f"--set {re.escape(wrong)}"):
+            run_parameters(package, [wrong])
+
+
+def test_submit_sends_name_spec_and_settings(rlnas: Any, kubeflow: Kubeflow, spec_file: str) -> None:  # noqa: F811
+    status, out, err = rlnas("submit", spec_file, "--set", "accelerator_count=1")
+    assert (status, err) == (0, "")
+    (run,) = kubeflow.kept["runs"]
+    assert f"{kubeflow.url}/#/runs/details/{run['run_id']}" in out
+    sent = run["runtime_config"]["parameters"]
+    assert (sent["search_name"], sent["accelerator_count"]) == ("tiny", "1")
+    assert parse_spec(sent["search_spec"]) == parse_spec(DIGITS)
+    assert run["service_account"] == "rlnas"
+    assert set(run["pipeline_spec"]) == {"pipeline_spec", "platform_spec"}
+    assert "app.kubernetes.io/instance" in json.dumps(run["pipeline_spec"]["platform_spec"])
+    assert '"enableCache": true' not in json.dumps(run["pipeline_spec"])
+    assert kubeflow.kept["experiments"][0]["display_name"] == "rlnas"
+    assert not any("namespace" in query for _, _, query in kubeflow.requests), "a single-user installation refuses it"
+    secret = os.environ["RLNAS_STORE_SECRET_KEY"]
+    for text in (out, json.dumps(run)):
+        assert TOKEN not in text
+        assert secret not in text
+
+
+def test_a_namespace_is_named_where_there_are_many_users(kubeflow: Kubeflow, package: Path) -> None:
+    kubeflow.multi_user = True
+    Cluster(Endpoint(kubeflow.url, "team")).submit(package, "mine", {"search_name": "mine"}, "default-editor")
+    assert kubeflow.kept["experiments"][0]["namespace"] == "team"
+
+
+def test_a_spec_that_is_too_long_is_one_line(kubeflow: Kubeflow, package: Path) -> None:
+    with pytest.raises(UserError, match=r"search_spec: Kubeflow takes at most 10,000 bytes"):
+        Cluster(Endpoint(kubeflow.url)).submit(package, "mine", {"search_spec": {"a": "x" * 10_000}}, "rlnas")
+    assert kubeflow.kept["runs"] == []
+
+
+def test_the_life_of_a_schedule(rlnas: Any, kubeflow: Kubeflow) -> None:  # noqa: F811
+    status, _, err = rlnas("schedule", "create", "mine", "*/30 * * * *", "--set", "rounds_per_run=2")
+    assert (status, err) == (0, "")
+    (job,) = kubeflow.kept["recurringruns"]
+    assert job["runtime_config"]["parameters"] == {"search_name": "mine", "rounds_per_run": 2}
+    assert job["trigger"]["cron_schedule"]["cron"] == "0 */30 * * * *"
+    assert (int(job["max_concurrency"]), job["no_catchup"], job["service_account"]) == (1, True, "rlnas")
+    reference = job["pipeline_version_reference"]
+    assert reference["pipeline_version_id"] == kubeflow.kept["versions"][0]["pipeline_version_id"]
+    assert b"app.kubernetes.io/instance: mine" in kubeflow.uploads[-1]
+
+    status, _, err = rlnas("schedule", "create", "mine", "0 0 * * * *")
+    assert status == 2
+    assert "schedule replace mine" in err
+    assert len(kubeflow.kept["recurringruns"]) == 1
+
+    uploads = len(kubeflow.uploads)
+    status, _, err = rlnas("schedule", "replace", "mine", "0 0 * * * *", "--max-concurrency", "2")
+    assert (status, err) == (0, "")
+    assert len(kubeflow.uploads) == uploads, "the same package is uploaded once"
+    (only,) = json.loads(rlnas("schedule", "list", "--json")[1])
+    assert (only["cron"], only["max_concurrency"], only["enabled"]) == ("0 0 * * * *", 2, True)
+    assert only["id"] != job["recurring_run_id"]
+
+    assert rlnas("schedule", "disable", "mine")[0] == 0
+    assert json.loads(rlnas("schedule", "list", "--json")[1])[0]["enabled"] is False
+    status, _, err = rlnas("schedule", "disable", "mine")
+    assert status == 2
+    assert len(err.splitlines()) == 1
+    status, _, err = rlnas("schedule", "create", "mine", "every day")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "2 fields; allowed: 5" in err
+
+
+def test_status_shows_the_run_and_the_schedulers_words(
+    rlnas: Any,  # noqa: F811
+    kubeflow: Kubeflow,
+    bucket: Bucket,
+) -> None:
+    steps.open_search(bucket, "tiny", parse_spec(DIGITS))
+    assert "none on Kubeflow" in rlnas("status", "tiny")[1]
+    parameters = {"parameters": {"search_name": "tiny"}}
+    kubeflow.keep("runs", "run_id", {"display_name": "tiny-1", "state": "RUNNING", "runtime_config": parameters})
+    kubeflow.keep("runs", "run_id", {"display_name": "other", "state": "RUNNING", "runtime_config": {}})
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": UNSCHEDULABLE}
+    kubeflow.kept["pods"] = [pod("p1", "Pending", conditions=[condition]), pod("p2", "Running")]
+    status, out, err = rlnas("status", "tiny")
+    assert (status, err) == (0, "")
+    assert "tiny-1, running" in out
+    assert UNSCHEDULABLE in " ".join(out.replace("│", " ").split())
+    shown = json.loads(rlnas("status", "tiny", "--json")[1])["run"]
+    assert shown["words"] == [f"train-child (p1) is pending: {UNSCHEDULABLE}"]
+    assert (
+        "GET",
+        "/api/v1/namespaces/kubeflow/pods",
+        {"labelSelector": ["pipeline/runid=runs-0"]},
+    ) in kubeflow.requests
+
+
+WAITING = {"name": "main", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
+
+
+@pytest.mark.parametrize(
+    ("record", "events", "log", "expected"),
+    [
+        (
+            pod(
+                "p",
+                "Pending",
+                containerStatuses=[
+                    WAITING
+                    | {"state": {"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "x"'}}}
+                ],
+            ),
+            [],
+            "",
+            'train-child (p) is pending: ImagePullBackOff: Back-off pulling image "x"',
+        ),
+        (
+            pod("p", "Pending", None),
+            [{"message": "old"}, {"message": 'MountVolume.SetUp failed:\n configmap "x" not found'}],
+            "",
+            'pod (p) is pending: MountVolume.SetUp failed: configmap "x" not found',
+        ),
+        (pod("p", "Pending"), [], "", "train-child (p) is pending: being started"),
+        (
+            pod(
+                "p",
+                "Failed",
+                containerStatuses=[WAITING | {"state": {"terminated": {"exitCode": 2, "reason": "Error"}}}],
+            ),
+            [],
+            "starting\nrlnas error: dataset.folder: /nowhere\n",
+            "train-child (p) failed: dataset.folder: /nowhere",
+        ),
+        (
+            pod(
+                "p",
+                "Failed",
+                containerStatuses=[WAITING | {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}],
+            ),
+            [],
+            "training\n",
+            "train-child (p) failed: OOMKilled, exit status 137",
+        ),
+        (
+            pod("p", "Failed", reason="Evicted", message="The node was low on resource: memory."),
+            [],
+            "",
+            "train-child (p) failed: Evicted: The node was low on resource: memory.",
+        ),
+        (pod("p", "Running"), [], "", ""),
+        (pod("p", "Succeeded"), [], "", ""),
+    ],
+)
+def test_what_a_pod_says(record: dict[str, Any], events: list[dict[str, Any]], log: str, expected: str) -> None:
+    def read(value: Any, kind: str) -> Any:
+        class Response:
+            data = json.dumps(value)
+
+        return ApiClient().deserialize(Response, kind)
+
+    listed = {"items": [e | {"metadata": {}, "involvedObject": {}} for e in events]}
+    assert pod_words(read(record, "V1Pod"), lambda: read(listed, "CoreV1EventList"), lambda: log) == expected
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [
+        ((401, b'{"error": "Unauthenticated", "code": 16}'), ["401", "Unauthenticated", "KFP_TOKEN"]),
+        ((403, b'{"message": "user is not authorized"}'), ["403", "not authorized", "KFP_TOKEN"]),
+        ((500, b"<html>oh</html>"), ["500"]),
+        ((200, b"<html>please log in</html>"), ["not as Kubeflow Pipelines", "KFP_TOKEN"]),
+    ],
+)
+def test_a_refusal_is_one_line_without_the_token(
+    rlnas: Any,  # noqa: F811
+    kubeflow: Kubeflow,
+    spec_file: str,
+    refusal: tuple[int, bytes],
+    words: list[str],
+) -> None:
+    kubeflow.refusal = refusal
+    status, out, err = rlnas("submit", spec_file)
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1, err
+    for word in words:
+        assert word in err
+    assert TOKEN not in err + repr(Endpoint(kubeflow.url, token=TOKEN))
+
+
+def test_no_endpoint_or_a_dead_one_is_one_line(
+    rlnas: Any,  # noqa: F811
+    spec_file: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("KFP_ENDPOINT", raising=False)
+    status, _, err = rlnas("submit", spec_file)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "KFP_ENDPOINT" in err
+    status, _, err = rlnas("schedule", "list", "--endpoint", "127.0.0.1:9")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "127.0.0.1:9" in err
+    assert "refused" in err
+
+
+def test_pods_that_cannot_be_read_hide_no_run(kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = {"parameters": {"search_name": "tiny"}}
+    kubeflow.keep("runs", "run_id", {"display_name": "r", "state": "RUNNING", "runtime_config": parameters})
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", "/nowhere")
+    run = Cluster(Endpoint(kubeflow.url)).run_of("tiny")
+    assert run is not None
+    assert run.words == ("no kubeconfig here: what its pods say is not shown",)
+
+
+def test_the_endpoint_is_read_from_the_environment() -> None:
+    assert Endpoint.from_environment({}, None, None) is None
+    found = Endpoint.from_environment({"KFP_ENDPOINT": "kfp:80/", "KFP_NAMESPACE": "team"}, None, None)
+    assert found == Endpoint("http://kfp:80", "team")
+    assert Endpoint.from_environment({"KFP_ENDPOINT": "a"}, "https://b", "c") == Endpoint("https://b", "c")
