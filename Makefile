@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help search search-rnn test test-slow test-gpu lint bench pipelines lock clean
+.PHONY: help search search-rnn test test-slow test-gpu test-cluster lint bench pipelines lock clean
 
 help:  ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test-slow: $(INSTALLED)  ## the tests that take minutes each
 
 test-gpu: $(INSTALLED)  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+test-cluster: $(if $(and $(KFP_ENDPOINT),$(NAMESPACE)),$(INSTALLED))  ## the checks that need a Kubeflow installation: KFP_ENDPOINT=URL NAMESPACE=NAME
+	@[ -n "$(KFP_ENDPOINT)" ] && [ -n "$(NAMESPACE)" ] && [ -n "$$RLNAS_STORE_ENDPOINT$(STORE_SERVICE)" ] || { echo "make test-cluster needs KFP_ENDPOINT=http://host:port and NAMESPACE=name; kubectl with a kubeconfig for that namespace; and the store: RLNAS_STORE_* as reached from here, or STORE_SERVICE=name:port to forward from there" >&2; exit 2; }
+	KFP_ENDPOINT="$(KFP_ENDPOINT)" NAMESPACE="$(NAMESPACE)" STORE_SERVICE="$(STORE_SERVICE)" IMAGE="$(IMAGE)" PULL_POLICY="$(PULL_POLICY)" OVERLAY="$(OVERLAY)" $(BIN)/python -m pytest -m cluster -v -s -x -rs --tb short tests/cluster
 
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .

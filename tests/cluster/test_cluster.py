@@ -1,0 +1,255 @@
+"""A real installation, from manifests to a recurring run: `make test-cluster`. The checks build on one another.
+
+Each check is one line of the output; what is wrong is in the assertion's text, with the words of the pods.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from cluster.tools import (
+    NEEDS,
+    Settings,
+    free_port,
+    kubectl,
+    listens,
+    pods_of,
+    set_pull_policy,
+    store_environment,
+    table,
+    wait_for,
+)
+
+from pipelines.compile import compile_all
+from rlnas.cluster import ENDED, Cluster, Endpoint, RunState, label_package, run_parameters
+from rlnas.errors import UserError
+from rlnas.spec import SearchSpec, parse_spec
+from rlnas.state import Bucket, Ledger, StoreSettings, child_id, list_searches, open_search
+
+SETTINGS = Settings.from_environment(os.environ)
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(7200),
+    pytest.mark.skipif(SETTINGS is None or not shutil.which("kubectl"), reason=NEEDS),
+]
+EPOCHS = {"plain": 2, "rude": 1000}
+"""The search of the rude checks takes long enough for a pod to be killed amid its training."""
+
+
+@dataclass
+class Site:
+    """What the checks share."""
+
+    settings: Settings
+    folder: Path
+    store: StoreSettings
+    cluster: Cluster
+    name: str
+    runs: list[str] = field(default_factory=list)
+
+    def spec(self, kind: str) -> SearchSpec:
+        return parse_spec(
+            {
+                "name": f"{self.name}-{kind}",
+                "seed": 1,
+                "space": {"kind": "cnn", "layers": 2, "filters": [4, 8]},
+                "dataset": {"kind": "digits"},
+                "child": {"epochs": EPOCHS[kind], "batch": 64, "snapshots": 1, "upsample_by": None},
+                "loop": {"children": 8, "children_per_round": 4, "children_per_batch": 2},
+                "failures": {"lease_seconds": 60},
+            }
+        )
+
+    def package(self, kind: str) -> Path:
+        package = compile_all(self.folder / kind)[0]
+        label_package(package, f"{self.name}-{kind}")
+        if self.settings.pull_policy:
+            set_pull_policy(package, self.settings.pull_policy)
+        return package
+
+    def parameters(self, package: Path) -> dict[str, Any]:
+        return run_parameters(package, [f"container_image={self.settings.image}", *self.settings.parameters])
+
+    def submit(self, kind: str) -> RunState:
+        package, spec = self.package(kind), self.spec(kind)
+        arguments = self.parameters(package) | {"search_name": spec.name, "search_spec": spec.model_dump(mode="json")}
+        run = self.cluster.submit(package, spec.name, arguments, self.settings.service_account)
+        self.runs.append(run.id)
+        return run
+
+    def ended(self, run: RunState) -> RunState:
+        def read() -> RunState:
+            return self.cluster._with_words(self.cluster._state(self.cluster._client.get_run(run.id)))
+
+        return wait_for(f"run {run.name}", read, lambda now: now.state in ENDED, self.settings.patience)
+
+    def ledger(self, kind: str) -> Ledger:
+        return open_search(Bucket(self.store), f"{self.name}-{kind}")
+
+    def training_pods(self, run: RunState, phase: str) -> list[str]:
+        return [
+            pod["metadata"]["name"]
+            for pod in pods_of(self.settings.namespace, run.id)
+            if pod["metadata"]["labels"].get("app.kubernetes.io/component") == "train-child"
+            and pod["status"]["phase"] == phase
+        ]
+
+    def all_runs(self) -> list[Any]:
+        runs = self.cluster._client.list_runs(
+            page_size=100, sort_by="created_at desc", namespace=self.cluster._namespace
+        ).runs
+        return [run for run in runs or [] if run.display_name.startswith(self.name)]
+
+    def results(self, kind: str) -> list[Any]:
+        ledger = self.ledger(kind)
+        return [ledger.result(child_id(number, child)) for number in range(2) for child in range(4)]
+
+    def assert_complete(self, kind: str) -> None:
+        version = self.ledger(kind).version()
+        assert (version.rounds, version.children, version.failed) == (2, 8, 0), version
+        assert version.version == 2, "each round is applied exactly once"
+        assert all(result is not None and result.status == "ok" for result in self.results(kind))
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[StoreSettings]:
+    """The store as it is reached from here."""
+    assert SETTINGS is not None
+    if SETTINGS.store_service is None:
+        yield StoreSettings.from_environment(os.environ)  # type: ignore[misc]
+        return
+    (service, port), local = SETTINGS.store_service.split(":"), free_port()
+    command = ["kubectl", "-n", SETTINGS.namespace, "port-forward", f"svc/{service}", f"{local}:{port}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as forward:
+        try:
+            wait_for(f"forwarding to {SETTINGS.store_service}", lambda: listens(local), bool, 60, 1)
+            secret, config = (
+                json.loads(kubectl(SETTINGS.namespace, "get", kind, "rlnas-store", "-o", "json"))
+                for kind in ("secret", "configmap")
+            )
+            yield StoreSettings.from_environment(  # type: ignore[misc]
+                store_environment(secret, config, f"127.0.0.1:{local}")
+            )
+        finally:
+            forward.terminate()
+
+
+@pytest.fixture(scope="module")
+def site(store: StoreSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A connection and names of its own; afterwards the table, and everything that was made is deleted."""
+    assert SETTINGS is not None
+    endpoint = Endpoint.from_environment(os.environ, SETTINGS.endpoint, SETTINGS.namespace)
+    assert endpoint is not None
+    site = Site(SETTINGS, tmp_path_factory.mktemp("site"), store, Cluster(endpoint), f"check-{uuid4().hex[:8]}")
+    yield site
+    made = [open_search(Bucket(store), name) for name in list_searches(Bucket(store)) if name.startswith(site.name)]
+    results = [
+        result
+        for kind in EPOCHS
+        if f"{site.name}-{kind}" in [ledger.name for ledger in made]
+        for result in site.results(kind)
+        if result is not None
+    ]
+    seconds = sum(result.seconds for result in results) / max(len(results), 1)
+    print("\n" + table(pods_of(SETTINGS.namespace, *site.runs) if site.runs else [], len(results), seconds))
+    client = site.cluster._client
+    for schedule in site.cluster.schedules():
+        if schedule.search.startswith(site.name):
+            client.delete_recurring_run(schedule.id)
+    for run in site.all_runs():
+        if run.state not in ENDED:
+            client.terminate_run(run.run_id)
+        client.delete_run(run.run_id)
+    for ledger in made:
+        ledger.delete()
+    print(f"deleted: runs, schedules and searches named {site.name}-*; manifests stay")
+
+
+def test_the_manifests_are_accepted_and_applied() -> None:
+    assert SETTINGS is not None
+    if SETTINGS.overlay is None:
+        pytest.skip("OVERLAY is not set: what is applied already is used")
+    kubectl(SETTINGS.namespace, "apply", "-k", SETTINGS.overlay, "--dry-run=server")
+    kubectl(SETTINGS.namespace, "apply", "-k", SETTINGS.overlay)
+    kubectl(
+        SETTINGS.namespace,
+        "wait",
+        "pods",
+        "-l",
+        "app.kubernetes.io/part-of=rlnas",
+        "--for=condition=Ready",
+        "--timeout=300s",
+    )
+
+
+def test_what_tasks_need_is_in_the_namespace() -> None:
+    assert SETTINGS is not None
+    for what in ("secret/rlnas-store", "configmap/rlnas-store", "pvc/rlnas-data", f"sa/{SETTINGS.service_account}"):
+        kubectl(SETTINGS.namespace, "get", what)
+
+
+def test_a_package_is_uploaded_once(site: Site) -> None:
+    package = site.package("plain")
+    assert site.cluster._upload(package, site.name) == site.cluster._upload(package, site.name)
+
+
+def test_a_search_of_two_rounds_succeeds(site: Site) -> None:
+    run = site.ended(site.submit("plain"))
+    assert run.state == "SUCCEEDED", run.words
+    site.assert_complete("plain")
+
+
+def test_every_pod_is_labelled_and_no_pod_shows_the_secret(site: Site) -> None:
+    pods = pods_of(site.settings.namespace, *site.runs)
+    named = [p for p in pods if p["metadata"]["labels"].get("app.kubernetes.io/instance") == f"{site.name}-plain"]
+    components = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in named}
+    assert {"prepare-data", "open-search", "train-child", "evaluate", "update-controller", "finish"} <= components
+    logs = [kubectl(site.settings.namespace, "logs", pod["metadata"]["name"], "-c", "main") for pod in named]
+    assert any("reward" in log for log in logs), "evaluate prints rewards"
+    assert site.store.secret_key not in json.dumps(pods) + "".join(logs)
+
+
+def test_the_ui_has_metrics(site: Site) -> None:
+    run = site.cluster._client.get_run(site.runs[0])
+    outputs = {task.display_name: task.outputs for task in run.run_details.task_details if task.outputs}
+    if not outputs:
+        pytest.skip("this Kubeflow's run API lists no outputs: look at the metrics of update-controller in the UI")
+    assert "metrics" in outputs["update-controller"], outputs
+
+
+def test_a_training_pod_that_is_killed_costs_no_child(site: Site) -> None:
+    """While a second run of the same search is under way."""
+    first = site.submit("rude")
+    pod = wait_for("a training pod to run", lambda: site.training_pods(first, "Running"), bool, site.settings.patience)[
+        0
+    ]
+    second = site.submit("rude")
+    kubectl(site.settings.namespace, "delete", "pod", pod, "--grace-period=0", "--force")
+    print(f"\nrun {first.name}: {site.ended(first).state}, run {second.name}: {site.ended(second).state}")
+    for _ in range(3):  # a killed pod may fail its run; then the search is continued by the next one
+        if site.ledger("rude").version().rounds == 2:
+            break
+        site.ended(site.submit("rude"))
+    site.assert_complete("rude")
+
+
+def test_a_schedule_fires_twice_and_a_search_that_is_complete_ends_at_once(site: Site) -> None:
+    name, package = f"{site.name}-plain", site.package("plain")
+    before = {run.run_id for run in site.all_runs()}
+
+    def fired() -> list[str]:
+        return [run.state for run in site.all_runs() if run.run_id not in before]
+
+    with pytest.raises(UserError, match="no schedule"):
+        site.cluster.disable(name)
+    site.cluster.schedule(package, name, "* * * * *", 1, site.parameters(package), site.settings.service_account)
+    wait_for("two scheduled runs to succeed", fired, lambda s: s.count("SUCCEEDED") >= 2, site.settings.patience)
+    site.cluster.disable(name)
+    site.assert_complete("plain")
