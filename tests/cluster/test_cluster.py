@@ -75,7 +75,8 @@ class Site:
         return package
 
     def parameters(self, package: Path) -> dict[str, Any]:
-        return run_parameters(package, [f"container_image={self.settings.image}", *self.settings.parameters])
+        given = [f"container_image={self.settings.image}", f"store_secret_name={self.settings.store_secret}"]
+        return run_parameters(package, given + self.settings.parameters)
 
     def submit(self, kind: str) -> RunState:
         package, spec = self.package(kind), self.spec(kind)
@@ -131,8 +132,8 @@ def store() -> Iterator[StoreSettings]:
         try:
             wait_for(f"forwarding to {SETTINGS.store_service}", lambda: listens(local), bool, 60, 1)
             secret, config = (
-                json.loads(kubectl(SETTINGS.namespace, "get", kind, "rlnas-store", "-o", "json"))
-                for kind in ("secret", "configmap")
+                json.loads(kubectl(SETTINGS.namespace, "get", what, "-o", "json"))
+                for what in (f"secret/{SETTINGS.store_secret}", "configmap/rlnas-store")
             )
             yield StoreSettings.from_environment(  # type: ignore[misc]
                 store_environment(secret, config, f"127.0.0.1:{local}")
@@ -191,7 +192,8 @@ def test_the_manifests_are_accepted_and_applied() -> None:
 
 def test_what_tasks_need_is_in_the_namespace() -> None:
     assert SETTINGS is not None
-    for what in ("secret/rlnas-store", "configmap/rlnas-store", "pvc/rlnas-data", f"sa/{SETTINGS.service_account}"):
+    needed = (f"secret/{SETTINGS.store_secret}", "configmap/rlnas-store", "pvc/rlnas-data")
+    for what in (*needed, f"serviceaccount/{SETTINGS.service_account}"):
         kubectl(SETTINGS.namespace, "get", what)
 
 

@@ -31,6 +31,7 @@ class Settings:
         overlay: OVERLAY, a folder of manifests to apply; nothing is applied without.
         service_account: SERVICE_ACCOUNT of the pods.
         store_service: STORE_SERVICE, to be forwarded where no RLNAS_STORE_ENDPOINT is set.
+        store_secret: STORE_SECRET, where the store's keys are.
         parameters: PARAMETERS, more run parameters, as name=value with spaces between.
         patience: PATIENCE, seconds that a run may take.
     """
@@ -42,6 +43,7 @@ class Settings:
     overlay: str | None = None
     service_account: str = "rlnas"
     store_service: str | None = None
+    store_secret: str = "rlnas-store"
     parameters: list[str] = field(default_factory=list)
     patience: float = 1800
 
@@ -61,6 +63,7 @@ class Settings:
             overlay=given.get("OVERLAY"),
             service_account=given.get("SERVICE_ACCOUNT", cls.service_account),
             store_service=None if "RLNAS_STORE_ENDPOINT" in given else given["STORE_SERVICE"],
+            store_secret=given.get("STORE_SECRET", cls.store_secret),
             parameters=given.get("PARAMETERS", "").split(),
             patience=float(given.get("PATIENCE", cls.patience)),
         )
