@@ -23,7 +23,7 @@ def main(names: list[str]) -> None:
                 if figure["goal"] is None
                 else f"goal {figure['goal']}: {'met' if figure['met'] else 'NOT MET'}"
             )
-            print(f"{name}: {figure['name']}: {figure['value']:.4g} {figure['unit']} ({verdict})", flush=True)
+            print(f"{figure['name']}: {figure['value']:.4g} {figure['unit']} ({verdict})", flush=True)
     path = Path("build/bench.json")
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(figures, indent=2) + "\n")

@@ -41,17 +41,21 @@ class Actions:
         Raises:
             ValueError: a sequence does not fit the decisions.
         """
-        anchors = {position: i for i, position in enumerate(p for p, d in enumerate(decisions) if d.anchor)}
-        options = torch.full((len(decisions), len(sequences)), ABSENT)
-        links = torch.zeros(len(anchors), len(anchors), len(sequences), dtype=torch.bool)
-        for b, tokens in enumerate(sequences):
+        count = sum(d.anchor for d in decisions)
+        options, links = [], []  # of each architecture: lists, since writing single elements of tensors is slow
+        for tokens in sequences:
+            row, bits = [ABSENT] * len(decisions), []
             for position, _, choice in walk(decisions, tokens):
                 if isinstance(choice, tuple):
-                    options[position, b] = 0
-                    links[anchors[position], : len(choice), b] = torch.tensor(choice, dtype=torch.bool)
-                else:
-                    options[position, b] = choice
-        return cls(options, links)
+                    bits.append(choice + (0,) * (count - len(choice)))
+                row[position] = 0 if isinstance(choice, tuple) else choice
+            for option, decision in zip(row, decisions, strict=True):
+                if option == ABSENT and (decision.when is None or row[decision.when[0]] in decision.when[1]):
+                    raise ValueError(f"the tokens end before {decision.label}")
+            options.append(row)
+            links.append(bits)
+        shape = len(sequences), count, count
+        return cls(torch.tensor(options).T, torch.tensor(links, dtype=torch.bool).reshape(shape).permute(1, 2, 0))
 
     def to_tokens(self, decisions: Sequence[Decision]) -> list[Tokens]:
         """Write them as token sequences."""
@@ -96,7 +100,6 @@ class Policy(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -init, init)
 
-    @torch.no_grad()
     def sample(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> Actions:
         """Draw one architecture for each seed; an architecture depends on its own seed only.
 
@@ -104,6 +107,12 @@ class Policy(nn.Module):
             decisions: P positions.
             seeds: B of them.
         """
+        actions = self._draw(decisions, seeds)
+        # Copies, since autograd may not save tensors of inference mode.
+        return Actions(actions.options.clone(), actions.links.clone())
+
+    @torch.inference_mode()
+    def _draw(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> Actions:
         batch, hidden = len(seeds), self.lstm.hidden_size
         draws = sum(d.choices if d.anchor else 1 for d in decisions)
         uniform = torch.stack([torch.rand(draws, generator=torch.Generator().manual_seed(s)) for s in seeds], dim=1)
@@ -113,6 +122,10 @@ class Policy(nn.Module):
         earlier = torch.zeros(count, batch, hidden)  # W_prev h_j of the anchor points passed
         weights = [tuple(getattr(self.lstm, name) for name in names) for names in self.lstm._all_weights]
         state = [(torch.zeros(batch, hidden), torch.zeros(batch, hidden)) for _ in weights]
+        heads = {
+            kind: (self.head.weight[first:end].T, self.head.bias[first:end], self.embedding[first:end])
+            for kind, (first, end) in self.spans.items()
+        }
         x = self.start.expand(batch, hidden)
         anchor = draw = 0
         for position, decision in enumerate(decisions):
@@ -134,12 +147,12 @@ class Policy(nn.Module):
                 options[position], fed = 0, self._feed_links(links[anchor : anchor + 1], torch.tensor([anchor]))[0]
                 anchor, draw = anchor + 1, draw + anchor
             else:
-                first, end = self.spans[decision.kind]
-                logits = F.linear(output, self.head.weight[first:end], self.head.bias[first:end]) / self.temperature
-                edges = logits.softmax(1).cumsum(1)[:, :-1]
-                option = (uniform[draw][:, None] >= edges).sum(1)
+                matrix, offset, embedding = heads[decision.kind]
+                logits = torch.addmm(offset, output, matrix)
+                edges = (logits if self.temperature == 1 else logits / self.temperature).softmax(1).cumsum(1)
+                option = (uniform[draw][:, None] >= edges[:, :-1]).sum(1)
                 options[position] = option if exists is None else option.where(exists, torch.tensor(ABSENT))
-                fed = self.embedding[first + option]
+                fed = embedding[option]
                 draw += 1
             x = fed if exists is None else torch.where(exists[:, None], fed, x)
         return Actions(options, links)
@@ -188,7 +201,7 @@ class Policy(nn.Module):
     def _feed_links(self, links: Tensor, earlier: Tensor) -> Tensor:
         """The input after an anchor point (the paper is silent): between "none" and "all" by the fraction chosen."""
         fraction = (links.sum(1) / earlier.clamp(min=1)[:, None])[..., None]
-        return self.linked[0] * (1 - fraction) + self.linked[1] * fraction
+        return torch.lerp(self.linked[0], self.linked[1], fraction)
 
     def _unroll(self, fed: Tensor, exists: Tensor) -> Tensor:
         """Hidden states [P, B, H] when fed the given choices: one fused LSTM call over what exists."""

@@ -39,8 +39,10 @@ class Reinforce(Searcher):
         baseline: float | None = state.memory["baseline"]
         gradients: list[list[Tensor]] = []
         entropies: list[float] = []
+        head = self._policy(state)
         for experience in rounds:
-            policy, decisions = self._policy(experience.policy), self.space.decisions(experience.samples)
+            policy = head if experience.policy is state else self._policy(experience.policy)
+            decisions = self.space.decisions(experience.samples)
             actions = Actions.from_tokens(decisions, experience.tokens)
             log_probability, entropy = policy.score(decisions, actions)
             advantage = torch.tensor([0.0 if r is None else r - (baseline or 0.0) for r in experience.rewards])
@@ -48,7 +50,6 @@ class Reinforce(Searcher):
             gradients.append(list(torch.autograd.grad(-objective, list(policy.parameters()), materialize_grads=True)))
             entropies.append(float(entropy.detach().mean()))
 
-        head = self._policy(state)
         gradient = [torch.stack(parts).mean(0) for parts in zip(*gradients, strict=True)]
         norm = torch.nn.utils.get_total_norm(gradient)
         moments = self._adam_step(head, gradient, state)
@@ -79,6 +80,7 @@ class Reinforce(Searcher):
                 [moments[f"adam/square/{name}"] for name in names],
                 [],
                 [moments[f"adam/step/{name}"] for name in names],
+                fused=True,
                 amsgrad=False,
                 beta1=0.9,
                 beta2=0.999,

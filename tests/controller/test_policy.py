@@ -147,6 +147,9 @@ def test_what_a_network_lacks_is_absent():
     assert actions.links[1, 0].tolist() == [True, False]
     with pytest.raises(ValueError, match="layer 1 type: 3 is not one of the 3 options"):
         Actions.from_tokens(decisions, [(0, 3)])
+    for short in ((), (1,), (1, 0), (1, 0, 1), (1, 0, 1, 2), (1, 0, 1, 0, 1)):
+        with pytest.raises(ValueError, match="the tokens end before l"):
+            Actions.from_tokens(decisions, [(1, 2, 2, 0), short])
 
 
 @pytest.mark.parametrize("space", [TINY, LINKS, TABLE], ids=["tiny", "links", "table"])

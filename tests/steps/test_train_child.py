@@ -1,0 +1,267 @@
+"""Training real children through kills, stops and failures (protocol tests 6, 7, 9)."""
+
+import os
+import resource
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import searches
+from searches import checkpoint_every_step, in_process, on_call, outcome, run, start
+
+from rlnas.errors import StoreError
+from rlnas.state import Bucket, Ledger, Observer, open_search
+from rlnas.state.records import Lease
+from rlnas.steps import evaluate, finish, sample_architecture, train_child, update_controller
+from rlnas.steps.common import Batch
+from rlnas.tensors import read_document
+
+
+def lease_of(ledger, child):
+    return Lease.from_bytes(ledger.bucket.get(ledger.lease_key(child)).data, child)
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.02)
+
+
+@pytest.fixture(params=["cnn", "rnn"])
+def ledger(request, make_ledger):
+    """A search whose children take a while: one round of one."""
+    child = {"epochs": 12, "snapshots": 2}
+    return make_ledger(request.param, child=child, loop={"children": 1, "children_per_round": 1})
+
+
+@pytest.fixture
+def undisturbed(bucket, ledger):
+    twin = searches.renamed(ledger.spec)
+    assert in_process(run, bucket.settings, twin) == 0
+    return outcome(open_search(bucket, twin.name))
+
+
+def paced(ledger, task, seconds=0.1):
+    """Train, in a process of its own: a checkpoint each step, and time after the first ones to disturb it."""
+
+    def train():
+        checkpoint_every_step()
+        on_call(lambda number, *_: time.sleep(seconds if number < 16 else 0), ("create", "replace"))
+        mine = Ledger(Bucket(ledger.bucket.settings), ledger.record)
+        train_child(mine, Batch(0, (0,)), task)
+
+    return start(train)
+
+
+def has_checkpoint(ledger, epoch=0, step=2, owner_is_not=None):
+    found = ledger.bucket.get(ledger.checkpoint_key("000000-000"))
+    if found is None or (owner_is_not and read_document(found.data)["owner"] == owner_is_not.nonce):
+        return False
+    return position(found) >= (epoch, step)
+
+
+def position(found):
+    document = read_document(found.data)
+    return document["epoch"], document["step"]
+
+
+def bring_to_its_end(ledger):
+    (batch,) = sample_architecture(ledger)
+    train_child(ledger, batch, "last")
+    evaluate(ledger, batch)
+    update_controller(ledger)
+    finish(ledger)
+
+
+def test_sigterm_in_the_middle(bucket, ledger, undisturbed):
+    """A checkpoint is kept, the lease is given back, and the child becomes what it would have become."""
+    sample_architecture(ledger)
+    process = paced(ledger, "a")
+    wait_for(lambda: has_checkpoint(ledger))
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(20)
+    assert process.exitcode == 128 + signal.SIGTERM
+    lease = lease_of(ledger, "000000-000")
+    assert lease.state == "released"
+    assert ledger.trained_children(0) == ledger.finished_children(0) == set()
+    at = position(bucket.get(ledger.checkpoint_key("000000-000")))
+    bring_to_its_end(ledger)
+    assert outcome(ledger) == undisturbed
+    lease = lease_of(ledger, "000000-000")
+    assert (lease.attempt, lease.start, lease.fruitless) == (2, at, 0)
+    assert ledger.result("000000-000").attempts == 2
+
+
+def test_worker_killed_in_the_middle(bucket, ledger, undisturbed):
+    """As by the kernel when memory is short: the same step goes on from the checkpoint."""
+    sample_architecture(ledger)
+    process = paced(ledger, "a")
+    wait_for(lambda: has_checkpoint(ledger))
+    os.kill(lease_of(ledger, "000000-000").owner.pid, signal.SIGKILL)
+    process.join(60)
+    assert process.exitcode == 0
+    lease = lease_of(ledger, "000000-000")
+    assert (lease.attempt, lease.fruitless) == (2, 0)
+    assert lease.start >= (0, 2)
+    evaluate(ledger, Batch(0, (0,)))
+    update_controller(ledger)
+    finish(ledger)
+    assert outcome(ledger) == undisturbed
+
+
+@pytest.mark.parametrize("heir_is_ahead", [True, False])
+def test_zombie(bucket, ledger, undisturbed, monkeypatch, heir_is_ahead):
+    """Protocol test 6: frozen, expired, replaced, thawed. One result, and the checkpoint never goes back.
+
+    Whoever of the two is the first to replace the checkpoint trains on: mostly the heir.
+    """
+    sample_architecture(ledger)
+    zombie = paced(ledger, "zombie")
+    wait_for(lambda: has_checkpoint(ledger))
+    os.killpg(zombie.pid, signal.SIGSTOP)
+    frozen = lease_of(ledger, "000000-000").owner
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    observer = Observer(ledger)
+    assert not observer.is_free("000000-000")
+    wait_for(lambda: observer.is_free("000000-000"))
+    before = position(bucket.get(ledger.checkpoint_key("000000-000")))
+    heir = paced(ledger, "heir")
+    wait_for(lambda: lease_of(ledger, "000000-000").owner.nonce != frozen.nonce)
+    if heir_is_ahead:
+        wait_for(lambda: has_checkpoint(ledger, *before, owner_is_not=frozen))
+    os.killpg(zombie.pid, signal.SIGCONT)
+    seen = [before]
+    while heir.is_alive() or zombie.is_alive():
+        if found := bucket.get(ledger.checkpoint_key("000000-000")):
+            seen.append(position(found))
+        time.sleep(0.01)
+    assert (heir.exitcode, zombie.exitcode) == (0, 0)
+    assert seen == sorted(seen)
+    assert lease_of(ledger, "000000-000").history == (f"expired at epoch {before[0]}, step {before[1]}",)
+    evaluate(ledger, Batch(0, (0,)))
+    assert ledger.result("000000-000").attempts in ((2,) if heir_is_ahead else (1, 2))
+    update_controller(ledger)
+    finish(ledger)
+    assert outcome(ledger) == undisturbed
+
+
+@pytest.mark.parametrize("ledger", ["cnn"], indirect=True)
+def test_retry_while_the_old_process_lives(ledger, undisturbed):
+    """Protocol test 7: the same task again, the first one still at work on the same host."""
+    sample_architecture(ledger)
+    old = paced(ledger, "task")
+    wait_for(lambda: has_checkpoint(ledger))
+    new = paced(ledger, "task", seconds=0.01)
+    new.join(60)
+    old.join(60)
+    assert (old.exitcode, new.exitcode) == (0, 0)
+    assert ledger.trained_children(0) == {"000000-000"}
+    evaluate(ledger, Batch(0, (0,)))
+    update_controller(ledger)
+    finish(ledger)
+    assert outcome(ledger) == undisturbed
+
+
+@pytest.mark.parametrize("ledger", ["cnn"], indirect=True)
+def test_another_task_leaves_a_held_child_alone(ledger):
+    sample_architecture(ledger)
+    first = paced(ledger, "a", seconds=0.02)
+    wait_for(lambda: has_checkpoint(ledger))
+    train_child(ledger, Batch(0, (0,)), "b")
+    assert evaluate(ledger, Batch(0, (0,))) == {}
+    assert lease_of(ledger, "000000-000").attempt == 1
+    first.join(60)
+    train_child(ledger, Batch(0, (0,)), "b")  # trained: nothing to do
+    assert lease_of(ledger, "000000-000").attempt == 1
+    assert evaluate(ledger, Batch(0, (0,)))["000000-000"].status == "ok"
+
+
+def test_killed_every_time(bucket, make_ledger):
+    """Protocol tests 8, 9: a child that kills its process is lost, the step ends well, the budget counts it."""
+    ledger = make_ledger(failures={"attempts": 2, "reward": -1.0}, loop={"children": 2, "children_per_round": 2})
+    sample_architecture(ledger)
+
+    def deadly():
+        train = searches.TRAIN.trainer_of
+
+        def trainer_of(*args):
+            trainer = train(*args)
+            tokens = ledger.plan(0).children[0].tokens
+
+            def die(architecture, *_):
+                if architecture.tokens == tokens:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return type(trainer).train(trainer, architecture, *_)
+
+            trainer.train = die
+            return trainer
+
+        searches.TRAIN.trainer_of = trainer_of
+        mine = Ledger(Bucket(bucket.settings), ledger.record)
+        train_child(mine, Batch(0, (0, 1)), "a")
+
+    assert in_process(deadly) == 0
+    results = evaluate(ledger, Batch(0, (0, 1)))
+    lost, fine = results["000000-000"], results["000000-001"]
+    assert (lost.status, lost.reward, lost.attempts) == ("lost", -1.0, 2)
+    assert fine.status == "ok"
+    version = update_controller(ledger)
+    assert (version.children, version.failed, version.rounds) == (2, 1, 1)
+    assert [leader.child for leader in version.leaders] == ["000000-001"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "sections"),
+    [
+        ("not_finite", {"child": {"learning_rate": 1e30}}),
+        ("timeout", {"child": {"time_limit": 1e-6}}),
+        ("out_of_memory", {"space": {"filters": [1024]}, "child": {"batch": 1000}}),
+        ("bad_shape", {"space": {"filters": [2], "layers": 1}}),
+    ],
+)
+def test_children_that_fail(bucket, make_ledger, reason, sections):
+    """Protocol test 9, with real children: recorded, with the spec's reward, and the search goes on."""
+    ledger = make_ledger("cnn", **sections, failures={"reward": -0.25}, loop={"children": 2, "children_per_round": 2})
+    sample_architecture(ledger)
+
+    def step():
+        if reason == "out_of_memory":
+            limit = 4096 * int(Path("/proc/self/statm").read_text().split()[0]) + 200 * 2**20
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        if reason == "bad_shape":
+            images = searches.importlib.import_module("rlnas.children.images")
+            images.build_cnn = lambda architecture, shape: searches.torch.nn.Linear(3, shape.classes)
+        mine = Ledger(Bucket(bucket.settings), ledger.record)
+        train_child(mine, Batch(0, (0, 1)), "a")
+
+    assert in_process(step) == 0
+    results = evaluate(ledger, Batch(0, (0, 1)))
+    assert [(result.status, result.reason) for result in results.values()] == [("failed", reason)] * 2
+    assert all(result.reward == -0.25 and result.detail for result in results.values())
+    version = update_controller(ledger)
+    assert (version.children, version.failed, version.rounds, version.leaders) == (2, 2, 1, ())
+    assert version.memory["baseline"] == -0.25
+
+
+def test_store_that_goes_down(make_ledger, proxied, proxy):
+    """The step fails with one line that names the store; nothing is blamed on the child."""
+    ledger = make_ledger()
+    (batch,) = sample_architecture(ledger)
+    slow = Ledger(proxied, ledger.record)
+
+    def step():
+        # Workers connect anew; what they ask first is refused, again and again.
+        searches.TRAIN.Bucket = lambda settings: Bucket(settings, patience=0)
+        with pytest.raises(StoreError, match=f"cannot write searches/.*{proxy.endpoint}"):
+            train_child(slow, batch, "a")
+
+    original = proxy.RequestHandlerClass.do_PUT
+    proxy.RequestHandlerClass.do_PUT = lambda handler: handler.reply(503, [], b"")
+    try:
+        assert in_process(step) == 0
+    finally:
+        proxy.RequestHandlerClass.do_PUT = original
+    assert ledger.finished_children(0) == set()
