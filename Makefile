@@ -22,6 +22,7 @@ search: $(INSTALLED)  ## search a digits classifier here: 32 children through kf
 
 search-rnn: $(INSTALLED)  ## search a recurrent cell here, on a text that comes with Python
 	$(BIN)/rlnas run examples/text-rnn.yaml
+	$(BIN)/rlnas show text-rnn
 
 test: $(INSTALLED)  ## the tests (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest

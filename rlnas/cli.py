@@ -303,7 +303,7 @@ def show(
 @app.command()
 def delete(search: SearchName, yes: Annotated[bool, typer.Option("--yes", help="without asking")] = False) -> None:
     """Delete a search and all it remembers."""
-    ledger = open_search(_bucket(), search)
+    ledger = open_search(_bucket(), search, deleting=True)
     if not yes:
         typer.confirm(f"delete search {search} with all its children?", abort=True)
     ledger.delete()
