@@ -1,4 +1,4 @@
-"""Submitting, scheduling and watching: the real SDK against answers in the shape that Kubeflow's API gives."""
+"""Submitting, scheduling and watching: the real SDK against hand-written answers in the shape of Kubeflow's API."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The tools of the cluster suite, on answers in the shape that kubectl gives; they need no cluster."""
+"""The tools of the cluster suite, on hand-written answers in the shape of kubectl's; they need no cluster."""
 
 import base64
 import re
