@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from rlnas.errors import StoreError
@@ -81,7 +82,8 @@ def test_processes_that_start_at_once_get_one_server(store):
     endpoints = {process.communicate(timeout=90)[0].strip() for process in started}
     assert [process.returncode for process in started] == [0, 0, 0]
     assert endpoints == {store.start().endpoint}
-    assert store.log.read_text().count("S3 Endpoint:") == 1
+    commands = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    assert sum(f"-dir={store.folder}/store" in command for command in commands) == 1
     assert store.status().running, "it outlives those who started it"
 
 
