@@ -79,10 +79,17 @@ class Policy(nn.Module):
         layers: of the LSTM.
         init: all weights start uniform in ± this (Section 4.1: 0.08).
         temperature: divides every logit.
+        generator: of the random weights; None: torch's own.
     """
 
     def __init__(
-        self, heads: Mapping[str, int], hidden: int = 35, layers: int = 2, init: float = 0.08, temperature: float = 1.0
+        self,
+        heads: Mapping[str, int],
+        hidden: int = 35,
+        layers: int = 2,
+        init: float = 0.08,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         ends = list(accumulate(heads.values()))
@@ -98,7 +105,7 @@ class Policy(nn.Module):
         self.w_curr = nn.Linear(hidden, hidden, bias=False)
         self.v = nn.Parameter(torch.empty(hidden))
         for parameter in self.parameters():
-            nn.init.uniform_(parameter, -init, init)
+            nn.init.uniform_(parameter, -init, init, generator=generator)
 
     def sample(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> Actions:
         """Draw one architecture for each seed; an architecture depends on its own seed only.

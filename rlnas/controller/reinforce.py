@@ -21,9 +21,8 @@ class Reinforce(Searcher):
     settings: ReinforceSettings
 
     def initial(self, seed: int) -> SearcherState:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            policy = self._policy()
+        # A generator of its own: torch's is shared by all threads, and version 0 must be a function of the seed alone.
+        policy = self._policy(generator=torch.Generator().manual_seed(seed))
         return SearcherState(_policy_tensors(policy), {"baseline": None})
 
     def propose(self, state: SearcherState, samples: int, seeds: Sequence[int]) -> list[Proposal]:
@@ -98,9 +97,9 @@ class Reinforce(Searcher):
             baseline = reward if baseline is None else decay * baseline + (1 - decay) * reward
         return baseline
 
-    def _policy(self, state: SearcherState | None = None) -> Policy:
+    def _policy(self, state: SearcherState | None = None, generator: torch.Generator | None = None) -> Policy:
         s = self.settings
-        policy = Policy(self.space.heads, s.hidden, s.layers, s.init, s.temperature)
+        policy = Policy(self.space.heads, s.hidden, s.layers, s.init, s.temperature, generator)
         if state is not None:
             prefix = "policy/"
             policy.load_state_dict(
