@@ -1,0 +1,183 @@
+"""Every overlay as it would be applied: built by kubectl, held against Kubernetes and the restricted standard."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from pipelines import placement
+from rlnas.state import StoreSettings
+
+ROOT = Path(__file__).parents[2]
+OVERLAYS = sorted(path.name for path in (ROOT / "manifests/overlays").iterdir())
+NEEDS_KUBECTL = pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl, which is not on the PATH")
+OWN_STORE = {"dev", "gpu", "multi-user"}
+KEYS = {"accesskey", "secretkey"}
+# From the oldest Kubernetes that Kubeflow Pipelines 2.14 is used on to the newest that we have schemas of.
+VERSIONS = ("1.30", "1.34", kubernetes_validate.latest_version())
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def overlay(request: pytest.FixtureRequest) -> tuple[str, list[dict[str, Any]]]:
+    """An overlay's name and the objects it makes."""
+    if not shutil.which("kubectl"):
+        pytest.skip("needs kubectl, which is not on the PATH")
+    folder = ROOT / "manifests/overlays" / request.param
+    built = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert "deprecated" not in built.stderr
+    return request.param, list(yaml.safe_load_all(built.stdout))
+
+
+def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {item["metadata"]["name"]: item for item in objects if item["kind"] == kind}
+
+
+def values(node: Any) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, at every depth."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        yield str(key), value
+        yield from values(value)
+
+
+def test_kubernetes_accepts_every_field(overlay):
+    for item in overlay[1]:
+        for version in VERSIONS:
+            kubernetes_validate.validate(item, version, strict=True)
+
+
+def test_the_validation_would_see_a_typing_error():
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate({"apiVersion": "v1", "kind": "ConfigMap", "datta": {}}, VERSIONS[-1], strict=True)
+
+
+def test_everything_is_in_one_namespace_and_says_whose_it_is(overlay):
+    _, objects = overlay
+    spaces = {item["metadata"].get("namespace") for item in objects if item["kind"] != "PriorityClass"}
+    assert len(spaces) == 1
+    for binding in of_kind(objects, "RoleBinding").values():
+        assert {subject["namespace"] for subject in binding["subjects"]} == spaces
+
+
+def test_what_tasks_look_for_is_there_under_the_names_that_the_pipelines_use(overlay):
+    name, objects = overlay
+    settings = of_kind(objects, "ConfigMap")["rlnas-store"]["data"]
+    assert {key.removeprefix("RLNAS_STORE_") for key in settings} <= set(placement.STORE_CONFIG)
+    keys = {"RLNAS_STORE_ACCESS_KEY": "a", "RLNAS_STORE_SECRET_KEY": "b"}
+    endpoint = StoreSettings.from_environment(settings | keys).endpoint
+    assert "rlnas-data" in of_kind(objects, "PersistentVolumeClaim")
+    if name in OWN_STORE:
+        host, port = endpoint.split(":")
+        assert of_kind(objects, "Service")[host]["spec"]["ports"][0]["port"] == int(port)
+    else:
+        assert not of_kind(objects, "Service")
+
+
+def test_the_store_takes_its_keys_from_the_secret_that_tasks_use(overlay):
+    name, objects = overlay
+    stores = of_kind(objects, "Deployment")
+    assert set(stores) == ({"rlnas-store"} if name in OWN_STORE else set())
+    for store in stores.values():
+        variables = store["spec"]["template"]["spec"]["containers"][0]["env"]
+        references = [variable["valueFrom"]["secretKeyRef"] for variable in variables]
+        assert {reference["key"] for reference in references} == KEYS == set(placement.STORE_SECRET)
+        assert {reference["name"] for reference in references} == {"rlnas-store"}
+
+
+def test_no_secret_is_in_git(overlay):
+    _, objects = overlay
+    assert not of_kind(objects, "Secret")
+    for key, value in values(objects):
+        assert not re.search(r"secret_?key|password|token$", key, re.IGNORECASE) or not isinstance(value, str), key
+        assert not (isinstance(value, str) and re.search(r"minio123|AKIA|BEGIN", value)), value
+
+
+def test_pods_keep_to_the_restricted_standard(overlay):
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, and a read-only root."""
+    for item in overlay[1]:
+        if item["kind"] not in ("Deployment", "Job", "StatefulSet", "Pod"):
+            continue
+        pod = item["spec"]["template"]["spec"] if "template" in item["spec"] else item["spec"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] > 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert {kind for volume in pod["volumes"] for kind in volume} <= {
+            "name",
+            "persistentVolumeClaim",
+            "emptyDir",
+            "configMap",
+            "secret",
+        }
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert security["readOnlyRootFilesystem"] is True
+            assert {"requests", "limits"} <= set(container["resources"])
+
+
+def test_the_role_has_no_wildcard_and_reads_no_secret_but_the_launchers(overlay):
+    name, objects = overlay
+    roles = of_kind(objects, "Role")
+    assert bool(roles) == bool(of_kind(objects, "ServiceAccount")) == bool(of_kind(objects, "RoleBinding"))
+    assert bool(roles) == (name != "multi-user"), "a profile has its own"
+    for role in roles.values():
+        for rule in role["rules"]:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            assert not {"delete", "update", "deletecollection"} & set(rule["verbs"])
+            if {"secrets", "configmaps"} & set(rule["resources"]):
+                assert rule["resourceNames"]
+                assert rule["verbs"] == ["get"]
+
+
+def test_nobody_calls_a_task_and_only_tasks_call_the_store(overlay):
+    name, objects = overlay
+    policies = of_kind(objects, "NetworkPolicy")
+    tasks = policies["rlnas-tasks"]["spec"]
+    assert tasks["podSelector"]["matchLabels"].items() <= {"app.kubernetes.io/part-of": "rlnas"}.items()
+    assert not tasks.get("ingress")
+    allowed = {port["port"] for rule in tasks["egress"] for port in rule["ports"]}
+    if name not in OWN_STORE:
+        return
+    store = policies["rlnas-store"]["spec"]
+    pod = of_kind(objects, "Deployment")["rlnas-store"]["spec"]["template"]
+    assert store["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert store["ingress"][0]["from"] == [{"podSelector": tasks["podSelector"]}]
+    assert not store.get("egress")
+    assert {port["port"] for port in store["ingress"][0]["ports"]} <= allowed
+    assert "app.kubernetes.io/part-of" not in pod["metadata"]["labels"], "the policy of the tasks would hold for it too"
+
+
+@NEEDS_KUBECTL
+def test_credentials_are_random_and_made_only_once(tmp_path):
+    """The real script and the real kubectl, which has no cluster: a `get` finds nothing, a `create` only prints."""
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        '#!/bin/sh\ncase "$*" in *" get "*) [ -e "$EXISTS" ] ;;\n'
+        f'*) {shutil.which("kubectl")} "$@" --dry-run=client -o yaml ;; esac\n'
+    )
+    kubectl.chmod(0o755)
+    script = [str(ROOT / "manifests/create-credentials.sh"), "team"]
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "EXISTS": str(tmp_path / "no")}
+    made = [
+        yaml.safe_load(subprocess.run(script, env=environment, capture_output=True, text=True, check=True).stdout)
+        for _ in range(2)
+    ]
+    for secret in made:
+        assert (secret["metadata"]["name"], secret["metadata"]["namespace"]) == ("rlnas-store", "team")
+        assert set(secret["data"]) == KEYS
+        assert len(secret["data"]["secretkey"]) >= 40
+    assert not set(made[0]["data"].values()) & set(made[1]["data"].values())
+    again = subprocess.run(script, env=environment | {"EXISTS": str(kubectl)}, capture_output=True, text=True)
+    assert again.returncode == 0
+    assert "stays as it is" in again.stdout
+    assert "data" not in again.stdout
