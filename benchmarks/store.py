@@ -1,0 +1,114 @@
+"""What a search asks of its store: requests a child, and the time to read a large leaderboard."""
+
+import multiprocessing
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rlnas import steps
+from rlnas.report import read_status
+from rlnas.spec import SearchSpec, parse_spec
+from rlnas.state import Bucket, EmbeddedStore, StoreSettings, Summary, open_search
+from rlnas.state.ledger import HISTORY_ROUNDS, Ledger
+from rlnas.state.records import FinishedChild, History, Leader, Result, Version
+from rlnas.tensors import pack
+
+CHILDREN_PER_ROUND, LARGE = 8, 12_800  # the paper's m, and the size of its search of convolutional networks
+REQUESTS_GOAL, SECONDS_GOAL = 12, 2.0
+
+
+def measure() -> list[dict[str, Any]]:
+    """Return the requests a child of a whole round in one batch, and the seconds to read a large leaderboard."""
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "table.csv"
+        rows = [f"{a}-{b}-{c},{a + b + c},{a}" for a, b, c in product(range(3), repeat=3)]
+        table.write_text("\n".join(["architecture,validation,test", *rows]) + "\n")
+        store = EmbeddedStore(Path(folder) / "store")
+        try:
+            settings = store.start()
+            requests = _requests(settings, _spec("small", table, 2 * CHILDREN_PER_ROUND))
+            seconds = _leaderboard(settings, _spec("large", table, LARGE))
+        finally:
+            store.stop()
+    return [
+        _row("requests a child", requests / CHILDREN_PER_ROUND, "requests", REQUESTS_GOAL),
+        _row(f"leaderboard of {LARGE:,} children", seconds, "s", SECONDS_GOAL),
+    ]
+
+
+def _requests(settings: StoreSettings, spec: SearchSpec) -> int:
+    """Count the requests of one round from sampling to update, its worker processes' included.
+
+    Each step opens the search anew, as a task of its own does. The one-off requests of opening are not counted.
+    """
+    steps.open_search(Bucket(settings), spec.name, spec)
+    count = multiprocessing.get_context("fork").Value("q")  # forked workers share it
+    persist = Bucket._persist
+
+    def counted(self: Bucket, *args: Any) -> Any:
+        answers = persist(self, *args)
+        with count.get_lock():
+            count.value += max(len(answers), 1)
+        return answers
+
+    Bucket._persist = counted  # type: ignore[method-assign, assignment]
+    try:
+        for batch in steps.sample_architecture(open_search(Bucket(settings), spec.name)):
+            steps.train_child(open_search(Bucket(settings), spec.name), batch, "benchmark")
+            steps.evaluate(open_search(Bucket(settings), spec.name), batch)
+        steps.update_controller(open_search(Bucket(settings), spec.name))
+    finally:
+        Bucket._persist = persist  # type: ignore[method-assign]
+    return count.value
+
+
+def _leaderboard(settings: StoreSettings, spec: SearchSpec) -> float:
+    """Write a search of made-up children as it lies in the store, and time the reading of its best."""
+    bucket = Bucket(settings)
+    _fill(steps.open_search(bucket, spec.name, spec))
+    start = time.monotonic()
+    status = read_status(open_search(Bucket(settings), spec.name))
+    seconds = time.monotonic() - start
+    assert status.children == LARGE
+    assert len(status.leaders) == CHILDREN_PER_ROUND
+    return seconds
+
+
+def _fill(ledger: Ledger) -> None:
+    rounds = LARGE // CHILDREN_PER_ROUND
+    child = FinishedChild(tokens=(0, 1, 2), log_probability=-3.0, seed=0, result=Result(status="ok", reward=0.5))
+    summaries = [
+        Summary(round=r, policy_version=r, samples=r * CHILDREN_PER_ROUND, children=(child,) * CHILDREN_PER_ROUND)
+        for r in range(rounds)
+    ]
+    leaders = tuple(
+        Leader(child=f"{rounds - 1:06d}-{i:03d}", reward=0.5, tokens=child.tokens, metrics={})
+        for i in range(CHILDREN_PER_ROUND)
+    )
+    version = Version(version=rounds, low_mark=rounds, children=LARGE, leaders=leaders)
+    objects = {f"summaries/{summary.round:06d}.json": summary.to_bytes() for summary in summaries}
+    for k in range(rounds // HISTORY_ROUNDS):
+        bundle = History(summaries=tuple(summaries[k * HISTORY_ROUNDS : (k + 1) * HISTORY_ROUNDS]))
+        objects[f"history/{k:06d}.json"] = bundle.to_bytes()
+    objects[f"controllers/{rounds:06d}.safetensors"] = pack({}, version.model_dump(mode="json"))
+    objects["head.json"] = str(rounds).encode()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: ledger.bucket.put(ledger.key(name), objects[name]), objects))
+
+
+def _spec(name: str, table: Path, children: int) -> SearchSpec:
+    return parse_spec(
+        {
+            "name": name,
+            "space": {"kind": "tabular", "choices": [3, 3, 3]},
+            "dataset": {"kind": "table", "path": str(table)},
+            "loop": {"children": children, "children_per_round": CHILDREN_PER_ROUND},
+        }
+    )
+
+
+def _row(name: str, value: float, unit: str, goal: float) -> dict[str, Any]:
+    return {"name": name, "value": round(value, 3), "unit": unit, "goal": goal, "met": value <= goal}
