@@ -22,7 +22,7 @@ ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG FLAVOUR=cuda
 COPY images/${FLAVOUR}.lock /opt/rlnas/requirements.lock
-# From the rarest change to the most frequent: torch, everything else, this package. Only the last is new after a commit.
+# From the rarest change to the most frequent: torch, everything else, this package. Only the last is new after a change of code.
 RUN --mount=type=bind,from=wheels,target=/wheels \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv /opt/rlnas && \
@@ -30,8 +30,9 @@ RUN --mount=type=bind,from=wheels,target=/wheels \
 RUN --mount=type=bind,from=wheels,target=/wheels \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/rlnas/bin/pip install --no-cache-dir --find-links /wheels --requirement /opt/rlnas/requirements.lock
-RUN --mount=type=bind,from=package,source=/dist,target=/dist \
-    /opt/rlnas/bin/pip install --no-cache-dir --no-index --no-deps /dist/*.whl && /opt/rlnas/bin/pip check
+# Copied, because buildah 1.28 takes a mount from another stage for the same whatever is in it.
+COPY --from=package /dist /opt/rlnas/dist
+RUN /opt/rlnas/bin/pip install --no-cache-dir --no-index --no-deps /opt/rlnas/dist/*.whl && /opt/rlnas/bin/pip check
 
 # The root may be read-only and the user any number: all that is written goes to /tmp, and nobody is looked up by name.
 ENV PATH=/opt/rlnas/bin:$PATH \

@@ -23,12 +23,13 @@ from rlnas.state import Bucket, Ledger, StoreSettings, child_id, open_search
 pytestmark = [
     pytest.mark.containers,
     pytest.mark.skipif(engine.why_not() is not None, reason=str(engine.why_not())),
+    pytest.mark.filterwarnings("ignore:.*no effect in the current local runner"),
 ]
 DIGITS = {
     "seed": 5,
     "space": {"kind": "cnn", "layers": 3, "filters": [4, 8]},
     "dataset": {"kind": "digits"},
-    "child": {"epochs": 12, "batch": 64, "snapshots": 2, "upsample_by": None},
+    "child": {"epochs": 12, "batch": 64, "snapshots": 2, "upsample_by": 1},
     "controller": {"learning_rate": 0.02},
     "loop": {"children": 4, "children_per_round": 2, "children_per_batch": 2},
     "failures": {"lease_seconds": 5},
@@ -132,7 +133,7 @@ def test_it_works_for_any_user_on_a_read_only_root(user: str) -> None:
 
 
 def test_nothing_is_left_of_building() -> None:
-    left = in_container("sh", "-c", "ls -d /root/.cache /source /dist /wheels 2> /dev/null; true")
+    left = in_container("sh", "-c", "ls -d /root/.cache /source /wheels 2> /dev/null; true")
     assert not left
     assert "No broken requirements" in in_container("pip", "check")
 
@@ -152,7 +153,7 @@ def test_there_is_no_way_out_but_to_the_store(settings: tuple[str, StoreSettings
     assert reached == ["open", "closed", "closed", "closed", "closed"], "only S3, and only the store's"
 
 
-def test_code_that_changes_touches_only_the_last_layer(tmp_path: Path, figures: dict[str, Any]) -> None:
+def test_code_that_changes_leaves_torch_and_all_dependencies_alone(tmp_path: Path, figures: dict[str, Any]) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE"):
@@ -169,8 +170,7 @@ def test_code_that_changes_touches_only_the_last_layer(tmp_path: Path, figures: 
             for name in (IMAGE, "localhost/rlnas:changed")
         ]
         differ = [old != new for old, new in zip(*layers, strict=True)]
-        size = podman("history", "--format", "{{.Size}}", "localhost/rlnas:changed").splitlines()
-        assert sum(differ) == 1, size
+        assert differ == [False] * (len(differ) - 2) + [True, True], "the wheel and what it installs"
         changed = podman("run", "--rm", "localhost/rlnas:changed", "python", "-c", "import rlnas; print(rlnas.CHANGED)")
         assert changed == "True"
     finally:
