@@ -59,7 +59,7 @@ class LoopSettings(BaseModel):
         replicas: the paper's K: loops that propose and train side by side.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     children: int = Field(ge=1, le=1_000_000)
     children_per_round: int = Field(default=8, ge=1, le=1000)

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from rlnas import cli
+from rlnas.spec import parse_spec
 from rlnas.state import Bucket, list_searches
+from rlnas.steps import open_search
 
 DIGITS = {
     "name": "tiny",
@@ -205,6 +207,32 @@ def test_a_search_from_run_to_show(rlnas: Any, bucket: Bucket, tmp_path: Path) -
     assert rlnas("delete", "tiny", "--yes")[0] == 0
     assert list_searches(bucket) == []
     assert rlnas("status", "tiny")[0] == 2
+
+
+def test_delete_finishes_an_interrupted_deletion(rlnas: Any, bucket: Bucket) -> None:
+    spec = parse_spec(DIGITS)
+    ledger = open_search(bucket, spec.name, spec)
+    late = ledger.key("results/000000-000.json")
+    bucket.put(late, b"{}")
+
+    class Killed(Exception):
+        pass
+
+    def kill(keys: Any) -> None:
+        raise Killed
+
+    bucket.delete = kill  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        ledger.delete()
+    del bucket.delete
+    status, _, err = rlnas("status", "tiny")
+    assert status == 1
+    assert err == "rlnas: search tiny is being deleted; `rlnas delete tiny` brings that to its end\n"
+    status, out, err = rlnas("delete", "tiny", "--yes")
+    assert (status, err) == (0, "")
+    assert "search tiny is deleted" in out
+    assert list(bucket.list_all("searches/tiny/")) == []
+    assert open_search(bucket, spec.name, spec).record.incarnation != ledger.record.incarnation, "the name is free"
 
 
 def test_commands_that_read_say_what_to_do_in_an_empty_store(rlnas: Any) -> None:

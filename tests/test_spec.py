@@ -4,11 +4,15 @@ import subprocess
 import sys
 
 import pytest
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 from searches import make_spec
 
+from rlnas.children import Recipe
+from rlnas.controller import ControllerSettings
+from rlnas.datasets import Dataset
 from rlnas.errors import UserError
-from rlnas.spec import check_name, load_spec, parse_spec
+from rlnas.spaces import Space
+from rlnas.spec import FailureSettings, LoopSettings, check_name, load_spec, parse_spec
 
 GOOD = {
     "name": "good",
@@ -77,6 +81,9 @@ def changed(path, value):
         ("failures.reward", float("nan"), ["failures.reward", "finite"]),
         ("failures.lease_seconds", 0.5, ["failures.lease_seconds", "greater than or equal to 1", "0.5"]),
         ("failures.lease_seconds", float("inf"), ["failures.lease_seconds", "finite"]),
+        ("space.learning_rates", [0.1, float("inf")], ["space.learning_rates", "finite"]),
+        ("controller.entropy_weight", float("inf"), ["controller.entropy_weight", "finite"]),
+        ("controller.temperature", float("inf"), ["controller.temperature", "finite"]),
     ],
 )
 def test_bad_input_gives_one_line(path, value, words):
@@ -88,6 +95,17 @@ def test_bad_input_gives_one_line(path, value, words):
     for word in words:
         assert word in message
     assert not isinstance(caught.value.__cause__, ValidationError)
+
+
+@pytest.mark.parametrize("base", [Space, Dataset, Recipe, ControllerSettings, LoopSettings, FailureSettings])
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan"])
+def test_no_section_takes_a_number_that_is_not_finite(base, number):
+    """Sections of other packages included: the base class says it for their fields too."""
+    section = create_model("Mine", __base__=base, mine=(float, 0.0))
+    section.__abstractmethods__ = frozenset()
+    document = {"kind": "mine", "children": 8} if base is LoopSettings else {"kind": "mine"}
+    with pytest.raises(ValidationError, match="finite number"):
+        section.model_validate(document | {"mine": number})
 
 
 def test_several_mistakes_are_counted():

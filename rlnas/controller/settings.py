@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ControllerSettings(BaseModel):
     """What every searcher's settings share."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: str
 

@@ -76,7 +76,7 @@ class Test(Generic[Content]):
 class Dataset(BaseModel, ABC):
     """A dataset. Its fields are what a person may set in the `dataset` section of a spec."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: str
 

@@ -85,7 +85,7 @@ class Architecture(BaseModel):
 class Space(BaseModel, ABC):
     """A search space. Its fields are what a person may set in the `space` section of a spec."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: str
 
