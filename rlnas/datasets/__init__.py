@@ -1,6 +1,6 @@
 """Images, text and tables behind one small interface: train, validation and a sealed test set."""
 
-from rlnas.datasets.base import Dataset, Images, Opener, Table, Test, Text, Train, Validation, open_local
+from rlnas.datasets.base import Dataset, Images, Opener, Table, Test, Text, Train, Validation, join, open_local
 
 DATASETS = {
     "digits": "rlnas.datasets.digits:Digits",
@@ -14,4 +14,16 @@ DATASETS = {
 }
 """Dataset kinds; other packages add theirs by the entry-point group `rlnas.datasets`."""
 
-__all__ = ["DATASETS", "Dataset", "Images", "Opener", "Table", "Test", "Text", "Train", "Validation", "open_local"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Images",
+    "Opener",
+    "Table",
+    "Test",
+    "Text",
+    "Train",
+    "Validation",
+    "join",
+    "open_local",
+]

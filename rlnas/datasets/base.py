@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Generic, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -73,6 +73,25 @@ class Test(Generic[Content]):
     content: Content
 
 
+def join(train: Train[Content], validation: Validation[Content]) -> Train[Content]:
+    """Return training and validation data as one, for the last training of a model that has been chosen.
+
+    Raises:
+        UserError: the data is a table, which nothing is trained on.
+    """
+    import torch
+
+    first, second = train.content, validation.content
+    joined: Any  # of the type that both have, which mypy cannot follow through the branches
+    if isinstance(first, Images) and isinstance(second, Images):
+        joined = Images(torch.cat([first.pixels, second.pixels]), torch.cat([first.labels, second.labels]))
+    elif isinstance(first, Text) and isinstance(second, Text):
+        joined = Text(torch.cat([first.tokens, second.tokens]))
+    else:
+        raise UserError("dataset: nothing is trained on a table; allowed: images or text")
+    return Train(joined)
+
+
 class Dataset(BaseModel, ABC):
     """A dataset. Its fields are what a person may set in the `dataset` section of a spec."""
 
@@ -87,6 +106,10 @@ class Dataset(BaseModel, ABC):
         Raises:
             UserError: the data is missing or is not what it should be.
         """
+
+    def vocabulary(self, open_file: Opener) -> Mapping[str, int]:
+        """Return word -> index, in the order of the indices; empty for what is not a text."""
+        return {}
 
     def prepare(self) -> str:
         """Fetch what is missing, before any child is trained; nothing else downloads. May run many times, at once.
