@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlnas.datasets import Images, Table, Text, Train, Validation, join
+from rlnas.datasets import Table, Text, Train, Validation, join
 from rlnas.datasets.base import open_local
 from rlnas.datasets.digits import Digits
 from rlnas.datasets.text import PythonDocs
