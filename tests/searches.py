@@ -121,7 +121,7 @@ def in_process(function: Callable[..., Any], *args: Any) -> int:
 def inline() -> None:
     """From now on, in this process, children are trained and evaluated without processes of their own."""
 
-    def run_inline(work: Callable[[str], None], children: Any, at_once: int, attempts: int) -> list[str]:
+    def run_inline(work: Callable[[str], None], children: Any, *_: Any) -> list[str]:
         for child in children:
             work(child)
         return []

@@ -2,7 +2,7 @@
 
 from rlnas.state.bucket import Bucket, Object
 from rlnas.state.embedded import EmbeddedStore
-from rlnas.state.leases import Claim, Keeper, Observer, claim
+from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
 from rlnas.state.ledger import Controller, Ledger, create_search, list_searches, open_search
 from rlnas.state.records import Plan, PlannedChild, Result, SearchRecord, Summary, Version, child_id, parse_child_id
 from rlnas.state.settings import StoreSettings
@@ -29,4 +29,5 @@ __all__ = [
     "list_searches",
     "open_search",
     "parse_child_id",
+    "suspects",
 ]

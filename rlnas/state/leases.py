@@ -9,10 +9,11 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rlnas.children import Interrupted
+from rlnas.state.bucket import Object
 from rlnas.state.ledger import Ledger
 from rlnas.state.records import Lease, Owner, Result
 from rlnas.tensors import add_to_document, read_document
@@ -66,8 +67,7 @@ def _take_over(ledger: Ledger, child: str, owner: Owner) -> Claim | None:
     if child in ledger.trained_children(int(child.partition("-")[0])):
         return None
     checkpoint = ledger.bucket.get(ledger.checkpoint_key(child))
-    start = _position(checkpoint.data) if checkpoint else (0, 0)
-    fruitless = 0 if start > lease.start else lease.fruitless + 1
+    start, fruitless = _progress(lease, checkpoint)
     failures = ledger.spec.failures
     if fruitless >= failures.attempts:
         ledger.create_result(child, lost_result(ledger, lease))
@@ -84,6 +84,19 @@ def _take_over(ledger: Ledger, child: str, owner: Owner) -> Claim | None:
     if etag is None:
         return None
     return Claim(child, mine, etag, checkpoint and checkpoint.data, checkpoint and checkpoint.etag)
+
+
+def suspects(ledger: Ledger, children: Sequence[str]) -> list[str]:
+    """Return the children whose last attempt has made no progress: one of them may have taken all the others along."""
+    found = []
+    for child in children:
+        key = ledger.lease_key(child)
+        lease = ledger.bucket.get(key)
+        if lease is not None:
+            checkpoint = ledger.bucket.get(ledger.checkpoint_key(child))
+            _, fruitless = _progress(Lease.from_bytes(lease.data, key), checkpoint)
+            found += [child] if fruitless else []
+    return found
 
 
 def lost_result(ledger: Ledger, lease: Lease) -> Result:
@@ -196,6 +209,8 @@ def _is_dead(owner: Owner) -> bool:
     return False
 
 
-def _position(checkpoint: bytes) -> tuple[int, int]:
-    document = read_document(checkpoint)
-    return document["epoch"], document["step"]
+def _progress(lease: Lease, checkpoint: Object | None) -> tuple[tuple[int, int], int]:
+    """Return where a child goes on, and how many attempts in a row have ended without progress if its last has."""
+    document = read_document(checkpoint.data) if checkpoint else {"epoch": 0, "step": 0}
+    start = document["epoch"], document["step"]
+    return start, 0 if start > lease.start else lease.fruitless + 1

@@ -8,7 +8,18 @@ from types import FrameType
 from rlnas.children import Interrupted, Trainer
 from rlnas.datasets import Train
 from rlnas.errors import ChildFailure
-from rlnas.state import Bucket, Claim, Keeper, Ledger, PlannedChild, Result, SearchRecord, StoreSettings, claim
+from rlnas.state import (
+    Bucket,
+    Claim,
+    Keeper,
+    Ledger,
+    PlannedChild,
+    Result,
+    SearchRecord,
+    StoreSettings,
+    claim,
+    suspects,
+)
 from rlnas.steps.common import Batch, opener, trainer_of
 from rlnas.steps.workers import children_at_once, device, run_in_processes
 from rlnas.tensors import add_to_document
@@ -18,7 +29,8 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
     """Train a batch, as many children at once as cores or GPU memory allow, and store their snapshots.
 
     A child that fails by itself gets its result here; one that is killed is taken up again from its checkpoint, by
-    this call or a later one.
+    this call or a later one. Where memory is short the kernel may kill the whole pod: the children whose attempts ended
+    without progress are trained one at a time then, so that the one that needs too much is lost alone.
 
     Args:
         ledger: of the search.
@@ -44,7 +56,9 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
     planned = dict(zip(batch.names, (plan.children[i] for i in batch.children), strict=True))
 
     work = partial(_train_in_process, ledger.bucket.settings, ledger.record, trainer, data, planned, task)
-    run_in_processes(work, todo, children_at_once(spec.child, on), spec.failures.attempts + 1)
+    begun = ledger.claimed_children(batch.round)
+    alone = suspects(ledger, [name for name in todo if name in begun])
+    run_in_processes(work, todo, children_at_once(spec.child, on), spec.failures.attempts + 1, alone)
 
 
 def _train_in_process(

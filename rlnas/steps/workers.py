@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -24,14 +24,17 @@ class Terminated(SystemExit):
     """This process was told to stop; its children have stopped."""
 
 
-def run_in_processes(work: Callable[[str], None], children: Sequence[str], at_once: int, attempts: int) -> list[str]:
-    """Run `work(child)` for every child, each in its own process.
+def run_in_processes(
+    work: Callable[[str], None], children: Sequence[str], at_once: int, attempts: int, alone: Collection[str] = ()
+) -> list[str]:
+    """Run `work(child)` for every child, each in its own process; one whose process died again later, by itself.
 
     Args:
         work: raises only errors of the store; a child's own failures are its results.
         children: names.
         at_once: how many processes at a time.
         attempts: how often to run a child whose process dies.
+        alone: those that run by themselves from the first, before the others.
 
     Returns:
         The children whose process died every time.
@@ -40,7 +43,8 @@ def run_in_processes(work: Callable[[str], None], children: Sequence[str], at_on
         StoreError, UserError, SearchDeleted: what a worker raised, once the others have ended.
         Terminated: this process was told to stop (SIGTERM); the workers were told so too, and have ended.
     """
-    waiting = [(child, 1) for child in children]
+    lonely = set(alone)
+    waiting = [(child, 1) for child in sorted(children, key=lambda child: child not in lonely)]
     running: dict[int, tuple[Any, str, int]] = {}
     errors = _CONTEXT.SimpleQueue()
     died: list[str] = []
@@ -52,10 +56,14 @@ def run_in_processes(work: Callable[[str], None], children: Sequence[str], at_on
         for process, _, _ in running.values():
             process.terminate()
 
+    def has_room() -> bool:
+        together = [waiting[0][0], *(child for _, child, _ in running.values())]
+        return not running or (len(running) < at_once and lonely.isdisjoint(together))
+
     previous = signal.signal(signal.SIGTERM, stop)
     try:
         while running or (waiting and not stopping and errors.empty()):
-            while waiting and len(running) < at_once and not stopping and errors.empty():
+            while waiting and has_room() and not stopping and errors.empty():
                 child, attempt = waiting.pop(0)
                 process = _CONTEXT.Process(target=_work, args=(work, child, errors), name=child)
                 with _sigterm_held_back():  # one that came before the process is known here would pass it by
@@ -70,6 +78,7 @@ def run_in_processes(work: Callable[[str], None], children: Sequence[str], at_on
                     f"child {child}: its process ended with {process.exitcode}, attempt {attempt} of {attempts}",
                     flush=True,
                 )
+                lonely.add(child)
                 if attempt < attempts:
                     waiting.append((child, attempt + 1))
                 else:

@@ -8,7 +8,7 @@ import pytest
 from searches import checkpoint_every_step, in_process, make_spec, start
 
 from rlnas.children import Interrupted
-from rlnas.state import Bucket, Keeper, Ledger, Observer, Result, claim, create_search
+from rlnas.state import Bucket, Keeper, Ledger, Observer, Result, claim, create_search, suspects
 from rlnas.state.leases import Claim, release
 from rlnas.state.records import Lease
 from rlnas.steps import check_spec
@@ -202,6 +202,20 @@ def test_progress_resets_the_count(make_ledger, clock):
     assert claim(ledger, CHILD, "a").lease.fruitless == 1
     assert claim(ledger, CHILD, "a") is None
     assert ledger.result(CHILD).status == "lost"
+
+
+def test_suspects(make_ledger, clock):
+    """Those whose last attempt made no progress, whatever became of it."""
+    ledger = make_ledger()
+    children = [f"000000-{i:03d}" for i in range(4)]
+    claim(ledger, children[0], "a")
+    release(ledger, claim(ledger, children[1], "a"))
+    tick = keeper(ledger, claim(ledger, children[2], "a"), clock)
+    clock.now += 30
+    tick.beat(lambda: checkpoint(0, step=1))
+    assert suspects(ledger, children) == children[:2]
+    claim(ledger, children[2], "a")
+    assert suspects(ledger, children) == children[:3]
 
 
 def test_steps_are_progress_too(ledger, clock):

@@ -213,6 +213,41 @@ def test_killed_every_time(bucket, make_ledger):
     assert [leader.child for leader in version.leaders] == ["000000-001"]
 
 
+def test_child_that_takes_the_whole_pod_along_is_lost_alone(bucket, make_ledger, tmp_path):
+    """As the kernel does to a pod whose memory is short: with the first death all are suspects, then one at a time."""
+    ledger = make_ledger(
+        child={"children_at_once": 4}, loop={"children": 4, "children_per_round": 4}, failures={"attempts": 3}
+    )
+    sample_architecture(ledger)
+    sick = ledger.plan(0).children[1]
+
+    def pod(number):
+        original = searches.TRAIN.trainer_of
+
+        def trainer_of(*args):
+            trainer = original(*args)
+
+            def train(architecture, data, seed, *rest):
+                (tmp_path / f"{number}-{seed}").touch()
+                deadline = time.monotonic() + (0.5 if seed == sick.seed else 1)
+                while time.monotonic() < deadline and len(list(tmp_path.glob(f"{number}-*"))) < 4:
+                    time.sleep(0.01)
+                if seed == sick.seed:
+                    os.killpg(0, signal.SIGKILL)
+                time.sleep(1)
+                return type(trainer).train(trainer, architecture, data, seed, *rest)
+
+            trainer.train = train
+            return trainer
+
+        searches.TRAIN.trainer_of = trainer_of
+        train_child(Ledger(Bucket(bucket.settings), ledger.record), Batch(0, (0, 1, 2, 3)), "a")
+
+    assert [in_process(pod, number) for number in range(4)] == [-signal.SIGKILL] * 3 + [0]
+    statuses = [result.status for result in evaluate(ledger, Batch(0, (0, 1, 2, 3))).values()]
+    assert statuses == ["ok", "lost", "ok", "ok"]
+
+
 @pytest.mark.parametrize(
     ("reason", "sections"),
     [

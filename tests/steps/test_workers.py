@@ -40,6 +40,25 @@ def test_killed_child_is_run_again_and_takes_no_other_along(tmp_path):
     assert {path.name: len(path.read_text()) for path in tmp_path.iterdir()} == {"doomed": 3, "fine": 1, "unlucky": 2}
 
 
+def test_alone(tmp_path):
+    """Suspects by themselves before the others; a child whose process died by itself after them."""
+
+    def work(child):
+        with open(tmp_path / "log", "a") as log:
+            log.write(f"+{child} ")
+        time.sleep(0.3)
+        with open(tmp_path / "log", "a") as log:
+            log.write(f"-{child} ")
+        if child == "b" and "-b" not in (tmp_path / "log").read_text().partition("-b")[2]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert run_in_processes(work, ["a", "b", "c", "d"], at_once=4, attempts=2, alone=["c", "d"]) == []
+    log = (tmp_path / "log").read_text().split()
+    assert log[:4] in (["+c", "-c", "+d", "-d"], ["+d", "-d", "+c", "-c"])
+    assert set(log[4:6]) == {"+a", "+b"}
+    assert log[8:] == ["+b", "-b"]
+
+
 @pytest.mark.parametrize("error", [StoreError("down"), UserError("wrong"), SearchDeleted("gone")])
 def test_error_of_the_store_ends_the_step(tmp_path, error):
     """The others that run come to their end; nothing new is begun."""
