@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rlnas.errors import RunFailed, SearchDeleted, StoreError, UserError
+from rlnas.errors import ExportError, RunFailed, SearchDeleted, StoreError, UserError
 from rlnas.report import SearchStatus, draw, read_child, read_status
 from rlnas.spec import load_spec
 from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, list_searches, open_search
@@ -58,7 +58,7 @@ def main() -> None:
         app()
     except (UserError, StoreError) as error:  # a run that the store fails midway is a RunFailed
         _fail(error, 2)
-    except (RunFailed, SearchDeleted) as error:
+    except (RunFailed, SearchDeleted, ExportError) as error:
         _fail(error, 1)
 
 

@@ -32,3 +32,7 @@ class ChildFailure(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class ExportError(RuntimeError):
+    """An exported model cannot be made, or does not compute what the trained one does. Nothing of it is kept."""

@@ -1,6 +1,6 @@
 """Children: how an architecture becomes a number."""
 
-from rlnas.children.base import Evaluation, Interrupted, Monitor, Recipe, SilentMonitor, Trainer
+from rlnas.children.base import Deployable, Evaluation, Interrupted, Monitor, Recipe, SilentMonitor, Trainer
 
 RECIPES = {
     "cnn": "rlnas.children.recipes:CNNRecipe",
@@ -15,4 +15,14 @@ TRAINERS = {
 """Child kinds: recipes import without torch, trainers are imported by the steps that train. Other packages add
 theirs by the entry-point groups `rlnas.recipes` and `rlnas.trainers`."""
 
-__all__ = ["RECIPES", "TRAINERS", "Evaluation", "Interrupted", "Monitor", "Recipe", "SilentMonitor", "Trainer"]
+__all__ = [
+    "RECIPES",
+    "TRAINERS",
+    "Deployable",
+    "Evaluation",
+    "Interrupted",
+    "Monitor",
+    "Recipe",
+    "SilentMonitor",
+    "Trainer",
+]

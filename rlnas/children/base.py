@@ -3,12 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rlnas.datasets import Train, Validation
-from rlnas.spaces import DataShape, Space
+from rlnas.errors import UserError
+from rlnas.spaces import Architecture, DataShape, Space
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Recipe(BaseModel):
@@ -58,8 +62,35 @@ class Evaluation:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Deployable:
+    """A trained child as a module that people run without us; see `rlnas.children.export`.
+
+    Args:
+        module: in evaluation mode, on the CPU.
+        inputs: its arguments by name, in order: real examples, at least two.
+        outputs: its results by name, in order: what the child, evaluated as it was trained, makes of the examples.
+        batch_axis: the axis of each input and output that holds the examples; it may have any length.
+        architecture, recipe, shape: what the module is built from.
+    """
+
+    module: "nn.Module"
+    inputs: "Mapping[str, Tensor]"
+    outputs: "Mapping[str, Tensor]"
+    batch_axis: Mapping[str, int]
+    architecture: Architecture
+    recipe: Recipe
+    shape: DataShape
+
+
 class Trainer(ABC):
-    """Turns architectures into snapshots, and snapshots into rewards."""
+    """Turns architectures into snapshots, and snapshots into rewards.
+
+    Attributes:
+        architectures: the type, or union of types, of what can be trained: the space's and the reference models.
+    """
+
+    architectures: ClassVar[Any]
 
     def __init__(self, recipe: Any, shape: DataShape, device: str) -> None:
         self.recipe = recipe
@@ -81,6 +112,39 @@ class Trainer(ABC):
     @abstractmethod
     def evaluate(self, architecture: Any, snapshots: bytes, data: Validation) -> Evaluation:
         """Score the snapshots of a child on validation data."""
+
+    def references(self) -> tuple[str, ...]:
+        """Name the models that a winner can be compared with, each trained as a child is."""
+        return ()
+
+    def reference(self, name: str, architecture: Any) -> Any:
+        """Return a reference model, to be trained, evaluated and deployed in place of an architecture.
+
+        Args:
+            name: one of `references()`.
+            architecture: the winner it is for.
+
+        Raises:
+            UserError: there is no such model for it.
+        """
+        allowed = ", ".join(self.references()) or "none"
+        raise UserError(f"reference: {self.recipe.kind} has no {name!r}; allowed: {allowed}")
+
+    def deployed(self, architecture: Any) -> "nn.Module":
+        """Return the module that people are given, its weights yet to be loaded, in evaluation mode on the CPU.
+
+        Raises:
+            UserError: children of this kind are no models.
+        """
+        raise UserError(f"child.kind: {self.recipe.kind} children leave nothing to export")
+
+    def deploy(self, architecture: Any, snapshots: bytes, data: Validation) -> Deployable:
+        """Make the last snapshot of a child ready for use, with examples taken from validation data.
+
+        Raises:
+            UserError: children of this kind are no models.
+        """
+        raise UserError(f"child.kind: {self.recipe.kind} children leave nothing to export")
 
 
 class SilentMonitor:

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlnas.children.base import Evaluation, Monitor, Trainer
+from rlnas.children.base import Deployable, Evaluation, Monitor, Trainer
 from rlnas.children.cnn import CNN, build_cnn, count_flops, count_parameters
+from rlnas.children.pixels import FromPixels, Upsample, statistics
 from rlnas.children.recipes import CNNRecipe
 from rlnas.children.training import SGD, Run, by_epoch, child_failures, train
 from rlnas.datasets import Images, Train, Validation
@@ -16,7 +17,8 @@ from rlnas.seeds import derive_seed
 from rlnas.spaces.cnn import CNNArchitecture
 
 EVALUATION_BATCH = 500
-RESIZE_BATCH = 5000  # bounds the float copy made while upsampling
+EXAMPLES = 64  # that a deployed module is tried on
+RESIZE_BATCH = 100  # floats of so few fit the caches
 
 
 class ImageTrainer(Trainer):
@@ -26,6 +28,7 @@ class ImageTrainer(Trainer):
     """
 
     recipe: CNNRecipe
+    architectures = CNNArchitecture
 
     def train(
         self, architecture: CNNArchitecture, data: Train[Images], seed: int, checkpoint: bytes | None, monitor: Monitor
@@ -71,6 +74,29 @@ class ImageTrainer(Trainer):
             }
             return Evaluation(tuple(history), best**self.recipe.reward_exponent, metrics)
 
+    def deployed(self, architecture: CNNArchitecture) -> FromPixels:
+        """Return a module from uint8 pixels to logits; see `Trainer.deployed`."""
+        model = self._build(architecture).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        return FromPixels(model, self.recipe, self.shape).eval()
+
+    def deploy(self, architecture: CNNArchitecture, snapshots: bytes, data: Validation[Images]) -> Deployable:
+        """Return the module of the last snapshot, with logits of an evaluation in float32; see `Trainer.deploy`."""
+        module = self.deployed(architecture)
+        module.model.load_state_dict(by_epoch(snapshots)[-1])
+        chosen = torch.arange(EXAMPLES) % len(data.content.labels)
+        examples = Images(data.content.pixels[chosen], data.content.labels[chosen])
+        with torch.no_grad():
+            logits = module.model(PreparedImages(examples, self.recipe, "cpu").centre(torch.arange(EXAMPLES)))
+        return Deployable(
+            module,
+            inputs={"pixels": examples.pixels},
+            outputs={"logits": logits},
+            batch_axis={"pixels": 0, "logits": 0},
+            architecture=architecture,
+            recipe=self.recipe,
+            shape=self.shape,
+        )
+
     def _build(self, architecture: CNNArchitecture) -> CNN:
         # Weights are drawn on the CPU, so that they do not depend on the device.
         return build_cnn(architecture, self.shape).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -92,11 +118,7 @@ def precision(device: torch.device) -> AbstractContextManager:
 
 
 class PreparedImages:
-    """Images on the device, upsampled once; batches are cut from them by one gather.
-
-    Whitening is that of TensorFlow's tutorials of the time (derived): an image's mean is subtracted and the result
-    divided by max(standard deviation, 1 / sqrt(number of values)), of pixels from 0 to 255. The paper whitens, then
-    upsamples; as upsampling is linear the order does not matter, and pixels can stay bytes until they are used.
+    """Images on the device, upsampled once; batches are cut from them by one gather. See `rlnas.children.pixels`.
 
     Args:
         images: pixels uint8 [N, height, width, channels] and their labels.
@@ -110,22 +132,16 @@ class PreparedImages:
         self.flip = recipe.flip
         self.height, self.width = pixels.shape[1:3]
         self.margin = recipe.upsample_by or 0
-        count = len(pixels)
-        self.mean = torch.full((count, 1, 1, 1), 127.5, device=device)
-        self.scale = torch.full((count, 1, 1, 1), 1 / 127.5, device=device)
-        enlarged = []
-        for start in range(0, count, RESIZE_BATCH):
-            rows = slice(start, start + RESIZE_BATCH)
-            part = pixels[rows].permute(0, 3, 1, 2).float()
-            if recipe.whitening:
-                values = part.flatten(1)
-                floor = 1 / math.sqrt(values.shape[1])
-                self.mean[rows, 0, 0, 0] = values.mean(dim=1)
-                self.scale[rows, 0, 0, 0] = 1 / values.std(dim=1, correction=0).clamp_min(floor)
+        upsample = Upsample(self.height, self.width, self.margin).to(device)
+        means, scales, enlarged = [], [], []
+        for part in pixels.split(RESIZE_BATCH):
+            floats = part.permute(0, 3, 1, 2).float()
+            mean, scale = statistics(floats, recipe.whitening)
+            means.append(mean)
+            scales.append(scale)
             if self.margin:
-                side = (self.height + self.margin, self.width + self.margin)
-                part = F.interpolate(part, side, mode="bilinear", align_corners=False)
-                enlarged.append(part.round().byte().permute(0, 2, 3, 1).contiguous())
+                enlarged.append(upsample(floats).byte().permute(0, 2, 3, 1).contiguous())
+        self.mean, self.scale = torch.cat(means), torch.cat(scales)
         self.pixels = torch.cat(enlarged) if self.margin else pixels
 
     def random(self, chosen: Tensor) -> Tensor:

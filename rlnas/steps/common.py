@@ -12,7 +12,7 @@ from typing import IO
 from rlnas.children import TRAINERS, Trainer
 from rlnas.controller import SEARCHERS, Searcher
 from rlnas.datasets import Opener, open_local
-from rlnas.errors import SearchDeleted, StoreError, UserError
+from rlnas.errors import ExportError, SearchDeleted, StoreError, UserError
 from rlnas.registry import resolve
 from rlnas.state import Bucket, Ledger, StoreSettings, child_id, open_search
 
@@ -108,6 +108,6 @@ def reported_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, StoreError, SearchDeleted) as error:
+    except (UserError, StoreError, SearchDeleted, ExportError) as error:
         print(f"{ERROR_PREFIX}{error}", flush=True)
         sys.exit(2 if isinstance(error, UserError) else 1)
