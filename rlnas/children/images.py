@@ -5,18 +5,21 @@ from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlnas.children.base import Deployable, Evaluation, Monitor, Trainer
-from rlnas.children.cnn import CNN, build_cnn, count_flops, count_parameters
+from rlnas.children.cnn import build_cnn, count_flops, count_parameters
 from rlnas.children.pixels import FromPixels, Upsample, statistics
 from rlnas.children.recipes import CNNRecipe
+from rlnas.children.resnet import ResNet, build_resnet
 from rlnas.children.training import SGD, Run, by_epoch, child_failures, train
 from rlnas.datasets import Images, Train, Validation
+from rlnas.errors import UserError
 from rlnas.seeds import derive_seed
 from rlnas.spaces.cnn import CNNArchitecture
 
 EVALUATION_BATCH = 500
+Network = CNNArchitecture | ResNet
 EXAMPLES = 64  # that a deployed module is tried on
 RESIZE_BATCH = 100  # floats of so few fit the caches
 
@@ -28,10 +31,15 @@ class ImageTrainer(Trainer):
     """
 
     recipe: CNNRecipe
-    architectures = CNNArchitecture
+    architectures = Network
 
     def train(
-        self, architecture: CNNArchitecture, data: Train[Images], seed: int, checkpoint: bytes | None, monitor: Monitor
+        self,
+        architecture: Network,
+        data: Train[Images],
+        seed: int,
+        checkpoint: bytes | None,
+        monitor: Monitor,
     ) -> bytes:
         """Train a child; see `Trainer.train`. On one CPU thread the same seed gives the same bytes."""
         with child_failures():
@@ -49,7 +57,7 @@ class ImageTrainer(Trainer):
                 time_limit=self.recipe.time_limit,
             )
 
-    def evaluate(self, architecture: CNNArchitecture, snapshots: bytes, data: Validation[Images]) -> Evaluation:
+    def evaluate(self, architecture: Network, snapshots: bytes, data: Validation[Images]) -> Evaluation:
         """Score a child by the best accuracy of its snapshots, to the recipe's power.
 
         Returns:
@@ -74,12 +82,12 @@ class ImageTrainer(Trainer):
             }
             return Evaluation(tuple(history), best**self.recipe.reward_exponent, metrics)
 
-    def deployed(self, architecture: CNNArchitecture) -> FromPixels:
+    def deployed(self, architecture: Network) -> FromPixels:
         """Return a module from uint8 pixels to logits; see `Trainer.deployed`."""
         model = self._build(architecture).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         return FromPixels(model, self.recipe, self.shape).eval()
 
-    def deploy(self, architecture: CNNArchitecture, snapshots: bytes, data: Validation[Images]) -> Deployable:
+    def deploy(self, architecture: Network, snapshots: bytes, data: Validation[Images]) -> Deployable:
         """Return the module of the last snapshot, with logits of an evaluation in float32; see `Trainer.deploy`."""
         module = self.deployed(architecture)
         module.model.load_state_dict(by_epoch(snapshots)[-1])
@@ -97,12 +105,41 @@ class ImageTrainer(Trainer):
             shape=self.shape,
         )
 
-    def _build(self, architecture: CNNArchitecture) -> CNN:
+    def references(self) -> tuple[str, ...]:
+        """Name a small ResNet, and the winner with every and with no skip connection (Section 4.1)."""
+        return "resnet", "all_skips", "no_skips"
+
+    def reference(self, name: str, architecture: CNNArchitecture) -> Network:
+        """Return a reference model; see `Trainer.reference`.
+
+        Raises:
+            UserError: it is not known, or a network of one layer has no connections to change.
+        """
+        if name == "resnet":
+            return ResNet()
+        if name not in self.references():
+            return super().reference(name, architecture)
+        if len(architecture.layers) < 2:
+            raise UserError(f"reference: {name} needs layers to connect, the winner has one; allowed: resnet")
+        layers = tuple(
+            layer.model_copy(update={"inputs": tuple(range(0 if name == "all_skips" else max(i - 1, 0), i))})
+            for i, layer in enumerate(architecture.layers)
+        )
+        return architecture.model_copy(update={"layers": layers})
+
+    def _build(self, architecture: Network) -> nn.Module:
         # Weights are drawn on the CPU, so that they do not depend on the device.
-        return build_cnn(architecture, self.shape).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if isinstance(architecture, ResNet):
+            model = build_resnet(architecture, self.shape)
+        else:
+            model = build_cnn(architecture, self.shape)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = self.recipe.norm_epsilon
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def accuracy(model: CNN, images: "PreparedImages") -> float:
+def accuracy(model: nn.Module, images: "PreparedImages") -> float:
     """Return the share of images in [0, 1] that the model classifies correctly."""
     model.eval()
     right = torch.zeros((), device=images.labels.device, dtype=torch.int64)
@@ -171,7 +208,7 @@ class ImageRun(Run):
     """A convolutional child in training, by SGD with Nesterov momentum."""
 
     def __init__(
-        self, model: CNN, images: PreparedImages, recipe: CNNRecipe, learning_rate: float, classes: int, seed: int
+        self, model: nn.Module, images: PreparedImages, recipe: CNNRecipe, learning_rate: float, classes: int, seed: int
     ) -> None:
         self.model = model
         self.images = images
@@ -187,12 +224,15 @@ class ImageRun(Run):
         generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch))
         self.order = torch.randperm(len(self.images.labels), generator=generator).to(self.images.labels.device)
         self.epoch = epoch
+        decayed = self.recipe.decay_epoch is not None and epoch >= self.recipe.decay_epoch
+        self.rate = self.learning_rate / (self.recipe.decay if decayed else 1)
+        self.optimizer.lr = self.rate
 
     def step(self, step: int) -> Tensor:
         """Do one update; see `Run.step`."""
         if self.recipe.schedule == "cosine":
             done = (self.epoch + step / self.steps) / self.recipe.epochs
-            self.optimizer.lr = self.learning_rate * (1 + math.cos(math.pi * done)) / 2
+            self.optimizer.lr = self.rate * (1 + math.cos(math.pi * done)) / 2
         chosen = self.order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
         batch, labels = self.images.random(chosen), self.images.labels[chosen]
         with precision(chosen.device):

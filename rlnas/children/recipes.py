@@ -29,8 +29,13 @@ class CNNRecipe(Recipe):
         default="constant",
         description="of the learning rate; cosine falls to zero over the epochs, for short trainings",
     )
+    decay_epoch: int | None = Field(
+        default=None, gt=0, description="epochs after which the learning rate is divided by `decay`; null: never"
+    )
+    decay: float = Field(default=10, ge=1)
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Nesterov momentum")
     weight_decay: float = Field(default=1e-4, ge=0)
+    norm_epsilon: float = Field(default=1e-5, gt=0, description="added to variances in batch normalisation")
     upsample_by: int | None = Field(
         default=4,
         gt=0,

@@ -15,6 +15,7 @@ from rlnas.children import SilentMonitor
 from rlnas.children.export import export_files, load_model
 from rlnas.children.images import ImageTrainer
 from rlnas.children.recipes import CNNRecipe, TabularRecipe
+from rlnas.children.resnet import ResNet
 from rlnas.children.tabular import TabularTrainer
 from rlnas.datasets import Images, Table, Train, Validation
 from rlnas.errors import ExportError, UserError
@@ -141,6 +142,12 @@ def test_a_module_without_a_graph_is_one_line(deployable):
     with pytest.raises(ExportError, match=r"^torch\.export cannot hold this model: .*") as caught:
         export_files(dataclasses.replace(deployable, module=asks), SPACE)
     assert "\n" not in str(caught.value)
+
+
+def test_the_resnet_is_exported_and_loaded_as_a_child_is(tmp_path):
+    resnet = trained_and_deployed(ResNet(), ImageTrainer(CNNRecipe(epochs=1, batch=20), SHAPE, "cpu"))
+    module = load_model(write(export_files(resnet, SPACE), tmp_path))
+    assert torch.allclose(module(resnet.inputs["pixels"]), resnet.outputs["logits"], atol=1e-4)
 
 
 def test_a_folder_without_a_model_is_one_line(tmp_path):

@@ -5,12 +5,14 @@ import math
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from torch import nn
 
 from rlnas.children import Interrupted, SilentMonitor
 from rlnas.children.images import ImageRun, ImageTrainer, PreparedImages
 from rlnas.children.recipes import CNNRecipe
+from rlnas.children.resnet import ResNet
 from rlnas.datasets import Images, Train, Validation
-from rlnas.errors import ChildFailure
+from rlnas.errors import ChildFailure, UserError
 from rlnas.spaces import DataShape
 from rlnas.spaces.cnn import CNNArchitecture, Layer
 from rlnas.tensors import pack, unpack
@@ -149,6 +151,51 @@ def test_cosine_schedule_falls_from_the_learning_rate_to_zero():
     assert rates[4] == pytest.approx(0.1)
     assert rates == sorted(rates, reverse=True)
     assert 0 < rates[-1] < 0.01
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_learning_rate_is_divided_from_the_decay_epoch_on(schedule):
+    runs = [make_run(noise(), epochs=4, schedule=schedule, **extra) for extra in ({}, {"decay_epoch": 2, "decay": 5})]
+    rates = []
+    for epoch in range(4):
+        for run in runs:
+            run.start_epoch(epoch)
+            run.step(0)
+        rates.append(runs[1].optimizer.lr / runs[0].optimizer.lr)
+    assert rates == pytest.approx([1, 1, 1 / 5, 1 / 5])
+
+
+def test_batch_normalisation_takes_the_recipes_epsilon():
+    for architecture in (network(), CNNArchitecture(layers=(Layer(type="batch_norm"),)), ResNet()):
+        model = ImageTrainer(CNNRecipe(norm_epsilon=0.01), SHAPE, "cpu")._build(architecture)
+        assert {m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {0.01}
+
+
+def test_a_winner_with_every_and_with_no_skip_connection():
+    trainer = ImageTrainer(CNNRecipe(), SHAPE, "cpu")
+    layer = Layer(filter_height=3, filter_width=3, filters=8)
+    winner = CNNArchitecture(
+        layers=(layer, layer, layer.model_copy(update={"inputs": (0, 1)}), layer), pool_after=(1,), learning_rate=0.3
+    )
+    dense, chain = (trainer.reference(name, winner) for name in ("all_skips", "no_skips"))
+    assert [layer.inputs for layer in dense.layers] == [(), (0,), (0, 1), (0, 1, 2)]
+    assert [layer.inputs for layer in chain.layers] == [(), (0,), (1,), (2,)]
+    for reference in (dense, chain):
+        assert (reference.pool_after, reference.learning_rate) == ((1,), 0.3)
+        assert all(layer.filters == 8 for layer in reference.layers)
+
+
+def test_one_layer_has_no_skip_connections():
+    trainer = ImageTrainer(CNNRecipe(), SHAPE, "cpu")
+    winner = CNNArchitecture(layers=(Layer(filter_height=3, filter_width=3, filters=8),))
+    for name in ("all_skips", "no_skips"):
+        with pytest.raises(UserError, match=f"{name} needs layers .* allowed: resnet"):
+            trainer.reference(name, winner)
+
+
+def test_an_unknown_reference_is_refused():
+    with pytest.raises(UserError, match="'vgg'; allowed: resnet, all_skips, no_skips"):
+        ImageTrainer(CNNRecipe(), SHAPE, "cpu").reference("vgg", network())
 
 
 def test_predicted_learning_rate_overrides_the_recipes():
