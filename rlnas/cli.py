@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rlnas.errors import ExportError, RunFailed, SearchDeleted, StoreError, UserError
+from rlnas.errors import ExportError, RunFailed, SearchDeleted, StoreError, UserError, one_line
 from rlnas.report import SearchStatus, draw, read_child, read_status
 from rlnas.spec import load_spec
 from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, list_searches, open_search
@@ -60,10 +60,12 @@ def main() -> None:
         _fail(error, 2)
     except (RunFailed, SearchDeleted, ExportError) as error:
         _fail(error, 1)
+    except OSError as error:  # a folder that cannot be made, a file that cannot be written, a full disk
+        _fail(f"{error.filename or 'this machine'}: {error.strerror or error}", 2)
 
 
 def _fail(error: object, status: int) -> NoReturn:
-    print(f"rlnas: {error}", file=sys.stderr)
+    print(f"rlnas: {one_line(error)}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -1,6 +1,18 @@
 """The errors a person sees: each is one line that says what was wrong, where, and what is allowed."""
 
 
+def one_line(error: object, limit: int = 800) -> str:
+    """Return what an error says as one printable line, whatever a person's input brought into it.
+
+    Args:
+        error: the error.
+        limit: characters; from a longer line some are left out before its end, which says what is allowed.
+    """
+    words = " ".join(str(error).split())
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    return line if len(line) <= limit else f"{line[: limit // 2]} … {line[-limit // 2 :]}"
+
+
 class UserError(ValueError):
     """Input that a person can mend. Raised before anything is started; the command line exits with 2."""
 

@@ -208,7 +208,7 @@ def load_spec(path: str | Path) -> SearchSpec:
         document = yaml.safe_load(Path(path).read_text())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # the loader lets through what int(), datetime() and deep recursion raise
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from None
     return parse_spec(document, str(path))
 

@@ -23,10 +23,18 @@ def pack(tensors: "Mapping[str, Tensor]", document: Mapping[str, Any]) -> bytes:
 
 
 def unpack(data: bytes) -> "dict[str, Tensor]":
-    """Read the tensors."""
+    """Read the tensors.
+
+    Raises:
+        ValueError: the data is not such a file.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
-    return load(data)
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise ValueError(f"not a safetensors file: {error}") from None
 
 
 def read_document(data: bytes) -> dict[str, Any]:

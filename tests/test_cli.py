@@ -71,6 +71,12 @@ BAD_SPECS = {
     "missing folder": (changed(dataset={"kind": "cifar10", "folder": "/nowhere"}), ["/nowhere"]),
     "missing file": (changed(dataset={"kind": "npz", "path": "/nowhere.npz"}), ["/nowhere.npz"]),
     "missing object": (changed(dataset={"kind": "npz", "path": "store:data/x.npz"}), ["data/x.npz", "store"]),
+    "empty key": (changed(dataset={"kind": "npz", "path": "store:"}), ["store:", "allowed"]),
+    "key with dots": (changed(dataset={"kind": "npz", "path": "store:../x.npz"}), ["store:../x.npz", "allowed"]),
+    "key of our own": (changed(dataset={"kind": "npz", "path": "store:searches/x"}), ["store:searches/x", "allowed"]),
+    "path with NUL": (changed(dataset={"kind": "npz", "path": "a\0b"}), ["no path", "allowed"]),
+    "nobody's home": (changed(dataset={"kind": "image_folder", "folder": "~nobody-here/x"}), ["~nobody-here", "user"]),
+    "date": ("name: 2020-13-45", ["not YAML", "month"]),
     "name": (changed(name="My_Search"), ["name", "My_Search", "a-z"]),
     "no mapping": ("just words", ["mapping"]),
     "no YAML": ("a: [", ["not YAML"]),
@@ -151,6 +157,40 @@ def test_a_store_that_is_down_is_one_line(rlnas: Any, tmp_path: Path, monkeypatc
     assert len(err.splitlines()) == 1
     assert "127.0.0.1:9" in err
     assert "refused" in err
+
+
+@pytest.mark.parametrize("endpoint", ["store:99999", "[:]:80", "sts.amazonaws.com"])
+def test_an_endpoint_that_cannot_be_is_one_line(rlnas: Any, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("RLNAS_STORE_ENDPOINT", endpoint)
+    status, out, err = rlnas("list")
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("rlnas: RLNAS_STORE_ENDPOINT: ")
+
+
+@pytest.mark.parametrize("store", ["of the environment", "embedded"])
+def test_a_folder_that_cannot_be_written_is_one_line(
+    rlnas: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    spec = write(tmp_path, DIGITS)
+    monkeypatch.chdir("/proc")  # nobody can make a folder there, not even root
+    if store == "embedded":
+        monkeypatch.delenv("RLNAS_STORE_ENDPOINT")
+    status, out, err = rlnas("run", spec)
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1, err
+    assert ".rlnas" in err
+    assert "No such file" in err
+
+
+def test_a_damaged_controller_is_one_line(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
+    spec = parse_spec(DIGITS)
+    ledger = open_search(bucket, spec.name, spec)
+    bucket.put(key := ledger.key("controllers/000000.safetensors"), b"half of")
+    for command in (("status", "tiny"), ("show", "tiny"), ("run", write(tmp_path, DIGITS))):
+        status, out, err = rlnas(*command)
+        assert (status, out) == (2, "")
+        assert err == f"rlnas: {key} is damaged: not a safetensors file with an rlnas document\n"
 
 
 def test_wrong_keys_are_one_line_without_the_keys(rlnas: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +307,8 @@ def test_compile_writes_the_packages(rlnas: Any, tmp_path: Path) -> None:
     assert status == 0
     assert (tmp_path / "packages" / "search.yaml").exists()
     assert "kfp run create" in out
+    status, out, err = rlnas("compile", "/proc/packages")
+    assert (status, out, err) == (2, "", "rlnas: /proc/packages: No such file or directory\n")
 
 
 def test_settings_hide_their_keys(bucket: Bucket) -> None:

@@ -69,9 +69,12 @@ class RNNRecipe(Recipe):
     epochs: int = Field(default=35, gt=0)
     batch: int = Field(default=20, gt=0, description="streams that the training text is cut into")
     bptt: int = Field(default=35, gt=0, description="steps of a window, through which gradients flow")
-    layers: int = Field(default=2, gt=0)
+    layers: int = Field(default=2, gt=0, le=100)
     parameters: int = Field(
-        default=20_000_000, gt=0, description="of every child, within 1 %: the hidden size is chosen to match"
+        default=20_000_000,
+        gt=0,
+        le=10**12,
+        description="of every child, within 1 %: the hidden size is chosen to match",
     )
     hidden: int | None = Field(default=None, gt=0, description="size of state and embeddings, in place of `parameters`")
     tied: bool = Field(default=False, description="one matrix for the embeddings and the softmax")

@@ -4,6 +4,7 @@ A trainer takes `Train`, an evaluation `Validation`; passing the wrong one is an
 evaluation of a search's winner calls `Dataset.open_test`, and a test of the code base holds that.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def open_local(path: str) -> IO[bytes]:
             f"dataset: {path} is in the object store, which this command does not use; allowed: a local path"
         )
     try:
-        return Path(path).expanduser().open("rb")
+        return _expanded(path).open("rb")
     except OSError as error:
         raise UserError(f"dataset: cannot read {path}: {error.strerror}") from None
 
@@ -155,8 +156,19 @@ def local_folder(folder: str) -> Path:
     """Return the path of a dataset's folder, with `~` expanded.
 
     Raises:
-        UserError: it is said to be in the object store, where these files cannot be read one by one.
+        UserError: it is said to be in the object store, where these files cannot be read one by one; or is no path.
     """
     if folder.startswith("store:"):
         raise UserError(f"dataset.folder: {folder} is in the object store; allowed: a folder of this machine")
-    return Path(folder).expanduser()
+    return _expanded(folder)
+
+
+def _expanded(path: str) -> Path:
+    try:
+        if b"\0" in os.fsencode(path):
+            raise ValueError
+        return Path(path).expanduser()
+    except ValueError:
+        raise UserError(f"dataset: {path!r} is no path; allowed: characters that a file's name can have") from None
+    except RuntimeError:
+        raise UserError(f"dataset: {path}: there is no such user; allowed: ~/ for your own home") from None

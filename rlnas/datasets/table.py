@@ -86,7 +86,7 @@ class TableFile(Dataset):
     def _tokens(self, architecture: str, where: str) -> tuple[int, ...]:
         words = re.findall(r"\w+", architecture)
         if not self.operations:
-            if not words or not all(word.isdecimal() for word in words):
+            if not words or not all(word.isdecimal() and len(word) < 10 for word in words):
                 raise UserError(
                     f"{where}: {architecture!r} is not a row of numbers; allowed: such as 0-3-1, or set operations"
                 )

@@ -29,8 +29,8 @@ from minio.error import MinioException, S3Error, ServerError
 from tenacity import Retrying, retry_if_result, stop_after_attempt, stop_all, stop_before_delay, wait_random_exponential
 from urllib3 import exceptions as http
 
-from rlnas.errors import StoreError
-from rlnas.state.settings import SINGLE_WRITER, StoreSettings
+from rlnas.errors import StoreError, UserError
+from rlnas.state.settings import ENDPOINT, SINGLE_WRITER, StoreSettings
 
 PAGE = 1000  # keys in one listing and in one deletion, by S3
 CONNECT_SECONDS, READ_SECONDS = 5, 60
@@ -77,6 +77,9 @@ class Bucket:
         settings: the store.
         patience: seconds to go on trying, but at least three tries.
 
+    Raises:
+        UserError: an endpoint that the client refuses.
+
     Attributes:
         requests: how many requests were sent, by method: GET, PUT, LIST, DELETE.
     """
@@ -92,15 +95,18 @@ class Bucket:
             maxsize=16,
             ca_certs=settings.ca_file or os.environ.get("SSL_CERT_FILE") or certifi.where(),
         )
-        self._client = Minio(
-            settings.endpoint,
-            access_key=settings.access_key,
-            secret_key=settings.secret_key,
-            session_token=settings.session_token,
-            secure=settings.secure,
-            region=settings.region,
-            http_client=self._pool,
-        )
+        try:
+            self._client = Minio(
+                settings.endpoint,
+                access_key=settings.access_key,
+                secret_key=settings.secret_key,
+                session_token=settings.session_token,
+                secure=settings.secure,
+                region=settings.region,
+                http_client=self._pool,
+            )
+        except ValueError as error:  # it has rules of its own, for hosts of AWS most of all
+            raise UserError(f"{ENDPOINT}: {settings.endpoint} cannot be a store: {error}") from None
 
     # --- objects ---
 

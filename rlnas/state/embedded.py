@@ -197,10 +197,13 @@ class EmbeddedStore:
         return StoreSettings(endpoint, access_key=state["access_key"], secret_key=state["secret_key"])
 
     def _read(self) -> dict[str, Any]:
+        path = self.folder / "store.json"
         try:
-            return dict(json.loads((self.folder / "store.json").read_text()))
+            return dict(json.loads(path.read_text()))
         except FileNotFoundError:
             return {}
+        except (ValueError, TypeError):
+            raise StoreError(f"{path} is damaged: delete it, and new keys are made; the data stay") from None
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         new = self.folder / f"{name}.new"

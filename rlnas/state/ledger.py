@@ -46,8 +46,15 @@ class Controller:
 
     @cached_property
     def state(self) -> SearcherState:
-        """The searcher's state."""
-        return SearcherState(unpack(self.data), self.version.memory)
+        """The searcher's state.
+
+        Raises:
+            StoreError: its tensors are damaged.
+        """
+        try:
+            return SearcherState(unpack(self.data), self.version.memory)
+        except ValueError as error:
+            raise StoreError(f"controller {self.version.version} is damaged: {error}") from None
 
 
 class Ledger:
@@ -92,8 +99,7 @@ class Ledger:
             StoreError: a version that the hint promises is missing, so the search is damaged.
             SearchDeleted: the search is gone, or is another one by now.
         """
-        hint = self.bucket.get(self.key("head.json"))
-        number = int(hint.data) if hint else 0
+        number = self._hint("head.json")
         controller = self.controller(number)
         if controller is None and number:
             self.check_alive()
@@ -103,11 +109,19 @@ class Ledger:
         return controller
 
     def controller(self, number: int) -> Controller | None:
-        """Return one version, or None if there is none yet."""
-        found = self.bucket.get(self._version_key(number))
+        """Return one version, or None if there is none yet.
+
+        Raises:
+            StoreError: what is there is damaged.
+        """
+        key = self._version_key(number)
+        found = self.bucket.get(key)
         if found is None:
             return None
-        return Controller(Version.model_validate(read_document(found.data)), found.data)
+        try:
+            return Controller(Version.model_validate(read_document(found.data)), found.data)
+        except ValueError as error:
+            raise StoreError(f"{key} is damaged: {error}") from None
 
     def _first_version(self) -> Controller:
         """Create version 0, a pure function of the search: whoever needs it first makes it."""
@@ -196,8 +210,7 @@ class Ledger:
 
     def next_round(self) -> int:
         """Return a hint: no round below it is free, except by accident."""
-        hint = self.bucket.get(self.key("next.json"))
-        return int(hint.data) if hint else 0
+        return self._hint("next.json")
 
     # ---- results and summaries ----
 
@@ -333,6 +346,14 @@ class Ledger:
     def lease_key(self, child: str) -> str:
         """Return where a child's lease lies."""
         return self.key(f"leases/{child}.json")
+
+    def _hint(self, name: str) -> int:
+        """Return the number that a hint holds; hints affect cost, never truth, so a damaged one counts as none."""
+        found = self.bucket.get(self.key(name))
+        try:
+            return int(found.data) if found else 0
+        except ValueError:
+            return 0
 
     def _version_key(self, number: int) -> str:
         return self.key(f"controllers/{number:06d}.safetensors")

@@ -52,13 +52,22 @@ class StoreSettings:
             raise UserError(
                 f"{ENDPOINT}: must be host:port, or http:// or https:// before it, without a path or a user"
             )
+        if (port := re.search(r":(\d{1,5})$", self.endpoint)) and int(port[1]) > 65535:
+            raise UserError(f"{ENDPOINT}: {port[1]} is no port; allowed: 1 to 65535")
         for name, value in ((ACCESS_KEY, self.access_key), (SECRET_KEY, self.secret_key)):
             if not value:
                 raise UserError(f"{name}: is empty; the store at {self.endpoint} needs an access key and a secret key")
-        if not self.region:
-            raise UserError(f"{REGION}: is empty; name a region, or leave it out for us-east-1")
+        if not re.fullmatch(r"(?![-_])[A-Za-z0-9_-]{1,63}(?<![-_])", self.region):
+            raise UserError(
+                f"{REGION}: {self.region!r} must be letters, digits and hyphens; leave it out for us-east-1"
+            )
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", self.bucket):
             raise UserError(f"{BUCKET}: {self.bucket!r} must be 3 to 63 lower-case letters, digits, dots and hyphens")
+        if re.search(r"\.\.|\.-|-\.|^\d+(\.\d+){3}$|^xn--|-s3alias$|--ol-s3$", self.bucket):
+            raise UserError(
+                f"{BUCKET}: S3 refuses {self.bucket!r}; allowed: no '..', '.-' or '-.', no IP address, no xn-- at the"
+                " start, no -s3alias or --ol-s3 at the end"
+            )
         if self.ca_file is not None and not Path(self.ca_file).is_file():
             raise UserError(f"{CA_FILE}: {self.ca_file!r} is not a file; give certificate authorities in PEM")
 

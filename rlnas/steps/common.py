@@ -12,7 +12,7 @@ from typing import IO
 from rlnas.children import TRAINERS, Trainer
 from rlnas.controller import SEARCHERS, Searcher
 from rlnas.datasets import Opener, open_local
-from rlnas.errors import ExportError, SearchDeleted, StoreError, UserError
+from rlnas.errors import ExportError, SearchDeleted, StoreError, UserError, one_line
 from rlnas.registry import resolve
 from rlnas.state import Bucket, Ledger, StoreSettings, child_id, open_search
 
@@ -77,12 +77,28 @@ def opener(bucket: Bucket) -> Opener:
     def open_file(path: str) -> IO[bytes]:
         if not path.startswith(STORE_PREFIX):
             return open_local(path)
-        found = bucket.get(path.removeprefix(STORE_PREFIX))
+        key = check_key(path.removeprefix(STORE_PREFIX))
+        found = bucket.get(key)
         if found is None:
-            raise UserError(f"dataset: there is no object {path.removeprefix(STORE_PREFIX)} in the store")
+            raise UserError(
+                f"dataset: there is no object {key} in the store; `rlnas store put FILE {key}` puts a file there"
+            )
         return io.BytesIO(found.data)
 
     return open_file
+
+
+def check_key(key: str) -> str:
+    """Return the key of an object that holds a person's data, if it can be one.
+
+    Raises:
+        UserError: S3 would refuse it, or rlnas keeps its own objects there.
+    """
+    parts = key.split("/")
+    sound = key.isprintable() and len(key.encode()) <= 1024 and not {"", ".", ".."} & set(parts)
+    if not sound or parts[0] in ("searches", "probe"):
+        raise UserError(f"{STORE_PREFIX}{key}: no data can lie there; allowed: a key such as data/mine.npz")
+    return key
 
 
 def searcher_of(ledger: Ledger) -> Searcher:
@@ -109,5 +125,5 @@ def reported_errors() -> Iterator[None]:
     try:
         yield
     except (UserError, StoreError, SearchDeleted, ExportError) as error:
-        print(f"{ERROR_PREFIX}{error}", flush=True)
+        print(f"{ERROR_PREFIX}{one_line(error)}", flush=True)
         sys.exit(2 if isinstance(error, UserError) else 1)

@@ -97,6 +97,17 @@ def test_stale_record_is_not_believed(store):
     store.stop()
 
 
+@pytest.mark.parametrize("content", ["", "{half of", "3"])
+def test_damaged_record_is_named(store, content):
+    store.folder.mkdir(mode=0o700)
+    (store.folder / "store.json").write_text(content)
+    for look in (store.status, store.start):
+        with pytest.raises(StoreError, match=r"store\.json is damaged: delete it"):
+            look()
+    (store.folder / "store.json").unlink()
+    assert store.start()
+
+
 def test_failure_names_the_log(store, monkeypatch):
     monkeypatch.setattr(embedded, "_binary", lambda: "/bin/false")
     with pytest.raises(StoreError, match=r"does not start .* see .*store\.log") as caught:

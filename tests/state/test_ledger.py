@@ -265,6 +265,23 @@ def test_list_searches(bucket, ledger, spec):
     assert list_searches(bucket) == [ledger.name]
 
 
+@pytest.mark.parametrize("damage", [b"", b"half of", b"\xff" * 40])
+def test_damaged_objects(bucket, ledger, damage):
+    """A version that cannot be read is the store's error; a hint that cannot be read is none."""
+    first = ledger.head()
+    for hint in ("head.json", "next.json"):
+        bucket.put(ledger.key(hint), damage)
+    assert ledger.head().data == first.data
+    assert ledger.next_round() == 0
+    key = ledger.key("controllers/000000.safetensors")
+    bucket.put(key, first.data[:-20])
+    with pytest.raises(StoreError, match="controller 0 is damaged: not a safetensors file"):
+        _ = ledger.head().state
+    bucket.put(key, damage)
+    with pytest.raises(StoreError, match=f"{key} is damaged: not a safetensors file"):
+        ledger.head()
+
+
 def test_delete(bucket, ledger):
     keys = [ledger.key(f"{folder}/{i:06d}") for folder in ("plans", "results", "summaries") for i in range(500)]
     with ThreadPoolExecutor(8) as threads:
