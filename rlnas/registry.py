@@ -21,13 +21,21 @@ def resolve(table: Mapping[str, str], kind: object, group: str) -> Any:
         group: the entry-point group to look into as well.
 
     Raises:
-        UserError: nothing is registered under that name.
+        UserError: nothing is registered under that name, or it cannot be imported.
     """
     if isinstance(kind, str) and kind in table:
         module, _, attribute = table[kind].partition(":")
         return getattr(import_module(module), attribute)
     plugins = {entry.name: entry for entry in entry_points(group=group)}
     if isinstance(kind, str) and kind in plugins:
-        return plugins[kind].load()
-    allowed = ", ".join(sorted({*table, *plugins}))
-    raise UserError(f"unknown kind {kind!r}; allowed: {allowed}")
+        try:
+            return plugins[kind].load()
+        except Exception as error:  # whatever another package raises while it is imported
+            what = f"{type(error).__name__}: {error}"
+            raise UserError(f"{kind!r} cannot be imported from {plugins[kind].value}: {what}") from error
+    raise UserError(f"unknown kind {kind!r}; allowed: {', '.join(kinds(table, group))}")
+
+
+def kinds(table: Mapping[str, str], group: str) -> list[str]:
+    """Return every name that `resolve` knows."""
+    return sorted({*table, *(entry.name for entry in entry_points(group=group))})

@@ -39,6 +39,8 @@ def _section(name: str, table: dict[str, str], group: str, base: type[BaseModel]
             model = resolve(table, value.get("kind"), group)
         except UserError as error:
             raise UserError(f"{name}.kind: {error}") from None
+        if not (isinstance(model, type) and issubclass(model, base)):
+            raise UserError(f"{name}.kind: {value.get('kind')!r} is {model!r}; allowed: a {base.__name__}")
         try:
             return model.model_validate(value)
         except ValidationError as error:

@@ -1,6 +1,7 @@
 """The real store for every test that remembers something."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -11,6 +12,27 @@ from proxy import FaultyProxy
 from rlnas.state.bucket import Bucket
 from rlnas.state.embedded import EmbeddedStore
 from rlnas.state.settings import StoreSettings
+
+
+@pytest.fixture
+def install_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Install a package as pip would: `my_rlnas_plugin`, and metadata with entry points, group -> name -> class."""
+
+    def install(source: str, entries: dict[str, dict[str, str]]) -> None:
+        (tmp_path / "my_rlnas_plugin.py").write_text(source)
+        metadata = tmp_path / "my_rlnas_plugin-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-rlnas-plugin\nVersion: 1.0\n")
+        lines = [
+            line
+            for group, names in entries.items()
+            for line in (f"[{group}]", *(f"{name} = my_rlnas_plugin:{value}" for name, value in names.items()))
+        ]
+        (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        monkeypatch.syspath_prepend(tmp_path)
+
+    yield install
+    sys.modules.pop("my_rlnas_plugin", None)
 
 
 @pytest.fixture(scope="session")

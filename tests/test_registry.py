@@ -1,6 +1,5 @@
 """Names to classes, built-in and from other packages."""
 
-import sys
 from importlib.metadata import entry_points
 
 import pytest
@@ -12,16 +11,8 @@ TABLE = {"ordered": "collections:OrderedDict"}
 
 
 @pytest.fixture
-def plugin(tmp_path, monkeypatch):
-    """A package that is installed as pip would: a module, and metadata with an entry point."""
-    (tmp_path / "my_rlnas_plugin.py").write_text("class Mine:\n    pass\n")
-    metadata = tmp_path / "my_rlnas_plugin-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-rlnas-plugin\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[rlnas.spaces]\nmine = my_rlnas_plugin:Mine\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    yield
-    sys.modules.pop("my_rlnas_plugin", None)
+def plugin(install_plugin):
+    install_plugin("class Mine:\n    pass\n", {"rlnas.spaces": {"mine": "Mine"}})
 
 
 def test_built_in():
@@ -43,3 +34,10 @@ def test_unknown(kind, plugin):
     with pytest.raises(UserError) as caught:
         resolve(TABLE, kind, "rlnas.spaces")
     assert str(caught.value) == f"unknown kind {kind!r}; allowed: mine, ordered"
+
+
+@pytest.mark.parametrize("source", ["import nothing_of_that_name", "1 / 0", "class Other: pass"])
+def test_a_plugin_that_cannot_be_imported_is_named(install_plugin, source):
+    install_plugin(source, {"rlnas.spaces": {"mine": "Mine"}})
+    with pytest.raises(UserError, match=r"'mine' cannot be imported from my_rlnas_plugin:Mine: \w+Error: "):
+        resolve(TABLE, "mine", "rlnas.spaces")

@@ -23,6 +23,9 @@ class Recipe(BaseModel):
     modality: ClassVar[str]
     """The kind of data this trainer can use: `images`, `text` or `table`."""
 
+    architecture: ClassVar[type[Architecture]] = Architecture
+    """What this trainer can train: spaces whose architectures are such, or of a subclass; unset: all."""
+
     kind: str
     time_limit: float | None = Field(
         default=None, gt=0, description="seconds of training after which a child has failed"

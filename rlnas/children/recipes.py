@@ -7,8 +7,10 @@ from pydantic import Field
 
 from rlnas.children.base import Recipe
 from rlnas.errors import UserError
-from rlnas.spaces import DataShape, Space
-from rlnas.spaces.rnn import RNNSpace
+from rlnas.spaces import Architecture, DataShape, Space
+from rlnas.spaces.cnn import CNNArchitecture
+from rlnas.spaces.rnn import Cell, RNNSpace
+from rlnas.spaces.tabular import TabularArchitecture
 
 
 class CNNRecipe(Recipe):
@@ -18,6 +20,7 @@ class CNNRecipe(Recipe):
     """
 
     modality: ClassVar[str] = "images"
+    architecture: ClassVar[type[Architecture]] = CNNArchitecture
 
     kind: Literal["cnn"] = "cnn"
     epochs: int = Field(default=50, gt=0)
@@ -51,6 +54,7 @@ class TabularRecipe(Recipe):
     """How a child whose score is in a table becomes a reward: it is looked up, nothing is trained."""
 
     modality: ClassVar[str] = "table"
+    architecture: ClassVar[type[Architecture]] = TabularArchitecture
 
     kind: Literal["tabular"] = "tabular"
     scale: float = Field(default=0.01, gt=0, description="the reward is the score times this")
@@ -64,6 +68,7 @@ class RNNRecipe(Recipe):
     """
 
     modality: ClassVar[str] = "text"
+    architecture: ClassVar[type[Architecture]] = Cell
 
     kind: Literal["rnn"] = "rnn"
     epochs: int = Field(default=35, gt=0)

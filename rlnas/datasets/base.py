@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from rlnas.errors import UserError
-from rlnas.spaces.base import DataShape
+from rlnas.spaces.base import DataShape, Space
 
 if TYPE_CHECKING:
     import torch
@@ -107,6 +107,9 @@ class Dataset(BaseModel, ABC):
         Raises:
             UserError: the data is missing or is not what it should be.
         """
+
+    def check(self, space: Space, open_file: Opener) -> None:
+        """Raise `UserError` if the data is not about architectures of this space; most data is about none."""
 
     def vocabulary(self, open_file: Opener) -> Mapping[str, int]:
         """Return word -> index, in the order of the indices; empty for what is not a text."""

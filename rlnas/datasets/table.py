@@ -14,7 +14,8 @@ from pydantic import Field
 
 from rlnas.datasets.base import Dataset, Opener, Table, Test, Train, Validation
 from rlnas.errors import UserError
-from rlnas.spaces import DataShape
+from rlnas.spaces import DataShape, Space
+from rlnas.spaces.tabular import TabularSpace
 
 Operation = Annotated[str, Field(pattern=r"^\w+$")]
 
@@ -38,6 +39,23 @@ class TableFile(Dataset):
         """Return the modality `table`, having checked the architectures and their validation scores."""
         self._scores(self.validation_column, open_file)
         return DataShape(modality="table", classes=0)
+
+    def check(self, space: Space, open_file: Opener) -> None:
+        """See that the table has as many decisions as the space, and every option of each in some row."""
+        if not isinstance(space, TabularSpace):
+            return
+        columns = [set(column) for column in zip(*self._scores(self.validation_column, open_file), strict=True)]
+        if len(columns) != len(space.choices):
+            raise UserError(
+                f"space.choices: {len(space.choices)} decisions; allowed: {len(columns)}, as in the architectures of"
+                f" {self.path}"
+            )
+        for place, (choices, seen) in enumerate(zip(space.choices, columns, strict=True)):
+            if missing := [option for option in range(choices) if option not in seen]:
+                raise UserError(
+                    f"space.choices: decision {place + 1} has {choices} options, but no architecture of {self.path}"
+                    f" has {missing[0]} there; allowed: options that the table has, from 0"
+                )
 
     def train(self, open_file: Opener) -> Train[Table]:
         """Return an empty table: there is nothing to train."""

@@ -7,7 +7,7 @@ A space describes; it builds nothing and knows no torch. The controller sees onl
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -86,6 +86,9 @@ class Space(BaseModel, ABC):
     """A search space. Its fields are what a person may set in the `space` section of a spec."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    architecture: ClassVar[type[Architecture]] = Architecture
+    """What `decode` returns. A recipe says which architectures it trains, and so which spaces it fits."""
 
     kind: str
 

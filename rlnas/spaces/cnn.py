@@ -6,7 +6,7 @@ which earlier layers are its inputs. A hyperparameter with a single option is fi
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
@@ -95,6 +95,8 @@ class CNNSpace(Space):
         pool_after: fixed-pooling variant: layers (from 1) after which a 2×2 max pool sits (Section 4.1: 13 and 24).
         learning_rates: options of a predicted learning rate; empty: the recipe's.
     """
+
+    architecture: ClassVar[type[Architecture]] = CNNArchitecture
 
     kind: Literal["cnn"] = "cnn"
     layers: int = Field(default=6, ge=1, le=100)

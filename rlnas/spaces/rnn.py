@@ -10,7 +10,7 @@ A cell of base N has N leaves and 2N − 1 nodes, numbered leaves first, level b
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
@@ -79,6 +79,8 @@ class RNNSpace(Space):
         combinations: options of every combination; `max` is the paper's wider setting (its control experiment).
         activations: options of every activation; `sin` is the paper's wider setting.
     """
+
+    architecture: ClassVar[type[Architecture]] = Cell
 
     kind: Literal["rnn"] = "rnn"
     base: int = Field(default=8, ge=2, le=64)

@@ -1,9 +1,9 @@
 """A space whose rewards are looked up in a table: for measuring searchers, and for fast tests of everything else."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Space, Tokens, walk
 
@@ -22,9 +22,17 @@ class TabularSpace(Space):
         options: names of the options, where all decisions share them.
     """
 
+    architecture: ClassVar[type[Architecture]] = TabularArchitecture
+
     kind: Literal["tabular"] = "tabular"
     choices: Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
     options: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _every_option_has_a_name(self) -> "TabularSpace":
+        if self.options and len(self.options) < max(self.choices):
+            raise ValueError(f"options: {len(self.options)} names for up to {max(self.choices)} choices")
+        return self
 
     @property
     def heads(self) -> dict[str, int]:

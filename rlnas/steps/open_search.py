@@ -1,7 +1,9 @@
 """Open a search: check everything that can be checked before anything is started."""
 
+from rlnas.children import RECIPES
 from rlnas.datasets import Opener
 from rlnas.errors import UserError
+from rlnas.registry import kinds, resolve
 from rlnas.spaces import DataShape
 from rlnas.spec import SearchSpec
 from rlnas.state import Bucket, Ledger, create_search
@@ -61,12 +63,21 @@ def check_spec(spec: SearchSpec, open_file: Opener) -> DataShape:
     Raises:
         UserError: they do not, or it is not.
     """
+    made, trained = spec.space.architecture, spec.child.architecture
+    if not issubclass(made, trained):
+        recipes = {kind: resolve(RECIPES, kind, "rlnas.recipes") for kind in kinds(RECIPES, "rlnas.recipes")}
+        fitting = [kind for kind, recipe in recipes.items() if issubclass(made, recipe.architecture)]
+        raise UserError(
+            f"child.kind: {spec.child.kind} trains a {trained.__name__}, but space.kind {spec.space.kind} makes a"
+            f" {made.__name__}; allowed: {', '.join(fitting) or 'another space'}"
+        )
     shape = spec.dataset.shape(open_file)
     if shape.modality != spec.child.modality:
         raise UserError(
             f"dataset.kind: {spec.dataset.kind} holds {shape.modality}, but a child of kind {spec.child.kind} needs"
             f" {spec.child.modality}"
         )
+    spec.dataset.check(spec.space, open_file)
     spec.space.check(shape)
     spec.child.check(spec.space, shape)
     return shape

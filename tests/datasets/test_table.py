@@ -8,6 +8,8 @@ from rlnas.datasets import open_local
 from rlnas.datasets.table import TableFile
 from rlnas.errors import UserError
 from rlnas.spaces import DataShape
+from rlnas.spaces.cnn import CNNSpace
+from rlnas.spaces.tabular import TabularSpace
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 PLAIN = "architecture,validation,test\n0-3-1,0.5,0.25\n0-3-2,0.75,0.125\n"
@@ -102,3 +104,21 @@ def test_an_operation_that_is_no_word_is_refused():
 
 def test_scores_are_finite(table):
     assert all(map(math.isfinite, table(PLAIN).validation(open_local).content.scores.values()))
+
+
+def test_a_space_has_the_decisions_of_the_table_and_no_option_beyond_it(table):
+    dataset = table(PLAIN.replace("0-3-2", "1-0-2"))  # options {0, 1}, {0, 3}, {1, 2}
+    for choices, words in {
+        (2, 1): r"space.choices: 2 decisions; allowed: 3, as in the architectures of .*scores.csv",
+        (2, 1, 2): r"space.choices: decision 3 has 2 options, but no architecture .* has 0 there",
+        (3, 1, 1): r"space.choices: decision 1 has 3 options, but no architecture .* has 2 there",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            dataset.check(TabularSpace(choices=choices), open_local)
+
+
+def test_a_space_may_leave_options_of_the_table_out(table):
+    dataset = table("architecture,validation,test\n0-0,1,1\n1-0,2,2\n2-1,3,3\n")
+    for choices in ((3, 2), (2, 1), (1, 1)):
+        dataset.check(TabularSpace(choices=choices), open_local)
+    dataset.check(CNNSpace(), open_local)

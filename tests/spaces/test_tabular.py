@@ -50,6 +50,11 @@ def test_an_architecture_is_described_by_the_names_of_its_options():
     assert unnamed.describe(unnamed.decode((4, 0)), SHAPE).summary == "4-0"
 
 
+def test_every_option_has_a_name_or_none_has():
+    with pytest.raises(ValidationError, match="options: 2 names for up to 3 choices"):
+        TabularSpace(choices=(2, 3), options=("none", "skip"))
+
+
 @pytest.mark.parametrize("choices", [(), (0,), (2, 1001)])
 def test_a_decision_has_1_to_1000_options(choices):
     with pytest.raises(ValidationError, match="choices"):

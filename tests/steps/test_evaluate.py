@@ -140,9 +140,11 @@ def test_failed_training_needs_no_evaluation(ledger):
     assert [result.status for result in results.values()] == ["failed", "ok"]
 
 
-def test_architecture_that_is_not_in_the_table(make_ledger):
+def test_architecture_that_is_not_in_the_table(make_ledger, tmp_path):
     """A child's own failure, found at its evaluation."""
-    ledger = make_ledger(space={"choices": [9, 9, 9]}, loop={"children": 8, "children_per_round": 8})
+    table = tmp_path / "diagonal.csv"
+    table.write_text("architecture,validation,test\n0-0-0,1,1\n1-1-1,2,2\n2-2-2,3,3\n")
+    ledger = make_ledger(dataset={"path": str(table)}, loop={"children": 8, "children_per_round": 8})
     (batch,) = sample_architecture(ledger)
     train_child(ledger, batch, "a")
     results = evaluate(ledger, batch)

@@ -50,6 +50,76 @@ def test_space_must_fit_the_data():
         check_spec(spec, opener(None))
 
 
+@pytest.mark.parametrize(("space", "child"), [("rnn", "cnn"), ("cnn", "rnn"), ("cnn", "tabular"), ("tabular", "cnn")])
+def test_child_must_fit_the_space(space, child):
+    document = make_spec(space).model_dump(mode="json") | {"child": {"kind": child}}
+    words = f"child.kind: {child} trains a .*, but space.kind {space} makes a .*; allowed: {space}$"
+    with pytest.raises(UserError, match=words):
+        check_spec(parse_spec(document), opener(None))
+
+
+PLUGIN = """
+from typing import Literal
+from rlnas.children import Recipe
+from rlnas.spaces import Space
+from rlnas.spaces.cnn import CNNArchitecture, CNNSpace
+
+class Mine(CNNSpace):
+    kind: Literal["mine"] = "mine"
+
+class Deeper(CNNArchitecture):
+    pass
+
+class Deep(CNNSpace):
+    architecture = Deeper
+    kind: Literal["deep"] = "deep"
+
+class Any(Recipe):
+    modality = "images"
+    kind: Literal["any"] = "any"
+
+class Picky(Recipe):
+    modality = "images"
+    architecture = Deeper
+    kind: Literal["picky"] = "picky"
+"""
+
+
+@pytest.mark.parametrize(
+    ("space", "child", "allowed"),
+    [
+        ("mine", "cnn", None),
+        ("deep", "cnn", None),
+        ("deep", "picky", None),
+        ("mine", "any", None),
+        ("cnn", "any", None),
+        ("mine", "picky", "any, cnn"),
+        ("deep", "tabular", "any, cnn, picky"),
+    ],
+)
+def test_spaces_and_children_of_other_packages_fit_by_what_they_declare(install_plugin, space, child, allowed):
+    spaces, recipes = {"mine": "Mine", "deep": "Deep"}, {"any": "Any", "picky": "Picky"}
+    install_plugin(PLUGIN, {"rlnas.spaces": spaces, "rlnas.recipes": recipes})
+    sections = {"space": {"kind": space}, "child": {"kind": child}}
+    spec = parse_spec(make_spec("cnn").model_dump(mode="json") | sections)
+    if allowed is None:
+        assert check_spec(spec, opener(None)).modality == "images"
+    else:
+        with pytest.raises(UserError, match=f"child.kind: {child} trains a .*; allowed: {allowed}$"):
+            check_spec(spec, opener(None))
+
+
+def test_a_class_of_the_wrong_room_is_refused(install_plugin):
+    install_plugin(PLUGIN, {"rlnas.spaces": {"any": "Any"}})
+    with pytest.raises(UserError, match=r"space.kind: 'any' is .*Any.*; allowed: a Space"):
+        parse_spec(make_spec("cnn").model_dump(mode="json") | {"space": {"kind": "any"}})
+
+
+def test_table_must_fit_the_space():
+    with pytest.raises(UserError, match=r"space.choices: decision 2 has 4 options"):
+        check_spec(make_spec(space={"choices": [3, 4, 3]}), opener(None))
+
+
 def test_dataset_in_the_store(bucket):
     spec = make_spec()
     with open(spec.dataset.path, "rb") as file:
