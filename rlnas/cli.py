@@ -27,7 +27,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-store_app = typer.Typer(help="The embedded object store of this folder.", no_args_is_help=True, rich_markup_mode=None)
+store_app = typer.Typer(
+    help="The object store: the embedded one of this folder, and files put into it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 app.add_typer(store_app, name="store")
 schedule_app = typer.Typer(
     help="Searches that Kubeflow continues by itself.", no_args_is_help=True, rich_markup_mode=None
@@ -94,14 +98,15 @@ def run(
 
 @app.command()
 def validate(spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file")]) -> None:
-    """Check a spec and its data; start nothing."""
+    """Check a spec and its data; start no search, and the embedded store only if the data lie there."""
     from rlnas.datasets import open_local
     from rlnas.steps import check_spec
-    from rlnas.steps.common import opener
+    from rlnas.steps.common import STORE_PREFIX, opener
 
     spec = load_spec(spec_file)
-    settings = StoreSettings.from_environment(os.environ)
-    shape = check_spec(spec, opener(Bucket(settings)) if settings else open_local)
+    shape = check_spec(
+        spec, lambda path: opener(_bucket())(path) if path.startswith(STORE_PREFIX) else open_local(path)
+    )
     loop = spec.loop
     console.print(
         f"{spec_file} is valid: search {spec.name}, {loop.children} children in {loop.rounds} rounds,"
@@ -339,6 +344,21 @@ def store_status(as_json: AsJson = False) -> None:
     console.print(f"running at {now.endpoint}, process {now.pid}" if now.running else "not running")
     console.print(f"{now.size / 1e6:.1f} MB in {HOME}")
     _next(*("rlnas store stop", "stops it") if now.running else ("rlnas store start", "starts it"))
+
+
+@store_app.command("put")
+def store_put(
+    file: Annotated[Path, typer.Argument(help="to upload, such as mine.npz")],
+    key: Annotated[str, typer.Argument(help="where it will lie, such as data/mine.npz")],
+) -> None:
+    """Upload a file, for a spec that says `store:KEY`; into the store of RLNAS_STORE_* where that is set."""
+    from rlnas.steps.common import STORE_PREFIX, check_key
+
+    check_key(key := key.removeprefix(STORE_PREFIX))
+    data = file.read_bytes()
+    _bucket().put(key, data)
+    console.print(f"{file} ({len(data) / 1e6:.1f} MB) lies in the store; a spec names it {STORE_PREFIX}{key}")
+    _next("rlnas validate SPEC", "checks a spec and its data")
 
 
 def _store() -> StoreSettings:

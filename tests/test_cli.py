@@ -295,6 +295,42 @@ def test_the_store_commands(rlnas: Any, tmp_path: Path, monkeypatch: pytest.Monk
     assert json.loads(rlnas("store", "status", "--json")[1])["running"] is False
 
 
+def test_a_file_is_put_into_the_store_and_read_from_there(
+    rlnas: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Into the embedded store, which `validate` starts only if the data lie there."""
+    monkeypatch.delenv("RLNAS_STORE_ENDPOINT")
+    npz(tmp_path)
+    spec = write(tmp_path, changed(dataset={"kind": "npz", "path": "store:data/mine.npz", "classes": 4}))
+    try:
+        status, out, err = rlnas("validate", spec)
+        assert (status, out) == (2, "")
+        assert "rlnas store put FILE data/mine.npz" in err
+        assert rlnas("store", "stop")[0] == 0
+        status, out, err = rlnas("store", "put", "data.npz", "data/mine.npz")
+        assert (status, err) == (0, "")
+        assert "store:data/mine.npz" in out
+        assert rlnas("validate", spec)[0] == 0
+    finally:
+        assert rlnas("store", "stop")[0] == 0
+
+
+def test_what_cannot_be_put_into_the_store_is_one_line(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    for arguments, words in {
+        ("nowhere.npz", "data/x.npz"): "nowhere.npz: No such file or directory",
+        (str(tmp_path), "data/x.npz"): f"{tmp_path}: Is a directory",
+        ("file", "searches/tiny/search.json"): "store:searches/tiny/search.json: no data can lie there; allowed: ",
+        ("file", ""): "store:: no data can lie there; allowed: ",
+        ("file", "a/../b"): "store:a/../b: no data can lie there; allowed: ",
+    }.items():
+        status, out, err = rlnas("store", "put", *arguments)
+        assert (status, out) == (2, "")
+        assert len(err.splitlines()) == 1
+        assert err.startswith(f"rlnas: {words}")
+    assert list(bucket.list_all("")) == []
+
+
 def test_an_environment_that_names_half_a_store_is_one_line(rlnas: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RLNAS_STORE_SECRET_KEY")
     status, _, err = rlnas("list")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError, create_model
@@ -142,6 +143,14 @@ def test_bad_file(tmp_path, content, words):
         load_spec(path)
     assert str(caught.value).startswith(f"{path}: {words}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "examples").glob("*.yaml")), ids=lambda p: p.stem)
+def test_examples(path):
+    """Each is a spec, names no folder outside of where it is run, and lets no replica wait for another."""
+    spec = load_spec(path)
+    assert ".." not in path.read_text()
+    assert spec.loop.replicas == 1 or spec.loop.window >= 2 * spec.loop.replicas
 
 
 def test_defaults():
