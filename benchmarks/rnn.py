@@ -8,6 +8,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 
 from rlnas.children.base import SilentMonitor
 from rlnas.children.fast_cell import FastLayer
-from rlnas.children.fast_loss import softmax_loss
 from rlnas.children.language import LanguageModel, LanguageTrainer
+from rlnas.children.lstm import TorchLSTM
 from rlnas.children.recipes import RNNRecipe
 from rlnas.children.rnn import Layer
 from rlnas.datasets import Text, Train, Validation
@@ -27,50 +28,27 @@ from rlnas.spaces.rnn import LSTM, Cell, RNNSpace
 
 WORDS = 10_000
 RECIPE = RNNRecipe(hidden=200)
+SHAPE = DataShape("text", WORDS)
 
-
-class TorchLSTM(nn.Module):
-    """The usual word-level language model: `nn.LSTM` without biases between an embedding and a linear layer."""
-
-    def __init__(self, recipe: RNNRecipe, hidden: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(WORDS, hidden)
-        self.lstm = nn.LSTM(hidden, hidden, recipe.layers, bias=False, dropout=recipe.dropout)
-        self.linear = nn.Linear(hidden, WORDS)
-        self.dropout = nn.Dropout(recipe.dropout)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -recipe.init, recipe.init)
-
-    def encode(self, words: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Return the hidden states [steps, batch, hidden] and the state."""
-        x, state = self.lstm(self.dropout(self.embedding(words)), state)
-        return self.dropout(x), state
-
-    def forward(self, words: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Return the logits [steps, batch, words] and the state."""
-        x, state = self.encode(words, state)
-        return self.linear(x), state
-
-
-Loss = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
+Loss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def _ordinary(model: nn.Module) -> Loss:
-    def loss(words: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def loss(words: Tensor, targets: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         logits, state = model(words, state)
         return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum"), state
 
     return loss
 
 
-def _step(model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: Loss, window: Tensor, state: Any) -> Any:
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: Loss, window: Tensor, state: Tensor) -> Tensor:
     """Do one update; return the state."""
     optimizer.zero_grad()
     loss, state = loss_of(window[:-1], window[1:], state)
     (loss / RECIPE.batch).backward()
     nn.utils.clip_grad_norm_(model.parameters(), RECIPE.clip)
     optimizer.step()
-    return state.detach() if isinstance(state, Tensor) else tuple(t.detach() for t in state)
+    return state.detach()
 
 
 def measure(windows: int = 40) -> list[dict[str, Any]]:
@@ -87,39 +65,34 @@ def measure(windows: int = 40) -> list[dict[str, Any]]:
     space = RNNSpace()
     cell = space.decode([int(torch.randint(decision.choices, ())) for decision in space.decisions(0)])
     child, plain = LanguageModel(cell, RECIPE, WORDS), LanguageModel(cell, RECIPE, WORDS, Layer)
-    # An LSTM has four products of each kind, as a cell of four leaves would.
-    count = RECIPE.count_parameters(cell.base, WORDS, child.hidden)
-    hidden = RNNRecipe(parameters=count).hidden_size(4, WORDS)
-    lstm, lstm_fast = TorchLSTM(RECIPE, hidden), TorchLSTM(RECIPE, hidden)
-
-    def child_loss(words: Tensor, targets: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        return child.loss(words, targets, state, divisor=1)
-
-    def lstm_fast_loss(words: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Any]:
-        x, state = lstm_fast.encode(words, state)
-        linear = lstm_fast.linear
-        return softmax_loss(x.flatten(0, 1), linear.weight, linear.bias, targets.flatten(), 1), state
-
-    zeros = torch.zeros(RECIPE.layers, RECIPE.batch, hidden)
-    contenders: dict[str, tuple[nn.Module, Loss, Any]] = {
-        "child": (child, child_loss, child.start(RECIPE.batch)),
-        "plain": (plain, _ordinary(plain), plain.start(RECIPE.batch)),
-        "lstm": (lstm, _ordinary(lstm), (zeros, zeros)),
-        "lstm_fast": (lstm_fast, lstm_fast_loss, (zeros, zeros)),
+    trainer = LanguageTrainer(RECIPE, SHAPE, "cpu")
+    reference = trainer.reference("lstm", cell)
+    lstm, lstm_fast = trainer.build(reference), trainer.build(reference)
+    contenders: dict[str, tuple[LanguageModel, Loss]] = {
+        "child": (child, partial(child.loss, divisor=1)),
+        "plain": (plain, _ordinary(plain)),
+        "lstm": (lstm, _ordinary(lstm)),
+        "lstm_fast": (lstm_fast, partial(lstm_fast.loss, divisor=1)),
     }
+    states = {name: model.start(RECIPE.batch) for name, (model, _) in contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    optimizers = {name: torch.optim.SGD(model.parameters(), lr=0.01) for name, (model, _, _) in contenders.items()}
+    optimizers = {name: torch.optim.SGD(model.parameters(), lr=0.01) for name, (model, _) in contenders.items()}
     for _ in range(windows + 2):
         window = torch.randint(WORDS, (RECIPE.bptt + 1, RECIPE.batch))
-        for name, (model, loss_of, state) in contenders.items():
+        for name, (model, loss_of) in contenders.items():
             start = time.process_time()
-            _step(model, optimizers[name], loss_of, window, state)
+            _step(model, optimizers[name], loss_of, window, states[name])
             seconds[name].append(time.process_time() - start)
     median = {name: statistics.median(values[2:]) for name, values in seconds.items()}
     return [
         _row("RNN child, base 8, H 200", RECIPE.batch * RECIPE.bptt / median["child"], "tokens/s"),
         _row("RNN child / the same cell under plain autograd", median["plain"] / median["child"], "times", 1.9),
-        _row(f"RNN child / nn.LSTM of equal parameters (H {hidden})", median["lstm"] / median["child"], "times", 1.0),
+        _row(
+            f"RNN child / nn.LSTM of equal parameters (H {reference.hidden})",
+            median["lstm"] / median["child"],
+            "times",
+            1.0,
+        ),
         _row("RNN child / that nn.LSTM with the same loss", median["lstm_fast"] / median["child"], "times"),
     ]
 
@@ -149,13 +122,13 @@ def measure_perplexity(tokens: int | None = 300_000) -> list[dict[str, Any]]:
 
 def _train_torch(train: Tensor, validation: Tensor) -> float:
     torch.manual_seed(0)
-    model, batch, bptt = TorchLSTM(RECIPE, 200), RECIPE.batch, RECIPE.bptt
-    optimizer, state = torch.optim.SGD(model.parameters(), lr=RECIPE.learning_rate), None
+    model, batch, bptt = LanguageTrainer(RECIPE, SHAPE, "cpu").build(TorchLSTM(hidden=200)), RECIPE.batch, RECIPE.bptt
+    optimizer, state = torch.optim.SGD(model.parameters(), lr=RECIPE.learning_rate), model.start(batch)
     streams = train[: len(train) // batch * batch].view(batch, -1).t().contiguous()
     for start in range(0, len(streams) - bptt, bptt):
         state = _step(model, optimizer, _ordinary(model), streams[start : start + bptt + 1], state)
     model.eval()
-    total, state = 0.0, None
+    total, state = 0.0, model.start(1)
     with torch.no_grad():
         for start in range(0, len(validation) - 1, 700):
             words = validation[start : start + 701, None]
@@ -176,7 +149,7 @@ class _LSTMTrainer(LanguageTrainer):
 
 
 def _train_space(train: Tensor, validation: Tensor) -> float:
-    trainer = _LSTMTrainer(RECIPE.model_copy(update={"epochs": 1}), DataShape("text", WORDS), "cpu")
+    trainer = _LSTMTrainer(RECIPE.model_copy(update={"epochs": 1}), SHAPE, "cpu")
     snapshots = trainer.train(LSTM, Train(Text(train)), 0, None, SilentMonitor())
     return trainer.evaluate(LSTM, snapshots, Validation(Text(validation))).metrics["perplexity"]
 

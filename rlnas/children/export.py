@@ -9,6 +9,7 @@ vocabulary.txt       of a text: one word a line, the first has index 0
 
 import io
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -137,7 +138,10 @@ def _trace(deployable: Deployable) -> Any:
 
     batch = torch.export.Dim("batch", min=1)
     dynamic = tuple({deployable.batch_axis[name]: batch} for name in deployable.inputs)
-    program = torch.export.export(deployable.module, tuple(deployable.inputs.values()), dynamic_shapes=dynamic)
+    with warnings.catch_warnings():
+        # nn.LSTM lists its weights anew when traced; the result is verified.
+        warnings.filterwarnings("ignore", "The tensor attributes .* were assigned during export")
+        program = torch.export.export(deployable.module, tuple(deployable.inputs.values()), dynamic_shapes=dynamic)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths and source lines of this machine
     return program

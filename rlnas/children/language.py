@@ -1,13 +1,16 @@
 """Language models with a found cell: trained on windows of a text, scored by their perplexity on another."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rlnas.children.base import Evaluation, Monitor, Trainer
+from rlnas.children.base import Deployable, Evaluation, Monitor, Trainer
 from rlnas.children.fast_cell import FastLayer
 from rlnas.children.fast_loss import softmax_loss
+from rlnas.children.lstm import LSTMLayer, TorchLSTM
 from rlnas.children.recipes import RNNRecipe
 from rlnas.children.rnn import Layer
 from rlnas.children.training import SGD, Run, by_epoch, child_failures, train
@@ -15,6 +18,10 @@ from rlnas.datasets import Text, Train, Validation
 from rlnas.errors import ChildFailure, UserError
 from rlnas.seeds import derive_seed
 from rlnas.spaces.rnn import Cell
+
+Network = Cell | TorchLSTM
+LayerType = Callable[[Any, int, int], nn.Module]
+EXAMPLES, EXAMPLE_STEPS = 16, 20  # streams, and words of each, that a deployed module is tried on
 
 
 class LanguageModel(nn.Module):
@@ -24,10 +31,11 @@ class LanguageModel(nn.Module):
         cell: the architecture.
         recipe: number of layers, dropout, tied embeddings, range of the initial weights.
         vocabulary: number of words.
-        layer: `FastLayer`, or `Layer` where a model of plain torch operations is wanted, such as for an export.
+        layer: `FastLayer`, or `Layer` where a model of plain torch operations is wanted, such as for an export;
+            `LSTMLayer` for the reference model.
     """
 
-    def __init__(self, cell: Cell, recipe: RNNRecipe, vocabulary: int, layer: type[Layer] = FastLayer) -> None:
+    def __init__(self, cell: Network, recipe: RNNRecipe, vocabulary: int, layer: LayerType = FastLayer) -> None:
         super().__init__()
         self.hidden = recipe.hidden_size(cell.base, vocabulary)
         self.embedding = nn.Embedding(vocabulary, self.hidden)
@@ -74,23 +82,66 @@ class LanguageModel(nn.Module):
         return self.embedding.weight if self.softmax_weight is None else self.softmax_weight
 
 
+class OneStep(nn.Module):
+    """A trained model as people use it: word by word."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, words: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Read one word of each stream.
+
+        Args:
+            words: int64 [batch].
+            state: [layers, 2, batch, hidden], zeros before a text.
+
+        Returns:
+            The logits of the next words [batch, vocabulary], and the new state.
+        """
+        logits, state = self.model(words[None], state)
+        return logits[0], state
+
+
 class LanguageTrainer(Trainer):
     """Trains language models by truncated backpropagation through time (Zoph & Le 2017, Section 4.2)."""
 
     recipe: RNNRecipe
+    architectures = Network
 
-    def build(self, cell: Cell, layer: type[Layer] = FastLayer) -> LanguageModel:
-        """Build a child with random weights.
+    def build(self, architecture: Network, layer: type[Layer] = FastLayer) -> LanguageModel:
+        """Build a child, or the reference model, with random weights.
 
         Raises:
             UserError: no hidden size meets `child.parameters`.
         """
         if self.device.startswith("cuda"):
             torch.set_float32_matmul_precision("high")  # products on tensor cores; the state stays float32
-        return LanguageModel(cell, self.recipe, self.shape.classes, layer).to(self.device)
+        words, recipe = self.shape.classes, self.recipe
+        if isinstance(architecture, TorchLSTM):
+            recipe = recipe.model_copy(update={"hidden": architecture.hidden})
+            return LanguageModel(architecture, recipe, words, LSTMLayer).to(self.device)
+        return LanguageModel(architecture, recipe, words, layer).to(self.device)
+
+    def references(self) -> tuple[str, ...]:
+        """Name PyTorch's LSTM."""
+        return ("lstm",)
+
+    def reference(self, name: str, architecture: Cell) -> TorchLSTM:
+        """Return an LSTM with as many weights as the winner; see `Trainer.reference`.
+
+        Raises:
+            UserError: it is not known, or no hidden size gives as many, within 1 %.
+        """
+        if name not in self.references():
+            return super().reference(name, architecture)
+        recipe, words = self.recipe, self.shape.classes
+        count = recipe.count_parameters(architecture.base, words, recipe.hidden_size(architecture.base, words))
+        equal = recipe.model_copy(update={"parameters": count, "hidden": None})
+        return TorchLSTM(hidden=equal.hidden_size(TorchLSTM.base, words))
 
     def train(
-        self, architecture: Cell, data: Train[Text], seed: int, checkpoint: bytes | None, monitor: Monitor
+        self, architecture: Network, data: Train[Text], seed: int, checkpoint: bytes | None, monitor: Monitor
     ) -> bytes:
         """Train a child; see `Trainer.train`.
 
@@ -99,7 +150,8 @@ class LanguageTrainer(Trainer):
         """
         recipe = self.recipe
         recipe.windows(len(data.content.tokens))
-        recipe.hidden_size(architecture.base, self.shape.classes)
+        if isinstance(architecture, Cell):
+            recipe.hidden_size(architecture.base, self.shape.classes)
         with child_failures():
             torch.manual_seed(derive_seed(seed, "weights"))
             run = _LanguageRun(self.build(architecture), recipe, data.content.tokens.to(self.device))
@@ -113,16 +165,14 @@ class LanguageTrainer(Trainer):
                 time_limit=recipe.time_limit,
             )
 
-    def evaluate(self, architecture: Cell, snapshots: bytes, data: Validation[Text]) -> Evaluation:
+    def evaluate(self, architecture: Network, snapshots: bytes, data: Validation[Text]) -> Evaluation:
         """Score a child: the reward is `reward_constant / perplexity²`, of the best snapshot.
 
         Raises:
             ChildFailure: the perplexity is not finite.
             UserError: the text has fewer than two words.
         """
-        if len(data.content.tokens) < 2:
-            raise UserError("dataset: the validation text has fewer than two tokens; allowed: at least 2")
-        recipe, tokens = self.recipe, data.content.tokens.to(self.device)
+        recipe, tokens = self.recipe, _text(data).to(self.device)
         with child_failures():
             model, epochs = self.build(architecture), by_epoch(snapshots)
             history = []
@@ -133,6 +183,44 @@ class LanguageTrainer(Trainer):
             parameters = sum(parameter.numel() for parameter in model.parameters())
             metrics = {"perplexity": best, "parameters": parameters, "hidden": model.hidden}
             return Evaluation(tuple(history), recipe.reward_constant / best**2, metrics)
+
+    def deployed(self, architecture: Network) -> OneStep:
+        """Return a module that does one step; see `Trainer.deployed`."""
+        return OneStep(self.build(architecture, Layer).to("cpu")).eval()
+
+    def deploy(self, architecture: Network, snapshots: bytes, data: Validation[Text]) -> Deployable:
+        """Return the module of the last snapshot, its examples being steps from within the text; see `Trainer.deploy`.
+
+        Raises:
+            UserError: the text has fewer than two words.
+        """
+        tokens = _text(data)
+        weights = by_epoch(snapshots)[-1]
+        module = self.deployed(architecture)
+        module.model.load_state_dict(weights)
+        # The expected results are those of the layers that it was trained and evaluated with, over a window.
+        trained = self.build(architecture).to("cpu").eval()
+        trained.load_state_dict(weights)
+        windows = tokens.unfold(0, min(EXAMPLE_STEPS, len(tokens)), 1)
+        words = windows[torch.linspace(0, len(windows) - 1, EXAMPLES).long()].t()
+        with torch.no_grad():
+            _, before = trained.encode(words[:-1], trained.start(EXAMPLES))
+            logits, after = trained(words, trained.start(EXAMPLES))
+        return Deployable(
+            module,
+            inputs={"words": words[-1], "state": before},
+            outputs={"logits": logits[-1], "new_state": after},
+            batch_axis={"words": 0, "state": 2, "logits": 0, "new_state": 2},
+            architecture=architecture,
+            recipe=self.recipe,
+            shape=self.shape,
+        )
+
+
+def _text(data: Validation[Text]) -> Tensor:
+    if len(data.content.tokens) < 2:
+        raise UserError("dataset: the validation text has fewer than two tokens; allowed: at least 2")
+    return data.content.tokens
 
 
 def perplexity(model: LanguageModel, tokens: Tensor, steps: int) -> float:

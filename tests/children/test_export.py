@@ -14,13 +14,16 @@ from torch import nn
 from rlnas.children import SilentMonitor
 from rlnas.children.export import export_files, load_model
 from rlnas.children.images import ImageTrainer
-from rlnas.children.recipes import CNNRecipe, TabularRecipe
+from rlnas.children.language import LanguageTrainer
+from rlnas.children.lstm import TorchLSTM
+from rlnas.children.recipes import CNNRecipe, RNNRecipe, TabularRecipe
 from rlnas.children.resnet import ResNet
 from rlnas.children.tabular import TabularTrainer
-from rlnas.datasets import Images, Table, Train, Validation
+from rlnas.datasets import Images, Table, Text, Train, Validation
 from rlnas.errors import ExportError, UserError
 from rlnas.spaces import DataShape
 from rlnas.spaces.cnn import CNNArchitecture, CNNSpace, Layer
+from rlnas.spaces.rnn import RNNSpace
 from rlnas.spaces.tabular import TabularArchitecture
 
 SHAPE = DataShape("images", classes=10, height=8, width=8, channels=1)
@@ -148,6 +151,45 @@ def test_the_resnet_is_exported_and_loaded_as_a_child_is(tmp_path):
     resnet = trained_and_deployed(ResNet(), ImageTrainer(CNNRecipe(epochs=1, batch=20), SHAPE, "cpu"))
     module = load_model(write(export_files(resnet, SPACE), tmp_path))
     assert torch.allclose(module(resnet.inputs["pixels"]), resnet.outputs["logits"], atol=1e-4)
+
+
+WORDS = ["the", "cat", "<eos>", "sat", "naïve", "<unk>"]
+RNN_SPACE = RNNSpace(base=4, combinations=("add", "elem_mult", "max"), activations=("tanh", "sigmoid", "relu", "sin"))
+CELL = RNN_SPACE.decode([0, 3, 1, 1, 2, 0, 0, 2, 0, 0, 1, 1, 2, 0, 1, 1, 4, 2])
+
+
+def text_deployable(architecture, tied):
+    recipe = RNNRecipe(epochs=1, batch=4, bptt=5, hidden=8, tied=tied, init=0.5, dropout=0.3, learning_rate=0.1)
+    trainer = LanguageTrainer(recipe, DataShape("text", classes=len(WORDS)), "cpu")
+    tokens = torch.randint(len(WORDS), (200,), generator=torch.Generator().manual_seed(0))
+    snapshots = trainer.train(architecture, Train(Text(tokens)), 0, None, SilentMonitor())
+    return trainer.deploy(architecture, snapshots, Validation(Text(tokens)))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("architecture", [CELL, TorchLSTM(hidden=9)], ids=["cell", "lstm"])
+def test_a_language_model_is_exported_as_one_step(architecture, tied, tmp_path):
+    deployable = text_deployable(architecture, tied)
+    words, state = deployable.inputs["words"], deployable.inputs["state"]
+    assert state.abs().min() > 0
+    files = export_files(deployable, RNN_SPACE, WORDS)
+    module = load_model(write(files, tmp_path))
+    assert files["vocabulary.txt"].decode().split("\n") == [*WORDS, ""]
+    assert json.loads(files["architecture.json"])["vocabulary"] == WORDS
+    session = onnxruntime.InferenceSession(files["model.onnx"])
+    for count in (1, 3):
+        few = {"words": words[:count].numpy(), "state": state[:, :, :count].numpy()}
+        results = [torch.from_numpy(result) for result in session.run(["logits", "new_state"], few)]
+        for result, expected, axis in zip(results, deployable.outputs.values(), (0, 2), strict=True):
+            assert torch.allclose(result, expected.narrow(axis, 0, count), atol=1e-5)
+    assert torch.allclose(module(words, state)[0], deployable.outputs["logits"], atol=1e-5)
+
+
+def test_a_text_of_two_words_is_enough():
+    trainer = LanguageTrainer(RNNRecipe(hidden=8, batch=2, bptt=3, epochs=1), DataShape("text", classes=6), "cpu")
+    snapshots = trainer.train(CELL, Train(Text(torch.arange(20) % 6)), 0, None, SilentMonitor())
+    deployable = trainer.deploy(CELL, snapshots, Validation(Text(torch.tensor([1, 2]))))
+    assert deployable.inputs["words"].tolist() == [2] * 16
 
 
 def test_a_folder_without_a_model_is_one_line(tmp_path):
