@@ -1,11 +1,13 @@
 """SearchSpec: the one document a person writes. Everything that decides a search's outcome is in it."""
 
 import hashlib
+import itertools
 import json
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -25,6 +27,8 @@ from rlnas.datasets import DATASETS, Dataset
 from rlnas.errors import UserError
 from rlnas.registry import resolve
 from rlnas.spaces import SPACES, Space
+
+MOST_GRID_POINTS = 1000
 
 
 def _section(name: str, table: dict[str, str], group: str, base: type[BaseModel]) -> BeforeValidator:
@@ -109,6 +113,44 @@ class FailureSettings(BaseModel):
     lease_seconds: float = Field(default=600, ge=1)
 
 
+class FinalSettings(BaseModel):
+    """What becomes of the winner: a small grid of recipes, then the last training (Zoph & Le 2017, Sections 4.1, 4.2).
+
+    Args:
+        grid: fields of the `child` section, each with the values to try; every combination trains one child, and the
+            best on validation data is chosen. Empty: the child section as it is.
+        retrain: fields of the `child` section in which the last training differs from that, such as `epochs`.
+        data: what the last training sees.
+        references: models of the task that go through the same grid, training and test as the winner.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    grid: dict[str, tuple[Any, ...]] = {}
+    retrain: dict[str, Any] = {}
+    data: Literal["train", "train_and_validation"] = "train_and_validation"
+    references: tuple[str, ...] = ()
+
+    @field_validator("grid")
+    @classmethod
+    def _values_to_try(cls, grid: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        for name, values in grid.items():
+            if not values:
+                raise ValueError(f"{name}: no value to try; allowed: a list of values")
+        if math.prod(len(values) for values in grid.values()) > MOST_GRID_POINTS:
+            raise ValueError(f"more than {MOST_GRID_POINTS} combinations; allowed: fewer values")
+        return grid
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The combinations of the grid, as changes to the `child` section."""
+        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+
+    def last(self, recipe: Recipe) -> dict[str, Any]:
+        """Return the changes of the last training; of its weights only the last are kept: test data must not choose."""
+        return self.retrain | ({"snapshots": 1} if "snapshots" in type(recipe).model_fields else {})
+
+
 class SearchSpec(BaseModel):
     """A search.
 
@@ -121,6 +163,7 @@ class SearchSpec(BaseModel):
         controller: how architectures are proposed.
         loop: how many, and in what groups.
         failures: what becomes of sick children.
+        finalize: what becomes of the winner when the budget is reached; null: nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -136,6 +179,7 @@ class SearchSpec(BaseModel):
     ] = Field(default={"kind": "reinforce"}, validate_default=True)
     loop: LoopSettings
     failures: FailureSettings = FailureSettings()
+    finalize: FinalSettings | None = FinalSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -155,6 +199,26 @@ class SearchSpec(BaseModel):
     def _name_is_a_key(cls, name: str) -> str:
         return check_name(name)
 
+    @model_validator(mode="after")
+    def _final_trainings_are_possible(self) -> "SearchSpec":
+        if self.final is None:
+            return self
+        for section, changes in [
+            *(("grid", point) for point in self.final.points),
+            ("retrain", self.final.last(self.child)),
+        ]:
+            try:
+                self.child.vary(changes)
+            except ValidationError as error:
+                raise UserError(f"finalize.{section}: {_one_line(error, type(self.child), 'child.')}") from None
+        check_references(self.child, self.final.references)
+        return self
+
+    @property
+    def final(self) -> FinalSettings | None:
+        """What becomes of the winner; None where nothing does, or where children are not trained at all."""
+        return self.finalize if self.child.trains else None
+
     @property
     def sha256(self) -> str:
         """Of the whole document, defaults filled in."""
@@ -169,6 +233,16 @@ class SearchSpec(BaseModel):
             for key in keys
             if mine.get(key) != theirs.get(key)
         ]
+
+
+def check_references(recipe: Recipe, names: Iterable[str]) -> None:
+    """Raise `UserError` unless a trainer knows all these reference models."""
+    for name in names:
+        if name not in recipe.references:
+            allowed = ", ".join(recipe.references) or "none"
+            raise UserError(
+                f"finalize.references: {name!r} is no reference of {recipe.kind} children; allowed: {allowed}"
+            )
 
 
 def check_name(name: str) -> str:

@@ -17,7 +17,7 @@ import torch._dynamo  # so that forked processes need not import them
 
 from rlnas import steps
 from rlnas.spec import SearchSpec, parse_spec
-from rlnas.state import Bucket, Ledger, StoreSettings, leases
+from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings, leases
 
 CALLS = ("get", "put", "create", "replace", "list", "folders", "delete")
 WRITES = ("put", "create", "replace", "delete")
@@ -61,9 +61,10 @@ def make_spec(kind: str = "tabular", **sections: dict) -> SearchSpec:
         "controller": {"kind": "reinforce", "hidden": 8, "learning_rate": 0.1},
         "loop": {"children": 4, "children_per_round": 2},
         "failures": {"lease_seconds": 1},
+        "finalize": None,
     }
     for name, section in sections.items():
-        document[name] = section if name == "controller" and "kind" in section else document.get(name, {}) | section
+        document[name] = section if name == "controller" and "kind" in section else (document.get(name) or {}) | section
     return parse_spec(document)
 
 
@@ -94,8 +95,20 @@ def run(settings: StoreSettings, spec: SearchSpec, task: str = "a") -> Ledger:
         steps.update_controller(ledger)
         _, complete = steps.finish(ledger)
         if complete:
+            if ledger.spec.final:
+                finalize(ledger, task=task)
             return ledger
         assert turn < 100, "the search does not come to its end"
+
+
+def finalize(ledger: Ledger, child: str = "", references: tuple[str, ...] = (), task: str = "a") -> FinalRecord | None:
+    """Run every step that takes a winner to its test."""
+    for number, batch in enumerate(steps.plan_grid(ledger, child, references)):
+        steps.train_child(ledger, batch, f"{task}/grid/{number}")
+        steps.evaluate(ledger, batch)
+    for number, batch in enumerate(steps.plan_retraining(ledger, child)):
+        steps.train_child(ledger, batch, f"{task}/last/{number}")
+    return steps.final_test(ledger, child)
 
 
 def start(function: Callable[..., Any], *args: Any) -> Any:
@@ -174,7 +187,7 @@ def outcome(ledger: Ledger) -> dict[str, Any]:
         folder = name.partition("/")[0]
         if folder in ("controllers", "plans"):
             found[name] = data
-        elif folder in ("results", "summaries"):
+        elif folder in ("results", "summaries", "finals"):
             found[name] = _plain(json.loads(data))
         elif folder in ("snapshots", "checkpoints"):
             found[name] = data[8 + int.from_bytes(data[:8], "little") :]

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +26,12 @@ class Recipe(BaseModel):
     architecture: ClassVar[type[Architecture]] = Architecture
     """What this trainer can train: spaces whose architectures are such, or of a subclass; unset: all."""
 
+    trains: ClassVar[bool] = True
+    """Whether there is a model in the end: only then is there one to train longer, to test and to export."""
+
+    references: ClassVar[tuple[str, ...]] = ()
+    """Models of the task that the trainer knows beside the found ones, to compare these with."""
+
     kind: str
     time_limit: float | None = Field(
         default=None, gt=0, description="seconds of training after which a child has failed"
@@ -34,6 +40,14 @@ class Recipe(BaseModel):
         default=None, gt=0, description="children trained side by side; unset: one a core, or as many as fit the GPU"
     )
     gpu_memory_gib: float = Field(default=4, gt=0, description="GPU memory one child is taken to need, in GiB")
+
+    def vary(self, changes: Mapping[str, Any]) -> Self:
+        """Return the recipe with other values for some fields.
+
+        Raises:
+            ValidationError: there is no such field, or it cannot have that value.
+        """
+        return type(self).model_validate(self.model_dump() | dict(changes) | {"kind": self.kind})
 
     def check(self, space: Space, shape: DataShape) -> None:
         """Raise `UserError` if children of this space cannot be trained so on data of this shape."""
@@ -116,21 +130,17 @@ class Trainer(ABC):
     def evaluate(self, architecture: Any, snapshots: bytes, data: Validation) -> Evaluation:
         """Score the snapshots of a child on validation data."""
 
-    def references(self) -> tuple[str, ...]:
-        """Name the models that a winner can be compared with, each trained as a child is."""
-        return ()
-
     def reference(self, name: str, architecture: Any) -> Any:
         """Return a reference model, to be trained, evaluated and deployed in place of an architecture.
 
         Args:
-            name: one of `references()`.
+            name: one of the recipe's `references`.
             architecture: the winner it is for.
 
         Raises:
             UserError: there is no such model for it.
         """
-        allowed = ", ".join(self.references()) or "none"
+        allowed = ", ".join(self.recipe.references) or "none"
         raise UserError(f"reference: {self.recipe.kind} has no {name!r}; allowed: {allowed}")
 
     def deployed(self, architecture: Any) -> "nn.Module":

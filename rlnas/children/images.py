@@ -105,19 +105,15 @@ class ImageTrainer(Trainer):
             shape=self.shape,
         )
 
-    def references(self) -> tuple[str, ...]:
-        """Name a small ResNet, and the winner with every and with no skip connection (Section 4.1)."""
-        return "resnet", "all_skips", "no_skips"
-
     def reference(self, name: str, architecture: CNNArchitecture) -> Network:
-        """Return a reference model; see `Trainer.reference`.
+        """Return a small ResNet, or the winner with every or no skip connection (Section 4.1); see `Trainer.reference`.
 
         Raises:
             UserError: it is not known, or a network of one layer has no connections to change.
         """
         if name == "resnet":
             return ResNet()
-        if name not in self.references():
+        if name not in self.recipe.references:
             return super().reference(name, architecture)
         if len(architecture.layers) < 2:
             raise UserError(f"reference: {name} needs layers to connect, the winner has one; allowed: resnet")

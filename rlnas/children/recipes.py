@@ -21,6 +21,7 @@ class CNNRecipe(Recipe):
 
     modality: ClassVar[str] = "images"
     architecture: ClassVar[type[Architecture]] = CNNArchitecture
+    references: ClassVar[tuple[str, ...]] = ("resnet", "all_skips", "no_skips")
 
     kind: Literal["cnn"] = "cnn"
     epochs: int = Field(default=50, gt=0)
@@ -55,6 +56,7 @@ class TabularRecipe(Recipe):
 
     modality: ClassVar[str] = "table"
     architecture: ClassVar[type[Architecture]] = TabularArchitecture
+    trains: ClassVar[bool] = False
 
     kind: Literal["tabular"] = "tabular"
     scale: float = Field(default=0.01, gt=0, description="the reward is the score times this")

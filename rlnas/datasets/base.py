@@ -134,9 +134,19 @@ class Dataset(BaseModel, ABC):
     def validation(self, open_file: Opener) -> Validation:
         """Read the validation data."""
 
+    def open_test(self, open_file: Opener, record: Callable[[], object]) -> Test:
+        """Break the seal: read the test data.
+
+        Args:
+            open_file: how to open files.
+            record: called before a byte is read, so that every reading leaves a trace, even one that is killed.
+        """
+        record()
+        return self._test(open_file)
+
     @abstractmethod
-    def open_test(self, open_file: Opener) -> Test:
-        """Break the seal: read the test data."""
+    def _test(self, open_file: Opener) -> Test:
+        """Read the test data."""
 
 
 def open_local(path: str) -> IO[bytes]:

@@ -38,7 +38,7 @@ class Digits(Dataset):
         """Read the validation images; see `Dataset.validation`."""
         return Validation(self._part(1))
 
-    def open_test(self, open_file: Opener) -> Test[Images]:
+    def _test(self, open_file: Opener) -> Test[Images]:
         """Read the test images; see `Dataset.open_test`."""
         return Test(self._part(2))
 

@@ -42,7 +42,7 @@ class ImageFolder(Dataset):
         """Read the validation images; see `Dataset.validation`."""
         return Validation(self._part(1))
 
-    def open_test(self, open_file: Opener) -> Test[Images]:
+    def _test(self, open_file: Opener) -> Test[Images]:
         """Read the test images; see `Dataset.open_test`."""
         files = self._files("test")
         return Test(self._read(files, range(len(files))))

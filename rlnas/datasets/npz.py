@@ -54,7 +54,7 @@ class Npz(Dataset):
         """Read the validation images; see `Dataset.validation`."""
         return Validation(self._part(1, open_file))
 
-    def open_test(self, open_file: Opener) -> Test[Images]:
+    def _test(self, open_file: Opener) -> Test[Images]:
         """Read the test images; see `Dataset.open_test`."""
         import numpy as np
 

@@ -65,7 +65,7 @@ class TableFile(Dataset):
         """Read the validation scores; see `Dataset.validation`."""
         return Validation(Table(self._scores(self.validation_column, open_file)))
 
-    def open_test(self, open_file: Opener) -> Test[Table]:
+    def _test(self, open_file: Opener) -> Test[Table]:
         """Read the test scores; see `Dataset.open_test`."""
         return Test(Table(self._scores(self.test_column, open_file)))
 

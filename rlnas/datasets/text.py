@@ -64,7 +64,7 @@ class Words(Dataset):
         """Read the validation text; see `Dataset.validation`."""
         return Validation(self._text("validation", open_file))
 
-    def open_test(self, open_file: Opener) -> Test[Text]:
+    def _test(self, open_file: Opener) -> Test[Text]:
         """Read the test text; see `Dataset.open_test`."""
         return Test(self._text("test", open_file))
 

@@ -2,9 +2,21 @@
 
 from rlnas.state.bucket import Bucket, Object
 from rlnas.state.embedded import EmbeddedStore
+from rlnas.state.finals import Final, finals
 from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
 from rlnas.state.ledger import Controller, Ledger, create_search, list_searches, open_search
-from rlnas.state.records import Plan, PlannedChild, Result, SearchRecord, Summary, Version, child_id, parse_child_id
+from rlnas.state.records import (
+    FinalModel,
+    FinalRecord,
+    Plan,
+    PlannedChild,
+    Result,
+    SearchRecord,
+    Summary,
+    Version,
+    child_id,
+    parse_child_id,
+)
 from rlnas.state.settings import StoreSettings
 
 __all__ = [
@@ -12,6 +24,9 @@ __all__ = [
     "Claim",
     "Controller",
     "EmbeddedStore",
+    "Final",
+    "FinalModel",
+    "FinalRecord",
     "Keeper",
     "Ledger",
     "Object",
@@ -26,6 +41,7 @@ __all__ = [
     "child_id",
     "claim",
     "create_search",
+    "finals",
     "list_searches",
     "open_search",
     "parse_child_id",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from rlnas.children import Interrupted
 from rlnas.state.bucket import Object
 from rlnas.state.ledger import Ledger
-from rlnas.state.records import Lease, Owner, Result
+from rlnas.state.records import Lease, Owner, Plan, Result, child_id
 from rlnas.tensors import add_to_document, read_document
 
 BEAT_SECONDS = 120.0
@@ -185,6 +185,25 @@ class Observer:
             return False
         expired = lease.model_copy(update={"state": "expired"})
         return self.ledger.bucket.replace(key, expired.to_bytes(), found.etag) is not None
+
+    def look_through(self, plan: Plan) -> tuple[list[int], bool]:
+        """Look through the children of a plan; expired leases are fenced on the way.
+
+        Returns:
+            The children to take up, those that are trained but not scored included, and whether somebody is training
+            others.
+        """
+        finished, trained = self.ledger.finished_children(plan.round), self.ledger.trained_children(plan.round)
+        free, busy = [], False
+        for i in range(len(plan.children)):
+            child = child_id(plan.round, i)
+            if child in finished:
+                continue
+            if child in trained or self.is_free(child):
+                free.append(i)
+            else:
+                busy = True
+        return free, busy
 
     def _unchanged_too_long(self, child: str, lease_etag: str) -> bool:
         checkpoint = self.ledger.bucket.get(self.ledger.checkpoint_key(child))

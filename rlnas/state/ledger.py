@@ -21,6 +21,7 @@ from rlnas.state.records import (
     KEPT_SNAPSHOTS,
     LEADERBOARD_SIZE,
     SCHEMA,
+    FinalRecord,
     History,
     Leader,
     Plan,
@@ -35,6 +36,8 @@ from rlnas.tensors import pack, read_document, unpack
 
 SEARCHES = "searches/"
 HISTORY_ROUNDS = 100
+MODEL_CARD = "README.md"
+"""The last file of an export to be written."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,7 @@ class Ledger:
     def create_plan(self, plan: Plan) -> bool:
         """Plan a round; False if it is planned already."""
         created = self.bucket.create(self.key(f"plans/{plan.round:06d}.json"), plan.to_bytes())
-        if created:
+        if created and plan.round < self.spec.loop.rounds:
             self.bucket.put(self.key("next.json"), str(plan.round + 1).encode())
         return created is not None
 
@@ -253,15 +256,45 @@ class Ledger:
         return [int(key.removeprefix(prefix).removesuffix(".json")) for key in keys]
 
     def summaries(self) -> list[Summary]:
-        """Return every complete round in order, reading a hundred at a time where they are bundled."""
+        """Return every complete round of the search in order, reading a hundred at a time where they are bundled."""
         bundled: list[Summary] = []
         while found := self.bucket.get(key := self._history_key(len(bundled) // HISTORY_ROUNDS)):
             bundled += History.from_bytes(found.data, key).summaries
         rest, start = [], len(bundled)
-        while page := self.complete_rounds(start):
+        while page := [r for r in self.complete_rounds(start) if r < self.spec.loop.rounds]:
             rest += [summary for r in page if (summary := self.summary(r)) is not None]
             start = page[-1] + 1
         return bundled + rest
+
+    # ---- what comes after the budget ----
+
+    def final(self, number: int) -> FinalRecord | None:
+        """Return what test data said of a finalized winner, or None."""
+        key = self._final_key(number)
+        found = self.bucket.get(key)
+        return FinalRecord.from_bytes(found.data, key) if found else None
+
+    def create_final(self, number: int, record: FinalRecord) -> None:
+        """Record the one test of a winner."""
+        self.bucket.create(self._final_key(number), record.to_bytes())
+
+    def record_test_reading(self) -> None:
+        """Leave a trace of test data being read; called before it is."""
+        self.bucket.put(self.key(f"test-readings/{secrets.token_hex(8)}"), b"")
+
+    def test_readings(self) -> int:
+        """Return how often test data has been read in this search."""
+        return len(self.bucket.list(self.key("test-readings/")))
+
+    def model_key(self, winner: str, file: str = "") -> str:
+        """Return where a file of an exported winner lies."""
+        return self.key(f"models/{winner}/{file}")
+
+    def model_files(self, winner: str) -> list[str]:
+        """Return the names of the files of an exported winner; none unless its export is complete."""
+        prefix = self.model_key(winner)
+        files = [key.removeprefix(prefix) for key in self.bucket.list(prefix)]
+        return files if MODEL_CARD in files else []
 
     # ---- snapshots ----
 
@@ -357,6 +390,9 @@ class Ledger:
 
     def _version_key(self, number: int) -> str:
         return self.key(f"controllers/{number:06d}.safetensors")
+
+    def _final_key(self, number: int) -> str:
+        return self.key(f"finals/{number:06d}.json")
 
     def _history_key(self, k: int) -> str:
         return self.key(f"history/{k:06d}.json")

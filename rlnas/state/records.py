@@ -51,15 +51,19 @@ class PlannedChild(Record):
     tokens: tuple[int, ...]
     log_probability: FiniteFloat
     seed: int
+    recipe: dict[str, Any] = Field(default_factory=dict)  # in which it is trained otherwise than the spec says
+    reference: str = ""  # a model of the task that takes the place of the tokens' own
 
 
 class Plan(Record):
-    """`plans/<round>`: the children that one policy version proposed together."""
+    """`plans/<round>`: the children that one policy version proposed together, or a step in finalizing a winner."""
 
     round: int
     policy_version: int
     samples: int
     children: tuple[PlannedChild, ...]
+    winner: str = ""  # beyond the budget: the search's child that is being finalized
+    data: Literal["train", "train_and_validation"] = "train"
 
 
 class Owner(Record):
@@ -114,6 +118,24 @@ class History(Record):
     """`history/<k>`: a hundred summaries in one object, so that a report reads few."""
 
     summaries: tuple[Summary, ...]
+
+
+class FinalModel(Record):
+    """One tested model: how it was trained, and what validation data and test data say of it."""
+
+    child: str  # whose weights were tested
+    reference: str = ""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    validation: dict[str, FiniteFloat] = Field(default_factory=dict)  # of the grid's best
+    test: dict[str, FiniteFloat] = Field(default_factory=dict)  # empty if it failed
+    reason: str = ""
+
+
+class FinalRecord(Record):
+    """`finals/<k>`: the one test of a winner and its reference models."""
+
+    winner: str
+    models: tuple[FinalModel, ...]
 
 
 class Leader(Record):

@@ -1,6 +1,7 @@
 """The steps of a search, as plain functions: idempotent, safe to run again at any time, from anywhere."""
 
 from rlnas.steps.evaluate import evaluate
+from rlnas.steps.finalize import final_test, find_final, is_due, plan_grid, plan_retraining
 from rlnas.steps.finish import finish
 from rlnas.steps.open_search import check_spec, open_search, plan_rounds
 from rlnas.steps.prepare_data import prepare_data
@@ -11,8 +12,13 @@ from rlnas.steps.update_controller import update_controller
 __all__ = [
     "check_spec",
     "evaluate",
+    "final_test",
+    "find_final",
     "finish",
+    "is_due",
     "open_search",
+    "plan_grid",
+    "plan_retraining",
     "plan_rounds",
     "prepare_data",
     "sample_architecture",

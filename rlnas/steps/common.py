@@ -4,17 +4,17 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from rlnas.children import TRAINERS, Trainer
 from rlnas.controller import SEARCHERS, Searcher
 from rlnas.datasets import Opener, open_local
 from rlnas.errors import ExportError, SearchDeleted, StoreError, UserError, one_line
 from rlnas.registry import resolve
-from rlnas.state import Bucket, Ledger, StoreSettings, child_id, open_search
+from rlnas.state import Bucket, Ledger, PlannedChild, StoreSettings, child_id, open_search
 
 STORE_PREFIX = "store:"
 ERROR_PREFIX = "rlnas error: "
@@ -50,6 +50,11 @@ class Batch:
 
 
 NOTHING_TO_DO = Batch(0, ())
+
+
+def batches(round_number: int, children: Sequence[int], size: int) -> list[Batch]:
+    """Divide children of a round into batches of `size`."""
+    return [Batch(round_number, tuple(children[i : i + size])) for i in range(0, len(children), size)]
 
 
 def connect() -> Bucket:
@@ -110,10 +115,16 @@ def searcher_of(ledger: Ledger) -> Searcher:
     return resolve(SEARCHERS, spec.controller.kind, "rlnas.searchers")(spec.space, spec.controller)
 
 
-def trainer_of(ledger: Ledger, device: str) -> Trainer:
-    """Return the child trainer that the spec names."""
-    recipe = ledger.spec.child
+def trainer_of(ledger: Ledger, planned: PlannedChild, device: str) -> Trainer:
+    """Return the child trainer that the spec names, with the recipe of this child."""
+    recipe = ledger.spec.child.vary(planned.recipe)
     return resolve(TRAINERS, recipe.kind, "rlnas.trainers")(recipe, ledger.shape, device)
+
+
+def architecture_of(ledger: Ledger, planned: PlannedChild, trainer: Trainer) -> Any:
+    """Return what a child is: what its tokens mean, or the reference model that takes its place."""
+    architecture = ledger.spec.space.decode(planned.tokens)
+    return trainer.reference(planned.reference, architecture) if planned.reference else architecture
 
 
 @contextmanager

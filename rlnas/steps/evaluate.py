@@ -8,7 +8,7 @@ from rlnas.datasets import Validation
 from rlnas.errors import ChildFailure
 from rlnas.state import Bucket, Ledger, Plan, PlannedChild, Result, SearchRecord, StoreSettings, Summary, child_id
 from rlnas.state.records import FinishedChild
-from rlnas.steps.common import Batch, opener, trainer_of
+from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
 from rlnas.steps.train_child import failed_result
 from rlnas.steps.workers import children_at_once, device, run_in_processes
 from rlnas.tensors import read_document
@@ -54,11 +54,12 @@ def _score(ledger: Ledger, plan: Plan, todo: list[str]) -> None:
 
     torch.set_num_threads(1)  # the same sums on every machine
     on = device()
-    trainer, spec = trainer_of(ledger, on), ledger.spec
+    spec = ledger.spec
     data = spec.dataset.validation(opener(ledger.bucket))
     planned = {child_id(plan.round, i): child for i, child in enumerate(plan.children)}
+    trainers = {name: trainer_of(ledger, planned[name], on) for name in todo}
 
-    work = partial(_evaluate_in_process, ledger.bucket.settings, ledger.record, trainer, data, planned)
+    work = partial(_evaluate_in_process, ledger.bucket.settings, ledger.record, trainers, data, planned)
     for child in run_in_processes(work, todo, children_at_once(spec.child, on), spec.failures.attempts):
         failure = ChildFailure("out_of_memory", "the process that evaluated it was killed every time")
         ledger.create_result(child, failed_result(ledger, failure, 0.0))
@@ -67,13 +68,13 @@ def _score(ledger: Ledger, plan: Plan, todo: list[str]) -> None:
 def _evaluate_in_process(
     settings: StoreSettings,
     record: SearchRecord,
-    trainer: Trainer,
+    trainers: dict[str, Trainer],
     data: Validation,
     planned: dict[str, PlannedChild],
     child: str,
 ) -> None:
     ledger = Ledger(Bucket(settings), record)  # connections are not shared between processes
-    evaluate_one(ledger, trainer, data, child, planned[child])
+    evaluate_one(ledger, trainers[child], data, child, planned[child])
 
 
 def evaluate_one(ledger: Ledger, trainer: Trainer, data: Validation, child: str, planned: PlannedChild) -> None:
@@ -83,7 +84,7 @@ def evaluate_one(ledger: Ledger, trainer: Trainer, data: Validation, child: str,
         return
     trained = read_document(snapshots)
     try:
-        evaluation = trainer.evaluate(ledger.spec.space.decode(planned.tokens), snapshots, data)
+        evaluation = trainer.evaluate(architecture_of(ledger, planned, trainer), snapshots, data)
         numbers = [evaluation.reward, *evaluation.history, *evaluation.metrics.values()]
         if not all(math.isfinite(number) for number in numbers):
             raise ChildFailure("not_finite", f"its reward or a score is not finite: {numbers[:8]}")

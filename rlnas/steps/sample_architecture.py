@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 
 from rlnas.seeds import derive_seed
-from rlnas.state import Ledger, Observer, Plan, PlannedChild, Version, child_id
-from rlnas.steps.common import NOTHING_TO_DO, Batch, searcher_of
+from rlnas.state import Ledger, Observer, Plan, PlannedChild, Version
+from rlnas.steps.common import NOTHING_TO_DO, Batch, batches, searcher_of
 
 POLL_SECONDS = 5.0
 
@@ -42,10 +42,10 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
             )
             plan = Plan(round=number, policy_version=version.version, samples=samples, children=children)
             if ledger.create_plan(plan):
-                return _batches(number, list(range(len(children))), loop.children_per_batch)
-        batches = _left_behind(ledger, version, window, observer)
-        if batches or replica > 0:
-            return batches or [NOTHING_TO_DO]
+                return batches(number, list(range(len(children))), loop.children_per_batch)
+        found = _left_behind(ledger, version, window, observer)
+        if found or replica > 0:
+            return found or [NOTHING_TO_DO]
         sleep(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
 
 
@@ -60,24 +60,7 @@ def _left_behind(ledger: Ledger, version: Version, window: range, observer: Obse
         plan = ledger.plan(number)
         if plan is None:
             continue
-        everyone = range(len(plan.children))
-        finished, trained = ledger.finished_children(number), ledger.trained_children(number)
-        free, busy = [], False
-        for i in everyone:
-            child = child_id(number, i)
-            if child in finished:
-                continue
-            # A trained child goes into the batch too: its evaluation is what is missing.
-            if child in trained or observer.is_free(child):
-                free.append(i)
-            else:
-                busy = True
-        if free:
-            return _batches(number, free, loop.children_per_batch)
-        if not busy:
-            return _batches(number, [0], loop.children_per_batch)  # all ended: only the summary is missing
+        free, busy = observer.look_through(plan)
+        if free or not busy:
+            return batches(number, free or [0], loop.children_per_batch)  # none: only the summary is missing
     return []
-
-
-def _batches(number: int, children: list[int], size: int) -> list[Batch]:
-    return [Batch(number, tuple(children[i : i + size])) for i in range(0, len(children), size)]

@@ -6,7 +6,7 @@ from functools import partial
 from types import FrameType
 
 from rlnas.children import Interrupted, Trainer
-from rlnas.datasets import Train
+from rlnas.datasets import Train, join
 from rlnas.errors import ChildFailure
 from rlnas.state import (
     Bucket,
@@ -20,7 +20,7 @@ from rlnas.state import (
     claim,
     suspects,
 )
-from rlnas.steps.common import Batch, opener, trainer_of
+from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
 from rlnas.steps.workers import children_at_once, device, run_in_processes
 from rlnas.tensors import add_to_document
 
@@ -51,11 +51,14 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
 
     torch.set_num_threads(1)  # one thread a child: faster side by side, and the same sums on every machine
     on = device()
-    trainer, spec = trainer_of(ledger, on), ledger.spec
-    data = spec.dataset.train(opener(ledger.bucket))
+    spec, files = ledger.spec, opener(ledger.bucket)
+    data = spec.dataset.train(files)
+    if plan.data == "train_and_validation":
+        data = join(data, spec.dataset.validation(files))
     planned = dict(zip(batch.names, (plan.children[i] for i in batch.children), strict=True))
+    trainers = {name: trainer_of(ledger, child, on) for name, child in planned.items()}
 
-    work = partial(_train_in_process, ledger.bucket.settings, ledger.record, trainer, data, planned, task)
+    work = partial(_train_in_process, ledger.bucket.settings, ledger.record, trainers, data, planned, task)
     begun = ledger.claimed_children(batch.round)
     alone = suspects(ledger, [name for name in todo if name in begun])
     run_in_processes(work, todo, children_at_once(spec.child, on), spec.failures.attempts + 1, alone)
@@ -64,14 +67,14 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
 def _train_in_process(
     settings: StoreSettings,
     record: SearchRecord,
-    trainer: Trainer,
+    trainers: dict[str, Trainer],
     data: Train,
     planned: dict[str, PlannedChild],
     task: str,
     child: str,
 ) -> None:
     ledger = Ledger(Bucket(settings), record)  # connections are not shared between processes
-    train_one(ledger, trainer, data, child, planned[child], task)
+    train_one(ledger, trainers[child], data, child, planned[child], task)
 
 
 def train_one(ledger: Ledger, trainer: Trainer, data: Train, child: str, planned: PlannedChild, task: str) -> None:
@@ -90,7 +93,7 @@ def train_one(ledger: Ledger, trainer: Trainer, data: Train, child: str, planned
     print(f"child {child}: attempt {held.lease.attempt}, from epoch {held.lease.start[0]}", flush=True)
     try:
         snapshots = trainer.train(
-            ledger.spec.space.decode(planned.tokens),
+            architecture_of(ledger, planned, trainer),
             data,
             planned.seed,
             held.checkpoint,

@@ -47,7 +47,7 @@ def test_the_real_images_are_read_and_split(folder, shared_data):
     arrays = np.load(shared_data / "cifar10/cifar10-subset.npz")
     found = torch.cat([train.pixels, validation.pixels]).numpy()
     assert sorted(map(bytes, found)) == sorted(map(bytes, arrays["train_images"]))
-    test = dataset.open_test(open_local).content
+    test = dataset.open_test(open_local, list).content
     assert np.array_equal(test.pixels, arrays["test_images"])
     assert np.array_equal(test.labels, arrays["test_labels"])
     shape = dataset.shape(open_local)
@@ -59,12 +59,12 @@ def test_training_and_validation_do_not_decode_the_test_file(folder):
     dataset = Cifar10(folder=str(folder))
     dataset.shape(open_local), dataset.train(open_local), dataset.validation(open_local)
     with pytest.raises(pickle.UnpicklingError):
-        dataset.open_test(open_local)
+        dataset.open_test(open_local, list)
 
 
 def test_a_missing_folder_is_named(tmp_path):
     dataset = Cifar10(folder=str(tmp_path / "nowhere"))
-    for call in (dataset.shape, dataset.train, dataset.open_test):
+    for call in (dataset.shape, dataset.train, partial(dataset.open_test, record=list)):
         with pytest.raises(UserError, match=r"dataset\.folder: .*nowhere; allowed: .*download: true"):
             call(open_local)
 

@@ -14,7 +14,7 @@ def rows(images):
 
 def test_the_parts_are_the_real_digits_each_once():
     dataset = Digits()
-    parts = [dataset.train(open_local), dataset.validation(open_local), dataset.open_test(open_local)]
+    parts = [dataset.train(open_local), dataset.validation(open_local), dataset.open_test(open_local, list)]
     assert [len(part.content.labels) for part in parts] == [1079, 359, 359]
     digits = load_digits()
     real = [
@@ -41,7 +41,7 @@ def test_the_seed_decides_the_split():
 
 
 def test_validation_does_not_move_the_test_images():
-    few, many = (Digits(validation_fraction=part).open_test(open_local).content for part in (0.1, 0.4))
+    few, many = (Digits(validation_fraction=part).open_test(open_local, list).content for part in (0.1, 0.4))
     assert torch.equal(few.pixels, many.pixels)
 
 

@@ -37,7 +37,7 @@ def test_images_are_read_with_the_labels_of_their_folders(folder):
     assert found == sorted(
         (label, red, number, blue) for label, (red, _, blue) in enumerate(COLOURS.values()) for number in range(10)
     )
-    assert dataset.open_test(open_local).content.labels.tolist() == [0, 0, 1, 1]
+    assert dataset.open_test(open_local, list).content.labels.tolist() == [0, 0, 1, 1]
 
 
 def test_the_seed_decides_the_split(folder):
@@ -52,7 +52,7 @@ def test_the_centre_is_kept_and_grey_becomes_rgb(folder):
     image = Image.new("L", (30, 10), 0)
     image.paste(255, (10, 0, 20, 10))
     image.save(folder / "test/blue/0.png")
-    pixels = ImageFolder(folder=str(folder), size=10).open_test(open_local).content.pixels
+    pixels = ImageFolder(folder=str(folder), size=10).open_test(open_local, list).content.pixels
     assert int(pixels[0].min()) == 255
 
 
@@ -62,7 +62,7 @@ def test_only_open_test_reads_test_images(folder):
     dataset = ImageFolder(folder=str(folder))
     dataset.shape(open_local), dataset.train(open_local), dataset.validation(open_local)
     with pytest.raises(UserError, match=r"dataset\.folder: cannot read the image .*test/blue/0\.png"):
-        dataset.open_test(open_local)
+        dataset.open_test(open_local, list)
 
 
 def test_a_torn_image_is_named(folder):

@@ -37,7 +37,7 @@ def test_real_images(shared_data):
     assert (len(train.labels), len(validation.labels)) == (4653, 517)
     found = torch.cat([train.pixels, validation.pixels]).numpy()
     assert sorted(map(bytes, found)) == sorted(map(bytes, arrays["train_images"]))
-    test = dataset.open_test(open_local).content
+    test = dataset.open_test(open_local, list).content
     assert np.array_equal(test.pixels, arrays["test_images"])
     assert np.array_equal(test.labels, arrays["test_labels"])
     assert test.labels.dtype == torch.int64
@@ -77,7 +77,7 @@ def test_only_open_test_reads_the_test_arrays(dataset):
             archive.writestr(name, b"sealed" if name.startswith("test") else data)
     dataset.shape(open_local), dataset.train(open_local), dataset.validation(open_local)
     with pytest.raises(UserError, match=r"test_labels of .* cannot be read"):
-        dataset.open_test(open_local)
+        dataset.open_test(open_local, list)
 
 
 def test_the_shape_reads_no_pixels(dataset):
@@ -120,7 +120,7 @@ def test_a_label_outside_the_classes_is_named(dataset):
     with pytest.raises(UserError, match=r"train_labels of .* holds the label 2 \(image 2\); allowed: 0 to 1"):
         dataset({"classes": 2}).shape(open_local)
     with pytest.raises(UserError, match=r"test_labels of .* holds the label 3 \(image 3\); allowed: 0 to 2"):
-        dataset(test_labels=np.arange(6)).open_test(open_local)
+        dataset(test_labels=np.arange(6)).open_test(open_local, list)
 
 
 def test_test_images_of_another_size_are_named(dataset):
@@ -128,7 +128,7 @@ def test_test_images_of_another_size_are_named(dataset):
     with pytest.raises(
         UserError, match=r"test_images of .* holds images \(3, 5, 3\); allowed: \(4, 5, 3\), as in train"
     ):
-        dataset.open_test(open_local)
+        dataset.open_test(open_local, list)
 
 
 def test_more_classes_than_labels_are_allowed(dataset):

@@ -35,7 +35,7 @@ def test_nasbench201(shared_data):
     )
     assert dataset.shape(open_local) == DataShape("table", 0)
     assert dataset.train(open_local).content.scores == {}
-    validation, test = dataset.validation(open_local).content.scores, dataset.open_test(open_local).content.scores
+    validation, test = dataset.validation(open_local).content.scores, dataset.open_test(open_local, list).content.scores
     assert len(validation) == len(test) == len(OPERATIONS) ** 6 == 15_625
     # |avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|
     assert validation[4, 2, 1, 2, 1, 1] == 63.364
@@ -46,7 +46,7 @@ def test_nasbench201(shared_data):
 def test_plain_tokens(table):
     dataset = table(PLAIN)
     assert dataset.validation(open_local).content.scores == {(0, 3, 1): 0.5, (0, 3, 2): 0.75}
-    assert dataset.open_test(open_local).content.scores == {(0, 3, 1): 0.25, (0, 3, 2): 0.125}
+    assert dataset.open_test(open_local, list).content.scores == {(0, 3, 1): 0.25, (0, 3, 2): 0.125}
 
 
 def test_a_packed_file_whose_text_begins_with_a_mark(tmp_path):
@@ -59,7 +59,7 @@ def test_validation_does_not_look_at_test_scores(table):
     dataset = table(PLAIN.replace("0.125", "sealed"))
     dataset.shape(open_local), dataset.train(open_local), dataset.validation(open_local)
     with pytest.raises(UserError, match="line 3, column test: 'sealed' is not a score; allowed: a finite number"):
-        dataset.open_test(open_local)
+        dataset.open_test(open_local, list)
 
 
 @pytest.mark.parametrize(

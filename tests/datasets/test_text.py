@@ -13,7 +13,7 @@ def test_the_penn_treebank_has_its_known_counts(shared_data):
     dataset = PennTreebank(folder=str(shared_data / "ptb"))
     assert dataset.shape(open_local) == DataShape("text", 10_000, tokens=929_589)
     train, validation = dataset.train(open_local).content.tokens, dataset.validation(open_local).content.tokens
-    test = dataset.open_test(open_local).content.tokens
+    test = dataset.open_test(open_local, list).content.tokens
     assert [len(part) for part in (train, validation, test)] == [929_589, 73_760, 82_430]
     assert train.dtype == torch.int64
     assert len(train.unique()) == 10_000
@@ -60,7 +60,7 @@ def test_only_open_test_opens_the_test_file(texts, shared_data):
     for dataset in (texts("a b a b"), PennTreebank(folder=str(shared_data / "ptb"))):
         dataset.shape(sealed), dataset.train(sealed), dataset.validation(sealed)
         with pytest.raises(AssertionError, match="the test file was opened"):
-            dataset.open_test(sealed)
+            dataset.open_test(sealed, list)
 
 
 def test_files_of_the_store_are_opened_by_their_keys(texts):
@@ -96,7 +96,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_the_python_reference_is_a_text_to_learn_from():
     dataset = PythonDocs()
-    parts = [dataset.train(open_local), dataset.validation(open_local), dataset.open_test(open_local)]
+    parts = [dataset.train(open_local), dataset.validation(open_local), dataset.open_test(open_local, list)]
     train, validation, test = (part.content.tokens for part in parts)
     total = len(train) + len(validation) + len(test)
     assert total > 50_000

@@ -418,7 +418,7 @@ def test_reading_a_large_search(bucket, large):
 
 def test_history_is_bundled(bucket):
     """A hundred rounds that are all applied become one object; those above wait."""
-    ledger = create(bucket, make_spec(loop={"children": 400}))
+    ledger = create(bucket, make_spec(loop={"children": 600}))
     summaries = [make_summary(number) for number in range(205)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(ledger.create_summary, summaries))

@@ -1,0 +1,233 @@
+"""From the winner to a tested model: a grid of recipes, the last training, and the one test.
+
+The only module that opens test data. Each function is a task of its own; between them the children go through
+*train-child* and *evaluate* like all children. Called for a winner that is tested already, they have nothing to do.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from rlnas.datasets import Validation
+from rlnas.errors import ChildFailure, UserError
+from rlnas.seeds import derive_seed
+from rlnas.spec import check_references
+from rlnas.state import Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals
+from rlnas.state.records import FinishedChild, parse_child_id
+from rlnas.steps.common import NOTHING_TO_DO, Batch, architecture_of, batches, opener, trainer_of
+from rlnas.steps.sample_architecture import POLL_SECONDS
+from rlnas.steps.workers import device
+
+
+def is_due(ledger: Ledger) -> bool:
+    """Whether the search has reached its budget, and its winner is still to be finalized or exported."""
+    version = ledger.version()
+    if ledger.spec.final is None or version.rounds < ledger.spec.loop.rounds or not version.leaders:
+        return False
+    final = find_final(ledger)
+    return final is None or final.record is None or not ledger.model_files(final.record.winner)
+
+
+def find_final(ledger: Ledger, child: str = "") -> Final | None:
+    """Return how far a winner is (empty: the search's best child), or None if its finalization has not begun."""
+    tokens = _winner(ledger, child)[1].tokens
+    return next((final for final, plan in finals(ledger) if plan.children[0].tokens == tokens), None)
+
+
+def plan_grid(
+    ledger: Ledger, child: str = "", references: Sequence[str] = (), sleep: Callable[[float], None] = time.sleep
+) -> list[Batch]:
+    """Plan the grid of a winner, or take up what another run left of it.
+
+    Args:
+        ledger: of the search.
+        child: the winner; empty: the best child of a search whose budget is reached.
+        references: models that go the same way; none: those of the spec.
+        sleep: how to wait, in seconds, where others train what is left.
+
+    Returns:
+        Batches of children to train and evaluate; one empty batch if the search's winner is tested already.
+
+    Raises:
+        UserError: there is no such child, it cannot be finalized so, or it was named and is tested already.
+    """
+    settings = ledger.spec.final
+    if settings is None:
+        raise UserError(f"search {ledger.name}: nothing is finalized; allowed: a spec with a finalize section")
+    names = ["", *(references or settings.references)]
+    check_references(ledger.spec.child, names[1:])
+    winner, planned, samples = _winner(ledger, child)
+    final = find_final(ledger, winner)
+    if final is None:
+        final = Final(ledger, sum(1 for _ in finals(ledger)))
+        models = [(name, point) for name in names for point in settings.points]
+        if not ledger.create_plan(_plan(final.grid_round, samples, winner, planned, models, ledger.spec.seed)):
+            return plan_grid(ledger, child, references, sleep)  # another winner was named at this very moment
+    if record := final.record:
+        if child:
+            raise UserError(f"{_tested(ledger, record)}; a model is tested once")
+        return [NOTHING_TO_DO]
+    if (begun := _references(final)) != names:
+        allowed = ", ".join(begun[1:]) or "none"
+        raise UserError(f"references: {winner} is being finalized with others already; allowed: {allowed}")
+    return _to_train(ledger, final.grid, sleep)
+
+
+def plan_retraining(ledger: Ledger, child: str = "", sleep: Callable[[float], None] = time.sleep) -> list[Batch]:
+    """Choose each candidate's recipe by validation data, and plan its last training.
+
+    Returns:
+        Batches of children to train; one empty batch if there are none, or if others still train the grid.
+    """
+    final, settings = find_final(ledger, child), ledger.spec.final
+    if final is None or settings is None or final.record:
+        return [NOTHING_TO_DO]
+    if ledger.plan(final.last_round) is None:
+        best = _best_of_grid(final)
+        if best is None:
+            print("other runs train a part of the grid; they, or the next run, go on from here", flush=True)
+            return [NOTHING_TO_DO]
+        grid, last = final.grid, settings.last(ledger.spec.child)
+        assert grid is not None
+        models = [(name, found.recipe | last) for name, found in best.items() if found.result.status == "ok"]
+        if not models:
+            return [NOTHING_TO_DO]
+        plan = _plan(final.last_round, grid.samples, grid.winner, grid.children[0], models, ledger.spec.seed)
+        ledger.create_plan(plan.model_copy(update={"data": settings.data}))
+    return _to_train(ledger, ledger.plan(final.last_round), sleep)
+
+
+def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
+    """Open the test data, once, and score the winner and its reference models.
+
+    Returns:
+        The record, whoever made it; None if others still train the models.
+
+    Raises:
+        UserError: the dataset has no test data.
+    """
+    final = find_final(ledger, child)
+    best = _best_of_grid(final) if final else None
+    if final is None or best is None:
+        return None
+    if record := final.record:
+        _tidy(ledger, final)  # whoever made it may have been killed before
+        return record
+    plan = ledger.plan(final.last_round)
+    trained = {c.reference: (child_id(final.last_round, i), c) for i, c in enumerate(plan.children if plan else ())}
+    ended = ledger.finished_children(final.last_round) | ledger.trained_children(final.last_round)
+    if any(name not in ended for name, _ in trained.values()):
+        print("other runs train a part of the models; they, or the next run, test them", flush=True)
+        return None
+    data = Validation(ledger.spec.dataset.open_test(opener(ledger.bucket), ledger.record_test_reading).content)
+    models = []
+    for reference, found in best.items():
+        if reference in trained:
+            models.append(_test(ledger, *trained[reference], found, data))
+        else:
+            models.append(FinalModel(child="", reference=reference, recipe=found.recipe, reason=found.result.detail))
+    winner = _winner(ledger, child)[0]
+    ledger.create_final(final.number, FinalRecord(winner=winner, models=tuple(models)))
+    _tidy(ledger, final)
+    return final.record
+
+
+def _winner(ledger: Ledger, child: str) -> tuple[str, PlannedChild, int]:
+    """Return the winner's name, its proposal, and the number of samples before its round."""
+    if not child:
+        version, rounds = ledger.version(), ledger.spec.loop.rounds
+        if version.rounds < rounds:
+            raise UserError(
+                f"search {ledger.name} has {rounds - version.rounds} rounds left; allowed: a search that is complete,"
+                " or a child's name"
+            )
+        if not version.leaders:
+            raise UserError(f"search {ledger.name}: no child of it was scored, so there is no winner")
+        child = version.leaders[0].child
+    try:
+        number, index = parse_child_id(child)
+    except ValueError as error:
+        raise UserError(f"child: {error}") from None
+    plan = ledger.plan(number) if number < ledger.spec.loop.rounds else None
+    if plan is None or index >= len(plan.children):
+        raise UserError(f"child: search {ledger.name} has proposed no child {child}")
+    return child_id(number, index), plan.children[index], plan.samples
+
+
+def _plan(
+    number: int,
+    samples: int,
+    winner: str,
+    planned: PlannedChild,
+    models: Iterable[tuple[str, dict]],
+    seed: int,
+) -> Plan:
+    children = tuple(
+        planned.model_copy(
+            update={"seed": derive_seed(seed, "child", number, i), "reference": reference, "recipe": recipe}
+        )
+        for i, (reference, recipe) in enumerate(models)
+    )
+    return Plan(round=number, policy_version=0, samples=samples, children=children, winner=winner)
+
+
+def _to_train(ledger: Ledger, plan: Plan | None, sleep: Callable[[float], None]) -> list[Batch]:
+    """Wait until there are children to take up, or none is being trained."""
+    assert plan is not None
+    observer = Observer(ledger)
+    while True:
+        free, busy = observer.look_through(plan)
+        if free or not busy:
+            return batches(plan.round, free or [0], ledger.spec.loop.children_per_batch)
+        sleep(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
+
+
+def _references(final: Final) -> list[str]:
+    grid = final.grid
+    return list(dict.fromkeys(child.reference for child in grid.children)) if grid else []
+
+
+def _best_of_grid(final: Final) -> dict[str, FinishedChild] | None:
+    """Return each candidate's best child on validation data (a failed one if all failed); None: not all have ended."""
+    summary = final.ledger.summary(final.grid_round)
+    if summary is None:
+        return None
+    best: dict[str, FinishedChild] = {}
+    for child in summary.children:
+        first = best.setdefault(child.reference, child)
+        if child.result.status == "ok" and (first.result.status != "ok" or _reward(child) > _reward(first)):
+            best[child.reference] = child
+    return best
+
+
+def _reward(child: FinishedChild) -> float:
+    assert child.result.reward is not None
+    return child.result.reward
+
+
+def _test(ledger: Ledger, name: str, planned: PlannedChild, found: FinishedChild, data: Validation) -> FinalModel:
+    model = FinalModel(child=name, reference=planned.reference, recipe=planned.recipe, validation=found.result.metrics)
+    snapshots = ledger.snapshots(name)
+    if snapshots is None:
+        result = ledger.result(name)
+        return model.model_copy(update={"reason": f"{result.reason}: {result.detail}" if result else "lost"})
+    trainer = trainer_of(ledger, planned, device())
+    try:
+        evaluation = trainer.evaluate(architecture_of(ledger, planned, trainer), snapshots, data)
+    except ChildFailure as failure:
+        return model.model_copy(update={"reason": str(failure)})
+    return model.model_copy(update={"test": dict(evaluation.metrics)})
+
+
+def _tested(ledger: Ledger, record: FinalRecord) -> str:
+    numbers = ", ".join(f"{name} {value:.6g}" for name, value in record.models[0].test.items())
+    return f"child {record.winner} of search {ledger.name} was tested already: {numbers or record.models[0].reason}"
+
+
+def _tidy(ledger: Ledger, final: Final) -> None:
+    """Delete what only the trainings needed; the weights that were tested stay."""
+    grid, last = final.grid, ledger.plan(final.last_round)
+    of_grid = [child_id(final.grid_round, i) for i in range(len(grid.children) if grid else 0)]
+    of_last = [child_id(final.last_round, i) for i in range(len(last.children) if last else 0)]
+    ledger.bucket.delete(
+        [ledger.checkpoint_key(name) for name in of_grid + of_last] + [ledger.snapshot_key(name) for name in of_grid]
+    )

@@ -1,0 +1,164 @@
+"""From the winner to a tested model: chosen on validation data, tested once, whatever is killed on the way."""
+
+import itertools
+import os
+import signal
+
+import pytest
+import searches
+import torch
+from searches import finalize, make_spec, renamed
+
+from rlnas import steps
+from rlnas.children.images import ImageTrainer
+from rlnas.datasets import Validation, open_local
+from rlnas.errors import UserError
+from rlnas.state import Bucket, Ledger, child_id, open_search
+
+GRID = {"grid": {"learning_rate": [0.1, 0.01], "weight_decay": [0.0, 1e-3]}, "retrain": {"epochs": 3}}
+RNN_GRID = {"grid": {"learning_rate": [0.1, 0.5]}, "retrain": {"epochs": 3}}
+
+
+def searched(bucket: Bucket, kind: str = "cnn", finalize: dict | None = None) -> Ledger:
+    """A search at its budget, its winner not yet finalized."""
+    spec = make_spec(kind, finalize=finalize or {})
+    without = spec.model_copy(update={"finalize": None})
+    record = searches.run(bucket.settings, without).record
+    return Ledger(bucket, record.model_copy(update={"spec": record.spec | {"finalize": spec.finalize.model_dump()}}))
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("cnn", GRID), ("rnn", RNN_GRID)])
+def test_the_best_recipe_on_validation_data_is_trained_on_and_tested(bucket, kind, settings):
+    ledger = searched(bucket, kind, settings)
+    winner, rounds = ledger.version().leaders[0], ledger.spec.loop.rounds
+    record = finalize(ledger)
+    grid = ledger.summary(rounds).children
+    assert [child.recipe for child in grid] == ledger.spec.final.points
+    assert {child.tokens for child in grid} == {winner.tokens}
+    best = max(grid, key=lambda child: child.result.reward)
+    (last,) = ledger.plan(rounds + 1).children
+    assert last.recipe == best.recipe | {"epochs": 3, "snapshots": 1}
+    assert (last.tokens, ledger.plan(rounds + 1).data) == (winner.tokens, "train_and_validation")
+    (model,) = record.models
+    assert (record.winner, model.child) == (winner.child, child_id(rounds + 1, 0))
+    assert model.validation == best.result.metrics
+    assert model.test.keys() == best.result.metrics.keys()
+
+
+def test_the_test_is_of_the_last_weights_on_the_test_data(bucket):
+    ledger = searched(bucket, finalize={"retrain": {"epochs": 3}, "data": "train"})
+    (model,) = finalize(ledger).models
+    spec = ledger.spec
+    recipe = spec.child.vary(model.recipe)
+    data = spec.dataset.open_test(open_local, list).content
+    architecture = spec.space.decode(ledger.version().leaders[0].tokens)
+    evaluation = ImageTrainer(recipe, ledger.shape, "cpu").evaluate(
+        architecture, ledger.snapshots(model.child), Validation(data)
+    )
+    assert len(evaluation.history) == 1
+    assert model.test == evaluation.metrics
+
+
+def test_the_last_training_sees_validation_data_only_if_the_spec_says_so(bucket):
+    weights = []
+    for data in ("train", "train_and_validation"):
+        ledger = searched(bucket, finalize={"data": data})
+        child = finalize(ledger).models[0].child
+        weights.append(searches.outcome(ledger)[f"snapshots/{child}.safetensors"])
+    assert weights[0] != weights[1]
+
+
+def test_test_data_is_read_once_in_a_whole_search_and_never_again(bucket):
+    spec = make_spec("cnn", finalize=GRID)
+    ledger = searches.run(bucket.settings, spec)
+    assert ledger.test_readings() == 1
+    record = ledger.final(0)
+    assert finalize(ledger) == record, "the tail of another run"
+    name = ledger.version().leaders[0].child
+    with pytest.raises(UserError, match=rf"child {name} of search .* was tested already: accuracy 0\.\d+.*tested once"):
+        steps.plan_grid(ledger, name)
+    assert ledger.test_readings() == 1
+
+
+def test_another_child_can_be_finalized_too(bucket):
+    ledger = searched(bucket, finalize={})
+    first, *_, other = ledger.version().leaders
+    assert first.tokens != other.tokens
+    finalize(ledger)
+    assert finalize(ledger, other.child).winner == other.child
+    assert finalize(ledger).winner == first.child
+    assert ledger.test_readings() == 2
+
+
+def test_a_child_can_be_finalized_before_the_budget_is_reached_and_the_search_goes_on(make_ledger):
+    ledger = make_ledger("cnn", finalize={})
+    with pytest.raises(UserError, match="has 2 rounds left"):
+        steps.plan_grid(ledger)
+    (batch,) = steps.sample_architecture(ledger)
+    steps.train_child(ledger, batch, "a")
+    steps.evaluate(ledger, batch)
+    steps.update_controller(ledger)
+    assert finalize(ledger, "0-1").winner == "000000-001"
+    assert steps.sample_architecture(ledger)[0].round == 1
+    assert [summary.round for summary in ledger.summaries()] == [0]
+
+
+def test_a_child_that_was_never_proposed_is_refused(bucket):
+    ledger = searched(bucket, finalize={})
+    finalize(ledger)  # its own grid is round 2, and no child of the search
+    for child in ("9-0", "0-7", "best", "2-0"):
+        with pytest.raises(UserError, match="child"):
+            steps.plan_grid(ledger, child)
+
+
+def test_a_winner_that_cannot_be_trained_is_recorded_with_the_reason(bucket):
+    ledger = searched(bucket, finalize={"grid": {"learning_rate": [1e30]}})
+    (model,) = finalize(ledger).models
+    assert not model.test
+    assert "loss" in model.reason
+    assert not steps.is_due(ledger) or ledger.final(0)
+
+
+def test_only_what_was_tested_is_kept(bucket):
+    ledger = searched(bucket, finalize=GRID)
+    rounds = ledger.spec.loop.rounds
+    finalize(ledger)
+    steps.finish(ledger)
+    late = [name for name in searches.outcome(ledger) if name.startswith(("snapshots/", "checkpoints/"))]
+    assert [name for name in late if f"/{rounds:06d}" in name] == []
+    assert [name for name in late if f"/{rounds + 1:06d}" in name] == [
+        f"snapshots/{child_id(rounds + 1, 0)}.safetensors"
+    ]
+
+
+def test_killed_after_every_few_writes_it_ends_as_if_undisturbed(bucket):
+    spec = make_spec("cnn", finalize={"grid": {"learning_rate": [0.1, 0.01]}})
+    expected = searches.outcome(searches.run(bucket.settings, spec))
+    disturbed = renamed(spec)
+    searches.run(bucket.settings, disturbed.model_copy(update={"finalize": None}))
+    ledger = open_search(bucket, disturbed.name)
+    ledger = Ledger(bucket, ledger.record.model_copy(update={"spec": disturbed.model_dump(mode="json")}))
+    for at in itertools.count():
+        status = searches.in_process(killed_finalize, ledger, 2 + at % 3)
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL
+    assert at > 5
+    assert searches.outcome(ledger) == expected
+
+
+def killed_finalize(ledger: Ledger, writes: int) -> None:
+    """Die right after so many writes."""
+    searches.inline()
+    torch.set_num_threads(1)
+    searches.on_call(
+        lambda number, *_: os.kill(os.getpid(), signal.SIGKILL) if number == writes else None, searches.WRITES
+    )
+    finalize(Ledger(Bucket(ledger.bucket.settings), ledger.record))
+
+
+def test_the_seed_decides(bucket):
+    torch.set_num_threads(1)
+    spec = make_spec("cnn", finalize={"retrain": {"epochs": 2}})
+    first, second = (searches.run(bucket.settings, each).final(0) for each in (spec, renamed(spec)))
+    assert first.models == second.models
