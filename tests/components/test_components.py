@@ -1,0 +1,121 @@
+"""Every component's own function, called as a task calls it: with short parameters, the store in the environment."""
+
+import json
+from pathlib import Path
+
+import pytest
+from kfp import dsl
+from searches import make_spec
+
+import components
+from rlnas.spec import SearchSpec
+from rlnas.state import Bucket, Ledger, open_search
+from rlnas.steps.common import Batch
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted(path.stem for path in (ROOT / "components").glob("*.py") if path.stem != "__init__")
+
+
+@pytest.fixture
+def spec(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> SearchSpec:
+    """Of a search that is not in the store yet, whose address is in the environment."""
+    for name, value in bucket.settings.to_environment().items():
+        monkeypatch.setenv(name, value)
+    return make_spec(loop={"children": 8, "children_per_round": 4, "children_per_batch": 2, "window": 2, "replicas": 2})
+
+
+@pytest.fixture
+def ledger(bucket: Bucket, spec: SearchSpec) -> Ledger:
+    """The same search, opened by its component."""
+    components.open_search.python_func(spec.name, spec.model_dump(mode="json"), "")
+    return open_search(bucket, spec.name)
+
+
+def metrics() -> dsl.Metrics:
+    return dsl.Metrics(name="metrics", uri="/nowhere", metadata={})
+
+
+def test_the_package_is_not_hidden_by_the_folder_of_its_tests():
+    assert Path(components.__file__) == ROOT / "components/__init__.py"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_component_is_small_and_only_carries_its_step(module):
+    lines = (ROOT / "components" / f"{module}.py").read_text().splitlines()
+    assert len(lines) < 35, f"{len(lines)} lines: what it does belongs into rlnas/steps"
+
+
+def test_open_search(bucket: Bucket, spec: SearchSpec):
+    document = spec.model_dump(mode="json")
+    assert components.open_search.python_func(spec.name, document, "") == [0, 1]
+    assert open_search(bucket, spec.name).spec == spec
+    assert components.open_search.python_func(spec.name, {}, "") == [0, 1]
+
+
+def test_plan_rounds(ledger: Ledger):
+    assert components.plan_rounds.python_func(ledger.name, 0, "") == [0]
+    assert components.plan_rounds.python_func(ledger.name, 1.0, "") == [0]  # numbers travel as floats
+
+
+def test_prepare_data(ledger: Ledger, spec: SearchSpec, capfd: pytest.CaptureFixture[str]):
+    assert components.prepare_data.python_func(ledger.name, {}, "") == "table: read where it is"
+    assert "table: read where it is" in capfd.readouterr().out
+
+
+def test_a_round_from_its_sampling_to_the_end_of_the_run(ledger: Ledger):
+    batches = components.sample_architecture.python_func(ledger.name, 0.0, 0.0, "")
+    assert [json.loads(batch) for batch in batches] == [
+        {"round": 0, "children": [0, 1]},
+        {"round": 0, "children": [2, 3]},
+    ]
+    plan, scored = ledger.plan(0), {}
+    for number, batch in enumerate(batches):
+        assert components.train_child.python_func(ledger.name, batch, f"run/{number}", "") == batch
+        assert ledger.trained_children(0) >= set(Batch.parse(batch).names)
+        written = metrics()
+        assert components.evaluate.python_func(ledger.name, batch, "", written) == 2
+        scored |= written.metadata
+    rewards = [ledger.result(f"000000-{i:03d}").reward for i in range(4)]
+    assert scored == {f"reward 000000-{i:03d}": reward for i, reward in enumerate(rewards)} | {"failed": 0}
+    assert len(plan.children) == 4
+
+    written = metrics()
+    assert components.update_controller.python_func(ledger.name, [2, 2], "", written) == 1
+    version = ledger.version()
+    assert (version.version, version.children) == (1, 4)
+    expected = {"children": 4, "failed": 0, "best reward": max(rewards)}
+    assert written.metadata == {**version.numbers, **expected}
+
+    written = metrics()
+    assert components.finish.python_func(ledger.name, "", written) is False
+    assert written.metadata == expected
+
+
+def test_a_batch_with_nothing_to_do(ledger: Ledger):
+    nothing = '{"round": 0, "children": []}'
+    assert components.train_child.python_func(ledger.name, nothing, "run/0", "") == nothing
+    written = metrics()
+    assert components.evaluate.python_func(ledger.name, nothing, "", written) == 0
+    assert written.metadata == {"failed": 0}
+
+
+@pytest.mark.parametrize(
+    ("component", "arguments"),
+    [
+        ("open_search", ({}, "")),
+        ("prepare_data", ({}, "")),
+        ("plan_rounds", (0, "")),
+        ("sample_architecture", (0, 0, "")),
+        ("train_child", ('{"round": 0, "children": [0]}', "run/0", "")),
+        ("evaluate", ('{"round": 0, "children": [0]}', "", None)),
+        ("update_controller", ([], "", None)),
+        ("finish", ("", None)),
+    ],
+)
+def test_what_a_person_can_mend_ends_a_task_with_one_line(
+    spec: SearchSpec, capfd: pytest.CaptureFixture[str], component: str, arguments: tuple
+):
+    with pytest.raises(SystemExit) as ended:
+        getattr(components, component).python_func("none", *arguments)
+    assert ended.value.code == 2
+    assert capfd.readouterr().out == "rlnas error: no search 'none' in the store; `rlnas list` shows what there is\n"
