@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rlnas.children.base import Deployable, Evaluation, Monitor, Trainer
 from rlnas.children.cnn import build_cnn, count_flops, count_parameters
+from rlnas.children.memory import require_memory
 from rlnas.children.pixels import FromPixels, Upsample, statistics
 from rlnas.children.recipes import CNNRecipe
 from rlnas.children.resnet import ResNet, build_resnet
@@ -43,6 +44,9 @@ class ImageTrainer(Trainer):
     ) -> bytes:
         """Train a child; see `Trainer.train`. On one CPU thread the same seed gives the same bytes."""
         with child_failures():
+            if isinstance(architecture, CNNArchitecture):
+                batch = min(self.recipe.batch, len(data.content.labels))
+                require_memory(architecture, self.shape, batch, self.device)
             torch.manual_seed(derive_seed(seed, "init"))
             model = self._build(architecture)
             images = PreparedImages(data.content, self.recipe, self.device)

@@ -317,11 +317,24 @@ def layer_sizes(architecture: CNNArchitecture, shape: DataShape) -> list[Size]:
     """Return height, width and channels of each layer's output, before any fixed pool that follows it."""
     sizes: list[Size] = []
     for i, layer in enumerate(architecture.layers):
-        seen = _seen(architecture, sizes, shape, layer.inputs, i)
-        height, width, channels = max(s[0] for s in seen), max(s[1] for s in seen), sum(s[2] for s in seen)
+        height, width, channels = _joined(architecture, sizes, shape, layer.inputs, i)
         down, across = (layer.stride, layer.stride) if layer.stride else (layer.stride_height, layer.stride_width)
         sizes.append((-(-height // down), -(-width // across), layer.filters or channels))
     return sizes
+
+
+def input_sizes(architecture: CNNArchitecture, shape: DataShape) -> list[Size]:
+    """Return height, width and channels of what each layer reads, and at the end the classifier (rule 3)."""
+    sizes, end = layer_sizes(architecture, shape), len(architecture.layers)
+    inputs = [*(layer.inputs for layer in architecture.layers), architecture.outputs]
+    return [_joined(architecture, sizes, shape, inputs[i], i) for i in range(end + 1)]
+
+
+def _joined(
+    architecture: CNNArchitecture, sizes: list[Size], shape: DataShape, inputs: tuple[int, ...], layer: int
+) -> Size:
+    seen = _seen(architecture, sizes, shape, inputs, layer)
+    return max(size[0] for size in seen), max(size[1] for size in seen), sum(size[2] for size in seen)
 
 
 def _seen(
