@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import numpy
 import onnxruntime
 import pytest
 import torch
@@ -21,6 +22,7 @@ from rlnas.children.resnet import ResNet
 from rlnas.children.tabular import TabularTrainer
 from rlnas.datasets import Images, Table, Text, Train, Validation
 from rlnas.errors import ExportError, UserError
+from rlnas.report.card import HOW_TO_USE
 from rlnas.spaces import DataShape
 from rlnas.spaces.cnn import CNNArchitecture, CNNSpace, Layer
 from rlnas.spaces.rnn import RNNSpace
@@ -91,6 +93,13 @@ def test_pt2_gives_the_childs_logits(files, deployable):
     assert torch.allclose(module(deployable.inputs["pixels"][:3]), deployable.outputs["logits"][:3], atol=1e-4)
 
 
+def test_the_card_says_how_to_use_onnx(files, deployable, tmp_path, monkeypatch):
+    monkeypatch.chdir(write(files, tmp_path))
+    found = {"onnxruntime": onnxruntime, "pixels": deployable.inputs["pixels"].numpy()}
+    exec(HOW_TO_USE["images"], found)
+    assert found["labels"].tolist() == deployable.outputs["logits"].argmax(1).tolist()
+
+
 def test_load_model_builds_the_module_around_its_weights(files, deployable, tmp_path):
     module = load_model(write(files, tmp_path))
     assert not module.training
@@ -148,7 +157,7 @@ def test_a_module_without_a_graph_is_one_line(deployable):
 
 
 def test_the_resnet_is_exported_and_loaded_as_a_child_is(tmp_path):
-    resnet = trained_and_deployed(ResNet(), ImageTrainer(CNNRecipe(epochs=1, batch=20), SHAPE, "cpu"))
+    resnet = trained_and_deployed(ResNet(blocks=1), ImageTrainer(CNNRecipe(epochs=1, batch=20), SHAPE, "cpu"))
     module = load_model(write(export_files(resnet, SPACE), tmp_path))
     assert torch.allclose(module(resnet.inputs["pixels"]), resnet.outputs["logits"], atol=1e-4)
 
@@ -166,9 +175,8 @@ def text_deployable(architecture, tied):
     return trainer.deploy(architecture, snapshots, Validation(Text(tokens)))
 
 
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("architecture", [CELL, TorchLSTM(hidden=9)], ids=["cell", "lstm"])
-def test_a_language_model_is_exported_as_one_step(architecture, tied, tmp_path):
+@pytest.mark.parametrize(("architecture", "tied"), [(CELL, False), (TorchLSTM(hidden=9), True)], ids=["cell", "lstm"])
+def test_a_language_model_is_exported_as_one_step(architecture, tied, tmp_path, monkeypatch):
     deployable = text_deployable(architecture, tied)
     words, state = deployable.inputs["words"], deployable.inputs["state"]
     assert state.abs().min() > 0
@@ -183,6 +191,11 @@ def test_a_language_model_is_exported_as_one_step(architecture, tied, tmp_path):
         for result, expected, axis in zip(results, deployable.outputs.values(), (0, 2), strict=True):
             assert torch.allclose(result, expected.narrow(axis, 0, count), atol=1e-5)
     assert torch.allclose(module(words, state)[0], deployable.outputs["logits"], atol=1e-5)
+    monkeypatch.chdir(tmp_path)
+    found = {"onnxruntime": onnxruntime, "numpy": numpy, "words": [0, 3, 2]}
+    exec(HOW_TO_USE["text"], found)
+    expected, _ = module.model(torch.tensor(found["words"])[:, None], module.model.start(1))
+    assert torch.allclose(torch.from_numpy(found["logits"]), expected[-1], atol=1e-5)
 
 
 def test_a_text_of_two_words_is_enough():

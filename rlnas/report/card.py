@@ -1,0 +1,139 @@
+"""The card that goes with an exported model, in Markdown: what it is, what it reached, and how to use it."""
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from rlnas.children import Recipe
+from rlnas.spaces import Description
+from rlnas.spec import SearchSpec
+
+PACKAGES = ("rlnas", "torch", "onnx", "numpy")
+HOW_TO_USE = {
+    "images": """\
+session = onnxruntime.InferenceSession("model.onnx")
+(logits,) = session.run(["logits"], {"pixels": pixels})  # uint8 [N, height, width, channels], as they are stored
+labels = logits.argmax(axis=1)""",
+    "text": """\
+session = onnxruntime.InferenceSession("model.onnx")
+layers, two, _, hidden = session.get_inputs()[1].shape
+state = numpy.zeros((layers, two, 1, hidden), numpy.float32)
+for word in words:  # their line numbers in vocabulary.txt, from 0
+    logits, state = session.run(None, {"words": numpy.array([word]), "state": state})""",
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model reached, by metric; `test` is empty for a model that was not tested."""
+
+    validation: Mapping[str, float] = field(default_factory=dict)
+    test: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a card says.
+
+    Args:
+        spec: of the search.
+        children, failed: trained in the search, and of those without a score of their own.
+        child: the winner's name in the ledger.
+        reward: that it got in the search.
+        architecture: the winner, described.
+        recipe: of the last training.
+        seed: of the last training.
+        trained_on: such as `train + validation`.
+        scores: of the exported model; validation scores are of the training that chose the recipe.
+        references: name -> scores of the models it is compared with.
+        tuned: how many recipes were tried for each of these and for the winner.
+        control: best reward of an equal budget of random sampling; None: not run.
+        versions: of the software that trained it.
+    """
+
+    spec: SearchSpec
+    children: int
+    failed: int
+    child: str
+    reward: float
+    architecture: Description
+    recipe: Recipe
+    seed: int
+    trained_on: str
+    scores: Scores
+    references: Mapping[str, Scores] = field(default_factory=dict)
+    tuned: int = 1
+    control: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a model's numbers."""
+    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+
+
+def model_card(facts: ModelFacts) -> str:
+    """Write the card."""
+    spec, architecture = facts.spec, facts.architecture
+    control = "not run" if facts.control is None else f"best reward {_text(facts.control)}"
+    parts = [
+        f"# {spec.name}",
+        f"{architecture.summary}.",
+        "A network that rlnas found by neural architecture search.",
+        "## Results",
+        _results(facts),
+        "Validation numbers are those of the training that chose the recipe. "
+        + ("The test data was read once, after that." if facts.scores.test else "The test data has not been read."),
+        "## Data",
+        _table(("setting", "value"), _settings(spec.dataset.model_dump(mode="json"))),
+        "## Search",
+        _table(
+            ("what", "value"),
+            [
+                ("space", spec.space.kind),
+                ("controller", spec.controller.kind),
+                ("seed", spec.seed),
+                ("children", f"{facts.children} of {spec.loop.children}, {facts.failed} failed"),
+                ("winner", f"child {facts.child}, reward {_text(facts.reward)}"),
+                ("random sampling, equal budget", control),
+            ],
+        ),
+        "## Architecture",
+        _table(architecture.columns, architecture.rows),
+        *architecture.remarks,
+        "## Training",
+        f"On {facts.trained_on}, seed {facts.seed}; the recipe was chosen on validation data among {facts.tuned}.",
+        _table(("setting", "value"), _settings(facts.recipe.model_dump(mode="json"))),
+    ]
+    if facts.recipe.modality in HOW_TO_USE:
+        parts += ["## Use", f"```python\n{HOW_TO_USE[facts.recipe.modality]}\n```"]
+    parts += ["## Versions", _table(("software", "version"), list(facts.versions.items()))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _results(facts: ModelFacts) -> str:
+    models = {"this model": facts.scores} | dict(facts.references)
+    columns = dict.fromkeys(
+        (part, metric)
+        for scores in models.values()
+        for part in ("validation", "test")
+        for metric in getattr(scores, part)
+    )
+    rows = [[name, *(getattr(scores, p).get(metric, "–") for p, metric in columns)] for name, scores in models.items()]
+    return _table(("model", *(f"{part} {metric}" for part, metric in columns)), rows)
+
+
+def _settings(section: Mapping[str, object]) -> list[tuple[str, object]]:
+    return [(name, value) for name, value in section.items() if value is not None]
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(_text(cell) for cell in line)} |" for line in lines)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) >= 10 else f"{value:.4g}"
+    return str(value).replace("|", "\\|").replace("\n", " ")

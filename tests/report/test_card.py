@@ -1,0 +1,96 @@
+"""The model card: every fact is on it, and it is Markdown."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from rlnas.report.card import HOW_TO_USE, ModelFacts, Scores, model_card, software_versions
+from rlnas.spaces import DataShape
+from rlnas.spaces.rnn import LSTM
+from rlnas.spec import load_spec
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SPEC = load_spec(EXAMPLES / "digits.yaml")
+WINNER = SPEC.space.decode([1, 1, 3, 1, 1, 3, 1, 0, 2, 2, 1, 1, 3, 3, 0, 0, 1, 1])
+FACTS = ModelFacts(
+    spec=SPEC,
+    children=32,
+    failed=2,
+    child="000003-005",
+    reward=0.9512,
+    architecture=SPEC.space.describe(WINNER, DataShape("images", 10, 8, 8, 1)),
+    recipe=SPEC.child.model_copy(update={"epochs": 40, "weight_decay": 0.0005}),
+    seed=77,
+    trained_on="train + validation",
+    scores=Scores({"accuracy": 0.98329, "parameters": 12345.0}, {"accuracy": 0.9749}),
+    references={"resnet": Scores({"accuracy": 0.98607})},
+    tuned=8,
+    control=0.9433,
+    versions={"python": "3.11.7", "torch": "2.14.1"},
+)
+
+
+@pytest.fixture
+def card():
+    return model_card(FACTS)
+
+
+def rows(card):
+    """First cell -> the others, of all tables."""
+    lines = [line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("|")]
+    return {line[0]: [cell.strip() for cell in line[1:]] for line in lines}
+
+
+def test_numbers_stand_beside_those_of_the_reference_models(card):
+    table = rows(card)
+    assert table["model"] == ["validation accuracy", "validation parameters", "test accuracy"]
+    assert table["this model"] == ["0.9833", "12345", "0.9749"]
+    assert table["resnet"] == ["0.9861", "–", "–"]
+
+
+def test_data_search_recipe_and_versions_are_there(card):
+    table = rows(card)
+    assert table["validation_fraction"] == ["0.2"]
+    assert table["children"] == ["32 of 32, 2 failed"]
+    assert table["seed"] == ["1"]
+    assert table["winner"] == ["child 000003-005, reward 0.9512"]
+    assert table["random sampling, equal budget"] == ["best reward 0.9433"]
+    assert table["epochs"] == ["40"]
+    assert table["weight_decay"] == ["0.0005"]
+    assert table["torch"] == ["2.14.1"]
+    assert "On train + validation, seed 77; the recipe was chosen on validation data among 8." in card
+    assert FACTS.architecture.rows[0][1] in card
+
+
+def test_what_was_not_done_is_said():
+    card = model_card(dataclasses.replace(FACTS, control=None, scores=Scores({"accuracy": 0.9})))
+    assert rows(card)["random sampling, equal budget"] == ["not run"]
+    assert "The test data has not been read." in card
+
+
+def test_every_table_is_whole(card):
+    for table in re.findall(r"(?:^\|.*\n?)+", card, re.MULTILINE):
+        assert len({line.count(" | ") for line in table.strip().splitlines()}) == 1
+
+
+def test_a_bar_does_not_split_a_cell():
+    spec = SPEC.model_copy(update={"dataset": SPEC.dataset.model_copy(update={"kind": "a|b"})})
+    assert r"a\|b" in model_card(dataclasses.replace(FACTS, spec=spec))
+
+
+def test_a_language_models_card_says_how_to_read_words():
+    spec = load_spec(EXAMPLES / "text-rnn.yaml")
+    facts = dataclasses.replace(
+        FACTS, spec=spec, recipe=spec.child, architecture=spec.space.describe(LSTM, DataShape("text", 2000, tokens=9))
+    )
+    assert HOW_TO_USE["text"] in model_card(facts)
+
+
+def test_versions_are_those_that_run():
+    import torch
+
+    versions = software_versions()
+    assert versions["torch"] == torch.__version__.partition("+")[0]
+    assert versions.keys() >= {"python", "rlnas"}
