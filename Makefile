@@ -30,8 +30,8 @@ test: $(INSTALLED)  ## the tests (under 15 minutes on 2 cores)
 test-slow: $(INSTALLED)  ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 3000
 
-test-gpu: $(INSTALLED)  ## the tests that need a CUDA device
-	$(BIN)/python -m pytest -m gpu
+test-gpu: $(INSTALLED)  ## the tests that need a CUDA device; skipped where there is none
+	$(BIN)/python -m pytest -m gpu -rs tests/gpu
 
 test-cluster: $(if $(and $(KFP_ENDPOINT),$(NAMESPACE)),$(INSTALLED))  ## the checks that need a Kubeflow installation: KFP_ENDPOINT=URL NAMESPACE=NAME
 	@[ -n "$(KFP_ENDPOINT)" ] && [ -n "$(NAMESPACE)" ] && [ -n "$$RLNAS_STORE_ENDPOINT$(STORE_SERVICE)" ] || { echo "make test-cluster needs KFP_ENDPOINT=http://host:port and NAMESPACE=name; kubectl with a kubeconfig for that namespace; and the store: RLNAS_STORE_* as reached from here, or STORE_SERVICE=name:port to forward from there" >&2; exit 2; }
