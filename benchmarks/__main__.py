@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-BENCHMARKS = ("controller", "child", "store", "overhead", "rnn")
+BENCHMARKS = ("controller", "child", "store", "overhead", "tasks", "rnn")
 
 
 def main(names: list[str]) -> None:

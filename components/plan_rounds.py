@@ -1,4 +1,4 @@
-"""Component *plan-rounds*: how many rounds each replica does in this run.
+"""Component *plan-rounds*: the rounds that a replica does in this run.
 
 A task of its own because Kubeflow's local runner loops only over a task's single, unnamed output.
 """
@@ -9,19 +9,22 @@ from components.image import BASE_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
-def plan_rounds(search_name: str, rounds_per_run: int, placement: str) -> list:
-    """Count the rounds of this run.
+def plan_rounds(search_name: str, rounds_per_run: int, slot: int, placement: str) -> list:
+    """Count a replica's rounds of this run.
 
     Args:
         search_name: the search.
         rounds_per_run: at most so many rounds, over all replicas; 0: all that are left.
+        slot: the replica.
         placement: see `components`.
 
     Returns:
-        One number for each round that a replica does; never an empty list.
+        For each round that the replica does, `slot` and a number, `turn`; never an empty list. Both are in the item,
+        because Kubeflow's local runner gives the item of the innermost loop to all loops around it.
     """
     from rlnas import steps
     from rlnas.steps.common import ledger_of, reported_errors
 
     with reported_errors():
-        return list(range(steps.plan_rounds(ledger_of(search_name), int(rounds_per_run))))
+        rounds = steps.plan_rounds(ledger_of(search_name), int(rounds_per_run))
+        return [{"slot": int(slot), "turn": turn} for turn in range(rounds)]

@@ -6,13 +6,13 @@ from components.image import BASE_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
-def sample_architecture(search_name: str, slot: int, turn: int, placement: str) -> list:
+def sample_architecture(search_name: str, turn: dict, placement: str) -> list:
     """Propose architectures, or take up those that another run left behind.
 
     Args:
         search_name: the search.
-        slot: the replica that asks.
-        turn: the round of this run, for people; which round of the search it is, the ledger says.
+        turn: from *plan-rounds*: the replica that asks, `slot`, and the round of this run, `turn`, for people; which
+            round of the search it is, the ledger says.
         placement: see `components`.
 
     Returns:
@@ -22,4 +22,4 @@ def sample_architecture(search_name: str, slot: int, turn: int, placement: str) 
     from rlnas.steps.common import ledger_of, reported_errors
 
     with reported_errors():
-        return [str(batch) for batch in steps.sample_architecture(ledger_of(search_name), int(slot))]
+        return [str(batch) for batch in steps.sample_architecture(ledger_of(search_name), int(turn["slot"]))]

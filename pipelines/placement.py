@@ -61,6 +61,8 @@ def place(task: dsl.PipelineTask, where: Placement) -> dsl.PipelineTask:
     A missing secret or config map does not hold a pod back, so that the task itself says in one line what it lacks.
     """
     task.set_container_image(where.image)
+    # Kubernetes' own choice for a tag `latest` is Always: an image loaded onto the nodes could not be used.
+    kubernetes.set_image_pull_policy(task, "IfNotPresent")
     task.set_cpu_request(where.cpu)
     task.set_memory_request(where.memory)
     task.set_caching_options(False)

@@ -83,28 +83,28 @@ def search_pipeline(
     place(prepared, data)
     opened = components.open_search(search_name=search_name, search_spec=search_spec, placement=data.text)
     place(opened, data).after(prepared)
-    planned = components.plan_rounds(search_name=search_name, rounds_per_run=rounds_per_run, placement=control.text)
-    place(planned, control).after(opened)
-    with (
-        dsl.ParallelFor(opened.output) as slot,
-        dsl.ParallelFor(planned.output, parallelism=1) as turn,
-    ):
-        sampled = components.sample_architecture(search_name=search_name, slot=slot, turn=turn, placement=control.text)
-        place(sampled, control)
-        with dsl.ParallelFor(sampled.output) as batch:
-            trained = components.train_child(
-                search_name=search_name,
-                batch=batch,
-                task_name=dsl.PIPELINE_TASK_ID_PLACEHOLDER,  # by itself: within a longer text nobody replaces it
-                placement=training.text,
-            )
-            place(trained, training)
-            evaluated = components.evaluate(search_name=search_name, batch=trained.output, placement=training.text)
-            place(evaluated, training)
-        updated = components.update_controller(
-            search_name=search_name, evaluated=dsl.Collected(evaluated.outputs["Output"]), placement=control.text
+    with dsl.ParallelFor(opened.output) as slot:
+        planned = components.plan_rounds(
+            search_name=search_name, rounds_per_run=rounds_per_run, slot=slot, placement=control.text
         )
-        place(updated, control)
+        place(planned, control)
+        with dsl.ParallelFor(planned.output, parallelism=1) as turn:
+            sampled = components.sample_architecture(search_name=search_name, turn=turn, placement=control.text)
+            place(sampled, control)
+            with dsl.ParallelFor(sampled.output) as batch:
+                trained = components.train_child(
+                    search_name=search_name,
+                    batch=batch,
+                    task_name=dsl.PIPELINE_TASK_ID_PLACEHOLDER,  # by itself: within a longer text nobody replaces it
+                    placement=training.text,
+                )
+                place(trained, training)
+                evaluated = components.evaluate(search_name=search_name, batch=trained.output, placement=training.text)
+                place(evaluated, training)
+            updated = components.update_controller(
+                search_name=search_name, evaluated=dsl.Collected(evaluated.outputs["Output"]), placement=control.text
+            )
+            place(updated, control)
     finished = components.finish(search_name=search_name, placement=control.text)
     place(finished, control).after(updated)
     return finished.outputs["Output"]

@@ -182,7 +182,7 @@ class Runner:
     """
 
     network: str
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
     root: Path
     tasks: list[Task] = field(default_factory=list)
 

@@ -139,6 +139,13 @@ def test_every_loop_uses_its_item(package: dict[str, Any]) -> None:
             assert item in yaml.safe_dump(body), name
 
 
+def test_no_task_needs_the_items_of_two_loops(package: dict[str, Any]) -> None:
+    """The local runner gives the item of the innermost loop for both."""
+    for name, task, _ in tasks(package):
+        items = [key for key in task.get("inputs", {}).get("parameters", {}) if key.endswith("-loop-item")]
+        assert len(items) <= 1, name
+
+
 def test_rounds_run_one_after_another(package: dict[str, Any]) -> None:
     limits = {
         task["parameterIterator"]["items"]["inputParameter"]: task.get("iteratorPolicy", {}).get("parallelismLimit")
@@ -225,6 +232,7 @@ def test_every_pod_has_what_it_needs(package: dict[str, Any], pods: dict[str, di
         assert all(part["optional"] for part in (secret, config, authorities)), name
         assert int(pod["activeDeadlineSeconds"]) > 0
         assert pod["securityContext"] == {"runAsNonRoot": True}
+        assert pod["imagePullPolicy"] == "IfNotPresent", "images loaded onto nodes have no registry to be pulled from"
         assert pod["imagePullSecret"]
         assert pod["nodeSelector"]["nodeSelectorJson"]
         assert pod["tolerations"][0]["tolerationJson"]
