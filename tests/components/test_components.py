@@ -53,8 +53,10 @@ def test_open_search(bucket: Bucket, spec: SearchSpec):
 
 
 def test_plan_rounds(ledger: Ledger):
-    assert components.plan_rounds.python_func(ledger.name, 0, "") == [0]
-    assert components.plan_rounds.python_func(ledger.name, 1.0, "") == [0]  # numbers travel as floats
+    assert components.plan_rounds.python_func(ledger.name, 0, 0, "") == [{"slot": 0, "turn": 0}]
+    assert components.plan_rounds.python_func(ledger.name, 1.0, 1.0, "") == [
+        {"slot": 1, "turn": 0}
+    ]  # numbers travel as floats
 
 
 def test_prepare_data(ledger: Ledger, spec: SearchSpec, capfd: pytest.CaptureFixture[str]):
@@ -63,7 +65,7 @@ def test_prepare_data(ledger: Ledger, spec: SearchSpec, capfd: pytest.CaptureFix
 
 
 def test_a_round_from_its_sampling_to_the_end_of_the_run(ledger: Ledger):
-    batches = components.sample_architecture.python_func(ledger.name, 0.0, 0.0, "")
+    batches = components.sample_architecture.python_func(ledger.name, {"slot": 0.0, "turn": 0.0}, "")
     assert [json.loads(batch) for batch in batches] == [
         {"round": 0, "children": [0, 1]},
         {"round": 0, "children": [2, 3]},
@@ -104,8 +106,8 @@ def test_a_batch_with_nothing_to_do(ledger: Ledger):
     [
         ("open_search", ({}, "")),
         ("prepare_data", ({}, "")),
-        ("plan_rounds", (0, "")),
-        ("sample_architecture", (0, 0, "")),
+        ("plan_rounds", (0, 0, "")),
+        ("sample_architecture", ({"slot": 0, "turn": 0}, "")),
         ("train_child", ('{"round": 0, "children": [0]}', "run/0", "")),
         ("evaluate", ('{"round": 0, "children": [0]}', "", None)),
         ("update_controller", ([], "", None)),
