@@ -308,6 +308,39 @@ def show(
 
 
 @app.command()
+def report(
+    search: SearchName,
+    others: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[OTHER]...",
+            help="to compare it with: random controls, and the same search with other seeds;"
+            " those named SEARCH-control, SEARCH-s2, SEARCH-s2-control are found by themselves",
+            default_factory=list,
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="where to write it: .html")] = None,
+) -> None:
+    """Write a search's report: one HTML page that needs nothing else."""
+    from rlnas.report.data import read_report, relatives
+    from rlnas.report.page import render
+
+    bucket = _bucket()
+    ledger = open_search(bucket, search)
+    named = [open_search(bucket, other) for other in others]
+    data = read_report(ledger, [*named, *(r for r in relatives(ledger) if r.name not in others)])
+    path = output or HOME / "reports" / f"{search}.html"
+    _write(path, render(data).encode())
+    console.print(f"report: {path} ({path.stat().st_size / 1000:.0f} kB): open it in a browser", soft_wrap=True)
+    _next(
+        *(f"rlnas show {search}", "shows the best architecture")
+        if data.leaders
+        else (f"rlnas status {search}", "shows how far it is")
+    )
+
+
+@app.command()
 def delete(search: SearchName, yes: Annotated[bool, typer.Option("--yes", help="without asking")] = False) -> None:
     """Delete a search and all it remembers."""
     ledger = open_search(_bucket(), search, deleting=True)
@@ -443,6 +476,14 @@ def _fate(result: Any) -> str:
         numbers = ", ".join(f"{name} {value:,.6g}" for name, value in result.metrics.items())
         return f"reward {result.reward:.4f} on validation data; {numbers}; trained in {result.seconds:.1f} s"
     return f"{result.status}: {result.reason}: {result.detail}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _print_json(value: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from searches import make_spec
+from searches import run as run_steps
 
 from rlnas import cli
 from rlnas.spec import parse_spec
@@ -273,6 +275,26 @@ def test_delete_finishes_an_interrupted_deletion(rlnas: Any, bucket: Bucket) -> 
     assert "search tiny is deleted" in out
     assert list(bucket.list_all("searches/tiny/")) == []
     assert open_search(bucket, spec.name, spec).record.incarnation != ledger.record.incarnation, "the name is free"
+
+
+def test_a_report_is_a_page_that_compares_with_the_control(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
+    ledger = run_steps(bucket.settings, make_spec())
+    control = ledger.spec.model_copy(
+        update={"name": f"{ledger.name}-control", "controller": {"kind": "random"}, "seed": 7}
+    )
+    run_steps(bucket.settings, parse_spec(control.model_dump(mode="json")))
+    status, out, _ = rlnas("report", ledger.name)
+    assert status == 0
+    assert f".rlnas/reports/{ledger.name}.html" in out
+    assert f"next: rlnas show {ledger.name}" in out
+    page = (tmp_path / ".rlnas" / "reports" / f"{ledger.name}.html").read_text()
+    assert "random control" in page
+    status, out, _ = rlnas("report", f"{ledger.name}-control", "-o", "here.html")
+    assert "itself a random control" in (tmp_path / "here.html").read_text()
+    (tmp_path / "file").write_text("")
+    status, _, err = rlnas("report", ledger.name, "-o", "file/page.html")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "cannot be written" in err
 
 
 def test_commands_that_read_say_what_to_do_in_an_empty_store(rlnas: Any) -> None:

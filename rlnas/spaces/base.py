@@ -44,6 +44,7 @@ class Decision:
         anchor: a set decision over all earlier anchor points; it is itself the next anchor point.
         when: `(position, options)`: the decision exists only if the one at `position` (earlier in the list) exists
             and chose one of `options`. None: it always exists.
+        options: what a person calls the options; empty: their numbers from 0.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Decision:
     label: str
     anchor: bool = False
     when: tuple[int, frozenset[int]] | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

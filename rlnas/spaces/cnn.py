@@ -286,7 +286,7 @@ def _sequence(space: CNNSpace, depth: int) -> tuple[_Slot, ...]:
     # The learning rate comes first, so that the sequence of a shallow network is a prefix of a deeper one's.
     slots = []
     if len(space.learning_rates) > 1:
-        lr = Decision("learning_rate", len(space.learning_rates), "learning rate")
+        lr = Decision("learning_rate", len(space.learning_rates), "learning rate", options=_names(space.learning_rates))
         slots.append(_Slot(lr, -1, "learning_rate", space.learning_rates))
     for layer in range(depth):
         slots += list(_layer_slots(space, layer, len(slots)))
@@ -296,7 +296,7 @@ def _sequence(space: CNNSpace, depth: int) -> tuple[_Slot, ...]:
 def _layer_slots(space: CNNSpace, layer: int, start: int) -> Iterator[_Slot]:
     types, name = space.layer_types, f"layer {layer + 1}"
     if len(types) > 1:
-        yield _Slot(Decision("layer_type", len(types), f"{name} type"), layer, "type", types)
+        yield _Slot(Decision("layer_type", len(types), f"{name} type", options=_names(types)), layer, "type", types)
     by_head: dict[tuple[str, str], list[str]] = {}
     for layer_type in types:
         for field in _hyperparameters(space)[layer_type]:
@@ -306,8 +306,13 @@ def _layer_slots(space: CNNSpace, layer: int, start: int) -> Iterator[_Slot]:
         if len(options) > 1:
             when = (start, frozenset(types.index(member) for member in members)) if len(types) > 1 else None
             label = f"{name} {head} {field.replace('_', ' ')}"
-            yield _Slot(Decision(f"{head}.{field}", len(options), label, when=when), layer, field, options)
+            decision = Decision(f"{head}.{field}", len(options), label, when=when, options=_names(options))
+            yield _Slot(decision, layer, field, options)
     yield _Slot(Decision("anchor", layer, f"{name} inputs", anchor=True), layer, "inputs", ())
+
+
+def _names(options: Sequence[str | float]) -> tuple[str, ...]:
+    return tuple(str(option).replace("_", " ") for option in options)
 
 
 Size = tuple[int, int, int]

@@ -119,7 +119,8 @@ class RNNSpace(Space):
         names = [f"leaf {i}" if i < self.base else f"node {i}" for i in range(2 * self.base - 1)] + ["cell inject"]
         labels = [(kind, f"{name} {kind}") for name in names for kind in ("combination", "activation")]
         labels += [("node", "new cell state from node (c_out)"), ("node", "old cell state into node (c_in)")]
-        return tuple(Decision(kind, self.heads[kind], label) for kind, label in labels)
+        options = {"combination": self.combinations, "activation": self.activations, "node": ()}
+        return tuple(Decision(kind, self.heads[kind], label, options=options[kind]) for kind, label in labels)
 
     def decode(self, tokens: Sequence[int]) -> Cell:
         decisions = self.decisions(0)
@@ -203,7 +204,7 @@ def _equations(cell: Cell) -> tuple[str, ...]:
 
 
 def _drawing(cell: Cell) -> tuple[tuple[Node, ...], tuple[tuple[str, str], ...]]:
-    """The tree with its leaves at the top; the cell state enters above `c_in` and leaves below `c_out`."""
+    """The tree with its leaves at the top; the cell state enters beside `c_in` and leaves below `c_out`."""
     root, spread, drop = len(cell.nodes) - 1, 2.0, 2.0
     at = {i: (spread * i, drop) for i in range(cell.base)}
     edges = [("input", str(i)) for i in range(cell.base)]
@@ -213,16 +214,26 @@ def _drawing(cell: Cell) -> tuple[tuple[Node, ...], tuple[tuple[str, str], ...]]
         edges += [(str(left), str(i)), (str(right), str(i))]
     nodes = [Node("input", "x, h_prev", at[root][0], 0, "state")]
     for i, operation in enumerate(cell.nodes):
-        nodes.append(Node(str(i), f"{i}: {operation}", *at[i], "leaf" if i < cell.base else "node"))
+        nodes.append(Node(str(i), f"{i}: {_box(operation)}", *at[i], "leaf" if i < cell.base else "node"))
     (x_in, y_in), (x_out, y_out), (x, y) = at[cell.c_in], at[cell.c_out], at[root]
+    if cell.c_in < cell.base:
+        # No room beside a leaf: beside the input, above the leaf unless the input is there.
+        outwards = 1 if x_in > x else -1
+        x_in, y_in = (x_in if abs(x_in - x) >= spread else x + outwards * spread), 0.0
+    else:
+        x_in += spread
     nodes += [
-        Node("c_prev", f"c_prev: {cell.inject}", x_in, y_in - 1, "state"),
+        Node("c_prev", f"c_prev: {_box(cell.inject)}", x_in, y_in, "state"),
         # The box below the root is taken by h.
         Node("c", "c", x_out + (spread if cell.c_out == root else 0), y_out + 1, "state"),
         Node("h", "h", x, y + 1, "state"),
     ]
     edges += [("c_prev", str(cell.c_in)), (str(cell.c_out), "c"), (str(root), "h")]
     return tuple(nodes), tuple(edges)
+
+
+def _box(operation: Operation) -> str:
+    return "\n".join(operation)
 
 
 def _cell(base: int, operations: dict[int, tuple[Combination, Activation]], c_out: int, c_in: int) -> Cell:

@@ -40,7 +40,10 @@ class TabularSpace(Space):
 
     def decisions(self, samples: int) -> tuple[Decision, ...]:
         names = [f"decision {position + 1}" for position in range(len(self.choices))]
-        return tuple(Decision(name, n, name) for name, n in zip(names, self.choices, strict=True))
+        return tuple(
+            Decision(name, n, name, options=self.options if len(self.options) == n else ())
+            for name, n in zip(names, self.choices, strict=True)
+        )
 
     def decode(self, tokens: Sequence[int]) -> TabularArchitecture:
         if len(list(walk(self.decisions(0), tokens))) < len(self.choices):

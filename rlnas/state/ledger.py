@@ -6,6 +6,7 @@ Every method may be called again, from anywhere, at any time. docs/state.md has 
 """
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -449,10 +450,12 @@ def create_search(bucket: Bucket, spec: SearchSpec, shape: DataShape) -> Ledger:
     return ledger
 
 
-def list_searches(bucket: Bucket) -> list[str]:
-    """Return the names of all searches in the store. A folder alone is none: late tasks of a deleted search
-    write there, and some stores keep empty ones."""
+def list_searches(bucket: Bucket, named: re.Pattern[str] | None = None) -> list[str]:
+    """Return the names of all searches in the store, or of those named so. A folder alone is none: late tasks of a
+    deleted search write there, and some stores keep empty ones."""
     names = sorted(folder.removeprefix(SEARCHES).rstrip("/") for folder in bucket.folders(SEARCHES))
+    if named:
+        names = [name for name in names if named.fullmatch(name)]
     return [name for name in names if (record := _read_record(bucket, name)) and not record.deleting]
 
 

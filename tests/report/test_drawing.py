@@ -27,7 +27,7 @@ def test_a_drawing_has_all_boxes_and_arrows(name: str, tmp_path: Path) -> None:
     draw(description, "a title", tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text()
     for node in description.nodes:
-        assert f"<!-- {node.label} -->" in text
+        assert all(f"<!-- {line} -->" in text for line in node.label.split("\n"))
     assert "<!-- a title -->" in text
     arrows = text.count('<g id="patch_')
     assert arrows >= len(description.edges) + len(description.nodes)

@@ -1,0 +1,198 @@
+"""The page as Chromium shows it: all there, nothing over anything else, legible in light and in dark, silent."""
+
+import dataclasses
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.made_up import make_up, spec_of
+from searches import make_spec, run
+
+from rlnas.report.data import ReportData, read_report, relatives
+from rlnas.report.page import compact, duration, render, verdict
+from rlnas.report.statistics import Difference
+from rlnas.state import Bucket
+
+SECTIONS = {"progress", "leaderboard", "decisions", "failures"}
+HEADINGS = {"Best so far", "Reward by child", "Policy entropy", "Baseline", "Gradient norm", "Staleness"}
+LAYOUT = """() => {
+  const leaf = e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+  document.querySelectorAll('details').forEach(d => d.open = true);
+  const texts = [...document.querySelectorAll('main *')].filter(e => leaf(e) && e.checkVisibility());
+  const box = e => { const range = document.createRange(); range.selectNodeContents(e);
+    const r = e.closest('svg') ? e.getBoundingClientRect() : range.getBoundingClientRect();
+    return {e, l: r.left + 1, r: r.right - 1, t: r.top + 2, b: r.bottom - 2}; };
+  const boxes = texts.map(box).filter(b => b.r > b.l && b.b > b.t);
+  const overlaps = [];
+  boxes.forEach((a, i) => boxes.slice(i + 1).forEach(b => {
+    if (!a.e.contains(b.e) && !b.e.contains(a.e) && a.l < b.r && b.l < a.r && a.t < b.b && b.t < a.b)
+      overlaps.push(a.e.textContent.trim() + ' | ' + b.e.textContent.trim()); }));
+  const wide = boxes.filter(b => !b.e.closest('.scroll') && (b.r > innerWidth || b.l < 0));
+  const svgs = [...document.querySelectorAll('svg')].map(s => [s, s.getBoundingClientRect()]);
+  const outside = svgs.flatMap(([s, r]) => [...s.querySelectorAll('text')].map(box).filter(
+    b => b.l < r.left - 1 || b.r > r.right + 1 || b.t < r.top - 1 || b.b > r.bottom + 1));
+  const words = list => list.map(b => b.e.textContent.trim());
+  return {overlaps, wide: words(wide), outside: words(outside), texts: boxes.length,
+    width: document.documentElement.scrollWidth};
+}"""
+CONTRAST = """() => {
+  const number = c => { const k = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+    k.fillStyle = c; k.fillRect(0, 0, 1, 1); return [...k.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+  const light = c => { const [r, g, b] = number(c).map(v => v / 255).map(
+    v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
+  const paper = light(getComputedStyle(document.body).backgroundColor);
+  const ratio = c => { const v = light(c); return (Math.max(v, paper) + .05) / (Math.min(v, paper) + .05); };
+  const colours = [...document.querySelectorAll('main *')].map(e => { const s = getComputedStyle(e);
+    return e.closest('svg') && e.tagName === 'text' ? s.fill : s.color; });
+  return {paper, worst: Math.min(...new Set(colours.map(ratio)))};
+}"""
+
+
+def opened(browser: Any, page: str, folder: Path, width: int, scheme: str = "light") -> tuple[Any, list[str]]:
+    """Open a page; gives it and what the browser complained of or asked the network for."""
+    (folder / "page.html").write_text(page)
+    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    noise: list[str] = []
+    tab.on("console", lambda message: noise.append(message.text))
+    tab.on("pageerror", lambda error: noise.append(str(error)))
+    tab.on("request", lambda request: noise.append(request.url) if not request.is_navigation_request() else None)
+    tab.goto((folder / "page.html").as_uri())
+    return tab, noise
+
+
+@pytest.fixture
+def pages(bucket: Bucket) -> dict[str, ReportData]:
+    """Searches of each kind with failures, the tabular one with a control."""
+    found = {}
+    for kind, children in (("cnn", 64), ("rnn", 1600), ("tabular", 160)):
+        ledger = make_up(bucket, spec_of(kind, kind, children), gain=0.2, failing=0.1)
+        if kind == "tabular":
+            make_up(bucket, spec_of(kind, f"{kind}-control", children, controller={"kind": "random"}))
+        found[kind] = read_report(ledger, relatives(ledger))
+    return found
+
+
+def test_nothing_overlaps_or_is_missing_on_a_phone_and_on_a_desk(
+    pages: dict[str, ReportData], browser: Any, tmp_path: Path
+) -> None:
+    for kind, data in pages.items():
+        for width in (400, 1400):
+            tab, noise = opened(browser, render(data), tmp_path, width)
+            found = tab.evaluate(LAYOUT)
+            assert noise == [], kind
+            assert found["texts"] > 100
+            assert found["width"] == width, kind
+            assert (found["overlaps"], found["wide"], found["outside"]) == ([], [], []), (kind, width)
+            sections = {section.get_attribute("id") for section in tab.query_selector_all("section")}
+            assert sections == SECTIONS | (set() if kind == "tabular" else {"architectures"})
+            headings = {heading.text_content() for heading in tab.query_selector_all("#progress h3")}
+            assert headings == HEADINGS | ({"Skip rate"} if kind == "cnn" else set())
+            assert len(tab.query_selector_all("#decisions svg")) == len(data.choices)
+            assert len(tab.query_selector_all("#leaderboard tbody tr")) == 20
+            assert len(tab.query_selector_all("#architectures svg")) == (0 if kind == "tabular" else 3)
+            tab.close()
+
+
+def test_all_text_is_legible_in_light_and_in_dark(pages: dict[str, ReportData], browser: Any, tmp_path: Path) -> None:
+    papers = []
+    for scheme in ("light", "dark"):
+        tab, _ = opened(browser, render(pages["cnn"]), tmp_path, 1400, scheme)
+        found = tab.evaluate(CONTRAST)
+        assert found["worst"] >= 4.5  # WCAG 2, level AA
+        papers.append(found["paper"])
+        tab.close()
+    assert papers[0] > 0.9
+    assert papers[1] < 0.1
+
+
+def test_every_colour_of_a_chart_follows_the_mode(pages: dict[str, ReportData]) -> None:
+    for data in pages.values():
+        assert not re.findall(r"<svg.*?#[0-9a-f]{6}.*?</svg>", render(data), flags=re.DOTALL)
+
+
+def test_the_check_of_the_layout_sees_what_overlaps(pages: dict[str, ReportData], browser: Any, tmp_path: Path) -> None:
+    style = "h2 { margin-bottom: -20px; } h1 { white-space: nowrap; }</style>"
+    broken = render(pages["cnn"]).replace("</style>", style).replace("<h1>", "<h1>" + "long " * 30)
+    tab, _ = opened(browser, broken, tmp_path, 400)
+    found = tab.evaluate(LAYOUT)
+    assert found["overlaps"]
+    assert found["wide"]
+    assert found["width"] > 400
+    tab.close()
+
+
+def test_a_large_search_is_one_small_page_in_little_time(bucket: Bucket) -> None:
+    ledger = make_up(bucket, spec_of("tabular", "large", 12_800), gain=0.2)
+    control = make_up(bucket, spec_of("tabular", "large-control", 12_800, controller={"kind": "random"}))
+    start = time.process_time()
+    page = render(read_report(ledger, [control]))
+    assert time.process_time() - start < 10
+    assert len(page.encode()) < 1_000_000
+    assert "12,800" in page
+
+
+def test_a_page_needs_nothing_else_and_is_the_same_each_time(bucket: Bucket) -> None:
+    ledger = run(bucket.settings, make_spec("cnn"))
+    page = render(read_report(ledger))
+    assert page == render(read_report(ledger))
+    assert not re.findall(r"<script|https?://|@import", page)
+
+
+def test_a_search_that_has_just_begun_has_a_page(bucket: Bucket, browser: Any, tmp_path: Path) -> None:
+    from rlnas import steps
+
+    spec = make_spec("cnn")
+    tab, noise = opened(browser, render(read_report(steps.open_search(bucket, spec.name, spec))), tmp_path, 400)
+    assert "No round is complete yet" in tab.inner_text("main")
+    assert noise == []
+    tab.close()
+
+
+def test_words_of_failures_are_text_and_no_markup(pages: dict[str, ReportData]) -> None:
+    page = render(pages["tabular"])
+    assert "&lt;step&gt; 3 &amp; 4" in page
+    assert "<step>" not in page
+
+
+def test_the_final_model_is_shown_once_there_is_one(pages: dict[str, ReportData]) -> None:
+    data = pages["cnn"]
+    assert "Final model" not in render(data)
+    page = render(dataclasses.replace(data, final={"test accuracy": 0.9412}))
+    assert "Final model" in page
+    assert "0.9412" in page
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(0.01, 0.05, "Better than random"), (-0.01, 0.05, "No difference shown"), (-0.05, -0.01, "Worse than random")],
+)
+def test_better_than_random_is_said_only_where_the_interval_says_so(
+    pages: dict[str, ReportData], low: float, high: float, words: str
+) -> None:
+    found = Difference((low + high) / 2, low, high, "children", 32)
+    said = verdict(dataclasses.replace(pages["tabular"], difference=found))
+    assert said.startswith(words)
+    assert ("etter than random" in said) == (low > 0)
+
+
+def test_without_a_control_or_with_too_few_children_nothing_is_claimed(pages: dict[str, ReportData]) -> None:
+    assert "--control" in verdict(pages["cnn"])
+    assert "No difference shown" in verdict(dataclasses.replace(pages["tabular"], difference=None))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.98, "0.9800"), (0.00123456, "0.00123"), (48, "48"), (113.8, "113.80"), (29_830, "29.8k"), (968_000, "968k")],
+)
+def test_numbers_in_few_characters(value: float, text: str) -> None:
+    assert compact(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(2.345, "2.3 s"), (119.7, "2 min 0 s"), (3600, "1 h 0 min"), (12_528_000, "145 d 0 h")],
+)
+def test_times_in_two_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
