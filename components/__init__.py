@@ -8,8 +8,12 @@ into a loop only if an argument of a task there mentions them.
 """
 
 from components.evaluate import evaluate
+from components.export_model import export_model
+from components.final_test import final_test
 from components.finish import finish
 from components.open_search import open_search
+from components.plan_grid import plan_grid
+from components.plan_retraining import plan_retraining
 from components.plan_rounds import plan_rounds
 from components.prepare_data import prepare_data
 from components.sample_architecture import sample_architecture
@@ -18,8 +22,12 @@ from components.update_controller import update_controller
 
 __all__ = [
     "evaluate",
+    "export_model",
+    "final_test",
     "finish",
     "open_search",
+    "plan_grid",
+    "plan_retraining",
     "plan_rounds",
     "prepare_data",
     "sample_architecture",

@@ -1,4 +1,4 @@
-"""Component *finish*: sweep up, and say whether the search's budget is reached."""
+"""Component *finish*: sweep up, and say whether there is a winner to be finalized."""
 
 from kfp import dsl
 
@@ -15,13 +15,15 @@ def finish(search_name: str, placement: str, metrics: dsl.Output[dsl.Metrics]) -
         metrics: how far the search has come.
 
     Returns:
-        Whether the budget is reached.
+        Whether the budget is reached and the winner is still to be finalized.
     """
     from rlnas import steps
     from rlnas.steps.common import ledger_of, reported_errors
 
     with reported_errors():
-        version, complete = steps.finish(ledger_of(search_name))
+        ledger = ledger_of(search_name)
+        version, complete = steps.finish(ledger)
+        due = steps.is_due(ledger)
     print(
         f"search {search_name}: {version.children} children, " + ("budget reached" if complete else "to be continued")
     )
@@ -29,4 +31,4 @@ def finish(search_name: str, placement: str, metrics: dsl.Output[dsl.Metrics]) -
     metrics.log_metric("failed", version.failed)
     if version.leaders:
         metrics.log_metric("best reward", version.leaders[0].reward)
-    return complete
+    return due

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from kfp import compiler
 
+from pipelines.finalize import finalize_pipeline
 from pipelines.search import search_pipeline
 
-PIPELINES = {"search": search_pipeline}
+PIPELINES = {"search": search_pipeline, "finalize": finalize_pipeline}
 
 
 def compile_all(folder: Path) -> list[Path]:

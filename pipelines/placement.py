@@ -1,6 +1,6 @@
 """Where tasks run and with what: one helper that every task of every pipeline goes through."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kfp import dsl, kubernetes
 
@@ -55,6 +55,51 @@ class Placement:
         return text
 
 
+def placements(
+    container_image: str,
+    image_pull_secret: str,
+    control_cpu: str,
+    control_memory: str,
+    control_node_selector: dict,
+    control_tolerations: list,
+    training_cpu: str,
+    training_memory: str,
+    training_node_selector: dict,
+    training_tolerations: list,
+    accelerator_type: str,
+    accelerator_count: str,
+    store_secret_name: str,
+    store_config_map: str,
+    authority_config_map: str,
+    data_volume_claim: str,
+) -> tuple[Placement, Placement, Placement]:
+    """Return the three placements of a pipeline's run parameters: tasks that hold neither children nor data, those
+    that read data, and those that hold children. The parameters are explained at `pipelines.search.search_pipeline`.
+    """
+    control = Placement(
+        image=container_image,
+        pull_secret=image_pull_secret,
+        cpu=control_cpu,
+        memory=control_memory,
+        node_selector=control_node_selector,
+        tolerations=control_tolerations,
+        store_secret=store_secret_name,
+        store_config=store_config_map,
+        authorities=authority_config_map,
+    )
+    data = replace(control, data_claim=data_volume_claim)
+    training = replace(
+        data,
+        cpu=training_cpu,
+        memory=training_memory,
+        node_selector=training_node_selector,
+        tolerations=training_tolerations,
+        accelerator_type=accelerator_type,
+        accelerator_count=accelerator_count,
+    )
+    return control, data, training
+
+
 def place(task: dsl.PipelineTask, where: Placement) -> dsl.PipelineTask:
     """Apply a placement to a task, and keep its outputs out of the cache: the ledger alone says what is done.
 
@@ -77,7 +122,7 @@ def place(task: dsl.PipelineTask, where: Placement) -> dsl.PipelineTask:
     kubernetes.use_config_map_as_env(task, where.store_config, config, optional=True)
     kubernetes.use_config_map_as_volume(task, where.authorities, AUTHORITY_FOLDER, optional=True)
     kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "rlnas")
-    kubernetes.add_pod_label(task, "app.kubernetes.io/component", task.name)
+    kubernetes.add_pod_label(task, "app.kubernetes.io/component", task.component_spec.name)
     if where.data_claim is not None:
         kubernetes.mount_pvc(task, where.data_claim, DATA_FOLDER)
     if where.accelerator_type is not None:

@@ -1,16 +1,17 @@
 """The search as a Kubeflow pipeline: sample architectures, train children, evaluate, update the controller, repeat.
 
+When the budget is reached, the loop goes on by two turns for the winner, its grid and its last training, which then is
+tested and exported. That it is the same loop keeps the package small, and the pods few.
+
 The loop is one compiled package whatever the numbers of rounds and children are. Names of parameters are long and
 unlike one another on purpose: SDK 2.17 does not hand a parameter into a loop whose item's name contains it.
 """
-
-from dataclasses import replace
 
 from kfp import dsl
 
 import components
 from components.image import BASE_IMAGE
-from pipelines.placement import CONFIG, Placement, place
+from pipelines.placement import CONFIG, place, placements
 
 
 @dsl.pipeline(
@@ -36,7 +37,7 @@ def search_pipeline(
     store_config_map: str = "rlnas-store",
     authority_config_map: str = "rlnas-ca",
     data_volume_claim: str = "rlnas-data",
-) -> bool:
+) -> None:
     """Continue a search by some rounds, or start it.
 
     Args:
@@ -53,30 +54,24 @@ def search_pipeline(
         store_config_map: holds the `RLNAS_STORE_*` that are not secret.
         authority_config_map: holds certificate authorities, mounted at /etc/rlnas/ca; need not exist.
         data_volume_claim: mounted at /data where data is read; must exist.
-
-    Returns:
-        Whether the search's budget is reached.
     """
-    control = Placement(
-        image=container_image,
-        pull_secret=image_pull_secret,
-        cpu=control_cpu,
-        memory=control_memory,
-        node_selector=control_node_selector,
-        tolerations=control_tolerations,
-        store_secret=store_secret_name,
-        store_config=store_config_map,
-        authorities=authority_config_map,
-    )
-    data = replace(control, data_claim=data_volume_claim)
-    training = replace(
-        data,
-        cpu=training_cpu,
-        memory=training_memory,
-        node_selector=training_node_selector,
-        tolerations=training_tolerations,
+    control, data, training = placements(
+        container_image=container_image,
+        image_pull_secret=image_pull_secret,
+        control_cpu=control_cpu,
+        control_memory=control_memory,
+        control_node_selector=control_node_selector,
+        control_tolerations=control_tolerations,
+        training_cpu=training_cpu,
+        training_memory=training_memory,
+        training_node_selector=training_node_selector,
+        training_tolerations=training_tolerations,
         accelerator_type=accelerator_type,
         accelerator_count=accelerator_count,
+        store_secret_name=store_secret_name,
+        store_config_map=store_config_map,
+        authority_config_map=authority_config_map,
+        data_volume_claim=data_volume_claim,
     )
 
     prepared = components.prepare_data(search_name=search_name, search_spec=search_spec, placement=data.text)
@@ -107,4 +102,8 @@ def search_pipeline(
             place(updated, control)
     finished = components.finish(search_name=search_name, placement=control.text)
     place(finished, control).after(updated)
-    return finished.outputs["Output"]
+    with dsl.If(finished.outputs["Output"] == True):  # noqa: E712 - a condition of the pipeline, not of Python
+        tested = components.final_test(search_name=search_name, placement=training.text)
+        place(tested, training)
+        exported = components.export_model(search_name=search_name, placement=data.text)
+        place(exported, data).after(tested)

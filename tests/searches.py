@@ -94,9 +94,7 @@ def run(settings: StoreSettings, spec: SearchSpec, task: str = "a") -> Ledger:
             steps.evaluate(ledger, batch)
         steps.update_controller(ledger)
         _, complete = steps.finish(ledger)
-        if complete:
-            if ledger.spec.final:
-                finalize(ledger, task=task)
+        if complete and (ledger.spec.final is None or steps.final_test(ledger)):
             return ledger
         assert turn < 100, "the search does not come to its end"
 

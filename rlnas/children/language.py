@@ -123,17 +123,13 @@ class LanguageTrainer(Trainer):
             return LanguageModel(architecture, recipe, words, LSTMLayer).to(self.device)
         return LanguageModel(architecture, recipe, words, layer).to(self.device)
 
-    def references(self) -> tuple[str, ...]:
-        """Name PyTorch's LSTM."""
-        return ("lstm",)
-
     def reference(self, name: str, architecture: Cell) -> TorchLSTM:
-        """Return an LSTM with as many weights as the winner; see `Trainer.reference`.
+        """Return PyTorch's LSTM with as many weights as the winner; see `Trainer.reference`.
 
         Raises:
             UserError: it is not known, or no hidden size gives as many, within 1 %.
         """
-        if name not in self.references():
+        if name not in self.recipe.references:
             return super().reference(name, architecture)
         recipe, words = self.recipe, self.shape.classes
         count = recipe.count_parameters(architecture.base, words, recipe.hidden_size(architecture.base, words))

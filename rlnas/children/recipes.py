@@ -70,6 +70,7 @@ class RNNRecipe(Recipe):
     """
 
     modality: ClassVar[str] = "text"
+    references: ClassVar[tuple[str, ...]] = ("lstm",)
     architecture: ClassVar[type[Architecture]] = Cell
 
     kind: Literal["rnn"] = "rnn"

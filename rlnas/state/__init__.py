@@ -4,7 +4,7 @@ from rlnas.state.bucket import Bucket, Object
 from rlnas.state.embedded import EmbeddedStore
 from rlnas.state.finals import Final, finals
 from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
-from rlnas.state.ledger import Controller, Ledger, create_search, list_searches, open_search
+from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, create_search, list_searches, open_search
 from rlnas.state.records import (
     FinalModel,
     FinalRecord,
@@ -20,6 +20,7 @@ from rlnas.state.records import (
 from rlnas.state.settings import StoreSettings
 
 __all__ = [
+    "MODEL_CARD",
     "Bucket",
     "Claim",
     "Controller",

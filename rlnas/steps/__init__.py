@@ -1,6 +1,7 @@
 """The steps of a search, as plain functions: idempotent, safe to run again at any time, from anywhere."""
 
 from rlnas.steps.evaluate import evaluate
+from rlnas.steps.export_model import export_model, read_model
 from rlnas.steps.finalize import final_test, find_final, is_due, plan_grid, plan_retraining
 from rlnas.steps.finish import finish
 from rlnas.steps.open_search import check_spec, open_search, plan_rounds
@@ -12,6 +13,7 @@ from rlnas.steps.update_controller import update_controller
 __all__ = [
     "check_spec",
     "evaluate",
+    "export_model",
     "final_test",
     "find_final",
     "finish",
@@ -21,6 +23,7 @@ __all__ = [
     "plan_retraining",
     "plan_rounds",
     "prepare_data",
+    "read_model",
     "sample_architecture",
     "train_child",
     "update_controller",

@@ -50,6 +50,7 @@ class Batch:
 
 
 NOTHING_TO_DO = Batch(0, ())
+POLL_SECONDS = 5.0
 
 
 def batches(round_number: int, children: Sequence[int], size: int) -> list[Batch]:

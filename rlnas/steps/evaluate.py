@@ -28,7 +28,7 @@ def evaluate(ledger: Ledger, batch: Batch) -> dict[str, Result]:
         StoreError: the store failed; nothing finished is lost.
     """
     plan = ledger.plan(batch.round) if batch.children else None
-    if plan is None:
+    if plan is None or plan.data != "train":  # validation data says nothing of a model that has seen it
         return {}
     names = [child_id(batch.round, i) for i in range(len(plan.children))]
     finished = ledger.finished_children(batch.round)

@@ -13,8 +13,7 @@ from rlnas.seeds import derive_seed
 from rlnas.spec import check_references
 from rlnas.state import Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals
 from rlnas.state.records import FinishedChild, parse_child_id
-from rlnas.steps.common import NOTHING_TO_DO, Batch, architecture_of, batches, opener, trainer_of
-from rlnas.steps.sample_architecture import POLL_SECONDS
+from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, architecture_of, batches, opener, trainer_of
 from rlnas.steps.workers import device
 
 
@@ -24,7 +23,33 @@ def is_due(ledger: Ledger) -> bool:
     if ledger.spec.final is None or version.rounds < ledger.spec.loop.rounds or not version.leaders:
         return False
     final = find_final(ledger)
-    return final is None or final.record is None or not ledger.model_files(final.record.winner)
+    record = final.record if final else None
+    return record is None or bool(record.models[0].test and not ledger.model_files(record.winner))
+
+
+def is_over(ledger: Ledger) -> bool:
+    """Whether a search needs no more turns of the loop once its budget is reached."""
+    version = ledger.version()
+    if ledger.spec.final is None:
+        return True
+    if version.rounds < ledger.spec.loop.rounds:
+        return False
+    final = find_final(ledger) if version.leaders else None
+    return not version.leaders or bool(final and final.record)
+
+
+def plan_final(ledger: Ledger, sleep: Callable[[float], None] = time.sleep) -> list[Batch]:
+    """Return what is next for the best child of a search whose budget is reached: its grid, or its last training.
+
+    Returns:
+        Batches of children to train and evaluate; one empty batch if there are none.
+    """
+    if is_over(ledger):
+        return [NOTHING_TO_DO]
+    final = find_final(ledger)
+    if final is None or ledger.summary(final.grid_round) is None:
+        return plan_grid(ledger, sleep=sleep)
+    return plan_retraining(ledger, sleep=sleep)
 
 
 def find_final(ledger: Ledger, child: str = "") -> Final | None:

@@ -9,6 +9,7 @@ from rlnas.spec import SearchSpec
 from rlnas.state import Bucket, Ledger, create_search
 from rlnas.state import open_search as open_existing
 from rlnas.steps.common import opener
+from rlnas.steps.finalize import is_over
 
 
 def open_search(bucket: Bucket, search_name: str, spec: SearchSpec | None) -> Ledger:
@@ -35,14 +36,14 @@ def open_search(bucket: Bucket, search_name: str, spec: SearchSpec | None) -> Le
 
 
 def plan_rounds(ledger: Ledger, rounds_per_run: int) -> int:
-    """Count the rounds that each replica does in one run.
+    """Count the turns of the loop that each replica takes in one run: a round each, and two for the winner.
 
     Args:
         ledger: of the search.
         rounds_per_run: at most so many, over all replicas; 0: as many as are left.
 
     Returns:
-        At least 1: a search whose budget is reached has one round with nothing to do.
+        At least 1: a search that is over has one turn with nothing to do.
 
     Raises:
         UserError: a negative number.
@@ -51,7 +52,10 @@ def plan_rounds(ledger: Ledger, rounds_per_run: int) -> int:
         raise UserError(f"rounds_per_run: {rounds_per_run} is negative; allowed: 0 (all that are left) or more")
     loop = ledger.spec.loop
     left = loop.rounds - ledger.version().rounds
-    return max(1, -(-min(left, rounds_per_run or left) // loop.replicas))
+    turns = -(-min(left, rounds_per_run or left) // loop.replicas)
+    if not is_over(ledger) and left <= (rounds_per_run or left):
+        turns += 2  # the winner's grid, and its last training
+    return max(1, turns)
 
 
 def check_spec(spec: SearchSpec, open_file: Opener) -> DataShape:

@@ -1,20 +1,19 @@
-"""Sample architectures: plan the next round, or take up what another run left behind."""
+"""Sample architectures: plan the next round, take up what another run left behind, or go on with the winner."""
 
 import time
 from collections.abc import Callable
 
 from rlnas.seeds import derive_seed
 from rlnas.state import Ledger, Observer, Plan, PlannedChild, Version
-from rlnas.steps.common import NOTHING_TO_DO, Batch, batches, searcher_of
-
-POLL_SECONDS = 5.0
+from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, batches, searcher_of
+from rlnas.steps.finalize import plan_final
 
 
 def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float], None] = time.sleep) -> list[Batch]:
     """Propose a round of architectures by the newest controller.
 
     If the window is full, the children of its incomplete rounds that nobody trains are returned instead; if all are
-    being trained, this waits for one to end or its lease to expire.
+    being trained, this waits for one to end or its lease to expire. If the budget is reached, it is the winner's turn.
 
     Args:
         ledger: of the search.
@@ -30,7 +29,7 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
         head = ledger.head()
         version = head.version
         if version.rounds >= loop.rounds:
-            return [NOTHING_TO_DO]
+            return plan_final(ledger, sleep) if replica == 0 else [NOTHING_TO_DO]
         window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
         for number in range(max(ledger.next_round(), version.low_mark), window.stop):
             searcher = searcher_of(ledger)

@@ -1,0 +1,36 @@
+"""Component *final-test*: open the test data, once, and score the winner."""
+
+from kfp import dsl
+
+from components.image import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def final_test(
+    search_name: str,
+    placement: str,
+    metrics: dsl.Output[dsl.Metrics],
+    child_name: str = "",
+    trained: list = [],  # noqa: B006 - the compiler reads it, nobody changes it
+) -> bool:
+    """Test a winner and its reference models.
+
+    Args:
+        search_name: the search.
+        placement: see `components`.
+        metrics: what test data said of each model.
+        child_name: the winner; empty: the search's best child.
+        trained: from *train-child*; it only orders the tasks.
+
+    Returns:
+        Whether the winner is tested.
+    """
+    from rlnas import steps
+    from rlnas.steps.common import ledger_of, reported_errors
+
+    with reported_errors():
+        record = steps.final_test(ledger_of(search_name), child_name)
+    for model in record.models if record else ():
+        for name, value in model.test.items():
+            metrics.log_metric(f"{model.reference or 'winner'} {name}", value)
+    return record is not None
