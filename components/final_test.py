@@ -11,7 +11,6 @@ def final_test(
     placement: str,
     metrics: dsl.Output[dsl.Metrics],
     child_name: str = "",
-    trained: list = [],  # noqa: B006 - the compiler reads it, nobody changes it
 ) -> bool:
     """Test a winner and its reference models.
 
@@ -20,7 +19,6 @@ def final_test(
         placement: see `components`.
         metrics: what test data said of each model.
         child_name: the winner; empty: the search's best child.
-        trained: from *train-child*; it only orders the tasks.
 
     Returns:
         Whether the winner is tested.

@@ -6,13 +6,12 @@ from components.image import BASE_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
-def plan_retraining(search_name: str, child_name: str, evaluated: list, placement: str) -> list:
+def plan_retraining(search_name: str, child_name: str, placement: str) -> list:
     """Plan the last training of a winner and its reference models.
 
     Args:
         search_name: the search.
         child_name: the winner; empty: the search's best child.
-        evaluated: from *evaluate*; it only orders the tasks.
         placement: see `components`.
 
     Returns:

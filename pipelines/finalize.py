@@ -86,10 +86,9 @@ def finalize_pipeline(
     chosen = components.plan_retraining(
         search_name=search_name,
         child_name=child_name,
-        evaluated=dsl.Collected(scored.outputs["Output"]),
         placement=control.text,
     )
-    place(chosen, control)
+    place(chosen, control).after(scored)
     with dsl.ParallelFor(chosen.output) as model:
         trained = components.train_child(
             search_name=search_name,
@@ -101,9 +100,8 @@ def finalize_pipeline(
     tested = components.final_test(
         search_name=search_name,
         child_name=child_name,
-        trained=dsl.Collected(trained.output),
         placement=training.text,
     )
-    place(tested, training)
+    place(tested, training).after(trained)
     exported = components.export_model(search_name=search_name, child_name=child_name, placement=data.text)
     place(exported, data).after(tested)

@@ -4,7 +4,8 @@ What needs numpy is imported from where it is, so that light commands stay light
 of a report, `rlnas.report.page` makes a page of them.
 """
 
+from rlnas.report.card import card_of
 from rlnas.report.drawing import draw
 from rlnas.report.status import Child, SearchStatus, read_child, read_status
 
-__all__ = ["Child", "SearchStatus", "draw", "read_child", "read_status"]
+__all__ = ["Child", "SearchStatus", "card_of", "draw", "read_child", "read_status"]

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from rlnas.children import Recipe
+from rlnas.errors import SearchDeleted, UserError
+from rlnas.report.status import read_child
 from rlnas.spaces import Description
 from rlnas.spec import SearchSpec
+from rlnas.state import FinalRecord, Ledger, open_search
 
 PACKAGES = ("rlnas", "torch", "onnx", "numpy")
 HOW_TO_USE = {
@@ -71,6 +74,42 @@ class ModelFacts:
 def software_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a model's numbers."""
     return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+
+
+def card_of(ledger: Ledger, record: FinalRecord) -> str:
+    """Write the card of a tested winner."""
+    spec, version, child = ledger.spec, ledger.version(), read_child(ledger, record.winner)
+    winner, *others = record.models
+    trained = read_child(ledger, winner.child)
+    assert spec.final is not None
+    facts = ModelFacts(
+        spec=spec,
+        children=version.children,
+        failed=version.failed,
+        child=record.winner,
+        reward=(child.result.reward if child.result else None) or 0.0,
+        architecture=spec.space.describe(spec.space.decode(child.tokens), ledger.shape),
+        recipe=spec.child.vary(winner.recipe),
+        seed=trained.seed,
+        trained_on=spec.final.data.replace("_and_", " + "),
+        scores=Scores(winner.validation, winner.test),
+        references={model.reference: Scores(model.validation, model.test) for model in others},
+        tuned=len(spec.final.points),
+        control=_control(ledger),
+        versions=software_versions(),
+    )
+    return model_card(facts)
+
+
+def _control(ledger: Ledger) -> float | None:
+    """Return the best reward of the search's random control, where that has been run to its budget."""
+    try:
+        control = open_search(ledger.bucket, f"{ledger.name}-control")
+    except (UserError, SearchDeleted):
+        return None
+    version = control.version()
+    done = version.rounds == ledger.spec.loop.rounds and version.leaders
+    return version.leaders[0].reward if done else None
 
 
 def model_card(facts: ModelFacts) -> str:

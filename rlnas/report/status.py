@@ -77,6 +77,7 @@ class Child:
     tokens: tuple[int, ...]
     log_probability: float
     policy_version: int
+    seed: int
     result: Result | None
 
 
@@ -108,4 +109,4 @@ def read_child(ledger: Ledger, name: str | None) -> Child:
         )
     name = child_id(number, index)
     planned = plan.children[index]
-    return Child(name, planned.tokens, planned.log_probability, plan.policy_version, ledger.result(name))
+    return Child(name, planned.tokens, planned.log_probability, plan.policy_version, planned.seed, ledger.result(name))

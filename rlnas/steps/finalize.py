@@ -139,6 +139,8 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
         return record
     plan = ledger.plan(final.last_round)
     trained = {c.reference: (child_id(final.last_round, i), c) for i, c in enumerate(plan.children if plan else ())}
+    if plan is None and any(found.result.status == "ok" for found in best.values()):
+        return None
     ended = ledger.finished_children(final.last_round) | ledger.trained_children(final.last_round)
     if any(name not in ended for name, _ in trained.values()):
         print("other runs train a part of the models; they, or the next run, test them", flush=True)

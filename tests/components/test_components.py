@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import searches
 from kfp import dsl
 from searches import make_spec
 
@@ -121,3 +122,24 @@ def test_what_a_person_can_mend_ends_a_task_with_one_line(
         getattr(components, component).python_func("none", *arguments)
     assert ended.value.code == 2
     assert capfd.readouterr().out == "rlnas error: no search 'none' in the store; `rlnas list` shows what there is\n"
+
+
+def test_a_winner_from_its_grid_to_its_files(spec: SearchSpec, bucket: Bucket, tmp_path: Path):
+    name = make_spec("cnn").name
+    ledger = searches.run(
+        bucket.settings, make_spec("cnn", finalize={"references": []}).model_copy(update={"name": name})
+    )
+    first, *_, child = ledger.version().leaders
+    assert first.tokens != child.tokens
+    for batch in components.plan_grid.python_func(name, child.child, "no_skips", ""):
+        components.train_child.python_func(name, batch, "grid", "")
+        components.evaluate.python_func(name, batch, "", metrics())
+    for batch in components.plan_retraining.python_func(name, child.child, ""):
+        components.train_child.python_func(name, batch, "last", "")
+    written = metrics()
+    assert components.final_test.python_func(name, "", written, child.child) is True
+    assert written.metadata["winner accuracy"] == ledger.final(1).models[0].test["accuracy"]
+    assert "no_skips accuracy" in written.metadata
+    model = dsl.Model(name="model", uri=str(tmp_path / "model"), metadata={})
+    assert "model.onnx" in components.export_model.python_func(name, "", model, child.child)
+    assert (tmp_path / "model" / "model.onnx").read_bytes()

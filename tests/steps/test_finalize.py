@@ -4,6 +4,7 @@ import itertools
 import os
 import signal
 
+import onnxruntime
 import pytest
 import searches
 import torch
@@ -13,7 +14,9 @@ from rlnas import steps
 from rlnas.children.images import ImageTrainer
 from rlnas.datasets import Validation, open_local
 from rlnas.errors import UserError
+from rlnas.report import card_of
 from rlnas.state import Bucket, Ledger, child_id, open_search
+from rlnas.steps.common import NOTHING_TO_DO
 
 GRID = {"grid": {"learning_rate": [0.1, 0.01], "weight_decay": [0.0, 1e-3]}, "retrain": {"epochs": 3}}
 RNN_GRID = {"grid": {"learning_rate": [0.1, 0.5]}, "retrain": {"epochs": 3}}
@@ -162,3 +165,40 @@ def test_the_seed_decides(bucket):
     spec = make_spec("cnn", finalize={"retrain": {"epochs": 2}})
     first, second = (searches.run(bucket.settings, each).final(0) for each in (spec, renamed(spec)))
     assert first.models == second.models
+
+
+def test_the_exported_files_are_those_of_the_tested_weights(bucket):
+    spec = make_spec("cnn", finalize={})
+    ledger = searches.run(bucket.settings, spec)
+    assert steps.is_due(ledger), "tested, but not exported"
+    files = steps.export_model(ledger, card_of)
+    assert files.keys() >= {"model.onnx", "model.pt2", "model.safetensors", "architecture.json", "README.md"}
+    assert not steps.is_due(ledger)
+    assert steps.export_model(ledger, card_of) == files
+    session = onnxruntime.InferenceSession(files["model.onnx"])
+    data = spec.dataset.open_test(open_local, list).content
+    (logits,) = session.run(["logits"], {"pixels": data.pixels.numpy()})
+    accuracy = float((logits.argmax(axis=1) == data.labels.numpy()).mean())
+    assert accuracy == pytest.approx(ledger.final(0).models[0].test["accuracy"], abs=1e-4)
+    assert f"{accuracy:.4g}" in files["README.md"].decode()
+
+
+def test_reference_models_go_the_same_way(bucket):
+    ledger = searched(bucket, finalize={"grid": {"learning_rate": [0.1, 0.01]}, "references": ["no_skips", "resnet"]})
+    record = finalize(ledger)
+    assert [model.reference for model in record.models] == ["", "no_skips", "resnet"]
+    assert len(ledger.summary(ledger.spec.loop.rounds).children) == 6
+    assert all(model.test for model in record.models)
+    assert ledger.test_readings() == 1
+    with pytest.raises(UserError, match="'lstm' is no reference of cnn children; allowed: resnet, all_skips, no_skips"):
+        steps.plan_grid(ledger, references=["lstm"])
+
+
+def test_the_loop_takes_two_turns_more_for_the_winner(bucket):
+    spec = make_spec("cnn", finalize={})
+    ledger = steps.open_search(bucket, spec.name, spec)
+    rounds = ledger.spec.loop.rounds
+    assert [steps.plan_rounds(ledger, n) for n in (0, rounds - 1, rounds)] == [rounds + 2, rounds - 1, rounds + 2]
+    searches.run(bucket.settings, spec)
+    assert steps.plan_rounds(ledger, 0) == 1
+    assert steps.sample_architecture(ledger) == [NOTHING_TO_DO]
