@@ -1,6 +1,7 @@
 """A search on this machine: the pipeline in a process of its own, and a live view of the ledger beside it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,24 +50,29 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
         log.parent.mkdir(parents=True, exist_ok=True)
         console.print(f"search {spec.name}: {now.children} of {now.budget} children done; log of the run: {log}")
         started = now
-        _run_pipeline(ledger, goal - now.round, log, console)
+        _run_pipeline(ledger, now.round, goal, log, console)
+        reason = _reason(log)
         try:
             now = read_status(ledger)
         except StoreError as error:
-            raise RunFailed(f"the run failed: {error}; log: {log}; the same command continues the search") from None
+            reason = reason or str(error)
         if now.round == started.round:
-            reason = _reason(log) or "no round was completed"
+            reason = reason or "no round was completed"
+        if reason:
             raise RunFailed(f"the run failed: {reason}; log: {log}; the same command continues the search")
     return now
 
 
-def _run_pipeline(ledger: Ledger, rounds: int, log: Path, console: Console) -> None:
-    command = [sys.executable, "-m", "pipelines.local", ledger.name, str(rounds)]
+def _run_pipeline(ledger: Ledger, done: int, goal: int, log: Path, console: Console) -> None:
+    command = [sys.executable, "-m", "pipelines.local", ledger.name, str(goal - done)]
     environment = os.environ | ledger.bucket.settings.to_environment() | {"PYTHONUNBUFFERED": "1"}
-    view = _View(ledger, time.monotonic)
+    view = _View(ledger, goal, time.monotonic)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to stop is as good as Ctrl-C
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        # Ctrl-C goes to all of the terminal's processes; these end as `_stop` has it, and give their children back.
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment, preexec_fn=_ignore_interrupts
+        )
         try:
             with Live(console=console, refresh_per_second=4, get_renderable=view.render, transient=True):
                 while process.poll() is None and not _reason(log):  # the runner would go on to the next round
@@ -78,23 +84,45 @@ def _run_pipeline(ledger: Ledger, rounds: int, log: Path, console: Console) -> N
             _stop(process)
 
 
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop the runner with all its tasks, so that children are released and nothing goes on unseen."""
+    """Stop the runner with all its tasks, so that children are released and nothing goes on unseen.
+
+    What does not end within `STOP_SECONDS`, or before a person interrupts again, is killed.
+    """
     if process.poll() is not None:
         return
-    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for member in family:
-        with suppress(psutil.NoSuchProcess):
-            member.terminate()
-    psutil.wait_procs(family, timeout=STOP_SECONDS)
-    process.wait()
+    runner = psutil.Process(process.pid)
+    family = [*runner.children(recursive=True), runner]
+    try:
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.terminate()
+        psutil.wait_procs(family, timeout=STOP_SECONDS)
+    finally:
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                for late in member.children(recursive=True):  # begun since
+                    late.kill()
+                member.kill()
+        process.wait()
 
 
 class _View:
-    """The live view: where the search is, from the ledger alone, so that a view of a cluster would look the same."""
+    """The live view: where the search is, from the ledger alone, so that a view of a cluster would look the same.
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
+    Args:
+        ledger: of the search.
+        goal: the round at which the run ends.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, ledger: Ledger, goal: int, clock: Callable[[], float]) -> None:
         self._ledger = ledger
+        self._goal = goal * ledger.spec.loop.children_per_round  # children
         self._clock = clock
         self._start = clock()
         self._first: SearchStatus | None = None
@@ -124,17 +152,20 @@ class _View:
             table.add_row("starting", "")
             return table
         seconds, done = self._clock() - self._start, now.children - first.children
-        left = f"about {seconds / done * (now.budget - now.children):.0f} s left" if done else "time left not known yet"
+        left = max(0, self._goal - now.children)
+        expected = f"about {seconds / done * left:.0f} s left" if done else "time left not known yet"
         table.add_row("round", f"{min(now.round + 1, now.rounds)} of {now.rounds}")
         table.add_row("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed")
         best = f"{now.leaders[0].child}, reward {now.leaders[0].reward:.4f}" if now.leaders else "none yet"
         table.add_row("best so far", best)
-        table.add_row("time", f"{seconds:.0f} s, {left}")
+        table.add_row("time", f"{seconds:.0f} s, {expected}")
         return table
 
 
 def _reason(log: Path) -> str:
-    """Find the line that says why a task failed in a run's log; empty if there is none."""
-    lines = log.read_text(errors="replace").splitlines()
-    marked = [line.partition(ERROR_PREFIX)[2] for line in lines if ERROR_PREFIX in line]
-    return marked[0].strip() if marked else ""
+    """Find out from a run's log why a task failed: its own line, else what the runner says; empty if none failed."""
+    text = re.sub(r"\x1b\[\d+m", "", log.read_text(errors="replace"))  # the runner writes in colours
+    if said := re.search(f"{ERROR_PREFIX}(.*)", text):
+        return said[1].strip()
+    failed = re.search(r"Task '([\w-]+)' finished with status FAILURE", text)
+    return f"task {failed[1]} was killed, or raised what the log shows" if failed else ""

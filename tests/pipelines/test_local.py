@@ -10,8 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
+
+from rlnas.state import Bucket, EmbeddedStore, Ledger, open_search
+from rlnas.state.records import Lease
 
 SPEC = {
     "name": "rude",
@@ -54,6 +58,27 @@ def outcome(folder: Path) -> Any:
         shown = json.loads(rlnas(folder, "show", "rude", f"{index // 4}-{index % 4}", "--json").stdout)
         found.append((shown["tokens"], shown["log_probability"], shown["result"]["reward"], shown["result"]["history"]))
     return found
+
+
+def ledger_with_a_held_child(folder: Path) -> tuple[Ledger, Lease]:
+    """Wait until a child is being trained."""
+    store, deadline = EmbeddedStore(folder / ".rlnas"), time.monotonic() + 100
+    while (
+        not store.status().running or not (listed := rlnas(folder, "list", "--json").stdout.strip()) or listed == "[]"
+    ):
+        assert time.monotonic() < deadline, "it does not start"
+        time.sleep(0.1)
+    ledger = open_search(Bucket(store.start()), "rude")
+    while not ledger.claimed_children(0) - ledger.trained_children(0):
+        assert time.monotonic() < deadline, "no child is begun"
+        time.sleep(0.05)
+    return ledger, leases(ledger)[0]
+
+
+def leases(ledger: Ledger) -> list[Lease]:
+    """Of the children of the first round that are begun, and not trained."""
+    begun = sorted(ledger.claimed_children(0) - ledger.trained_children(0))
+    return [Lease.from_bytes(ledger.bucket.get(key).data, key) for key in map(ledger.lease_key, begun)]
 
 
 @pytest.fixture
@@ -119,4 +144,35 @@ def test_being_told_to_stop_leaves_no_process_behind(folder: Path, undisturbed: 
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
     assert rlnas(folder, "run", "spec.yaml").returncode == 0
+    assert outcome(folder) == undisturbed
+
+
+def test_interrupting_all_processes_gives_the_children_back(folder: Path) -> None:
+    """Ctrl-C reaches every process of the terminal at once."""
+    long = SPEC | {"child": SPEC["child"] | {"epochs": 10}, "loop": {"children": 2, "children_per_round": 2}}  # type: ignore[operator]
+    (folder / "spec.yaml").write_text(yaml.safe_dump(long))
+    process = start(folder)
+    ledger, _ = ledger_with_a_held_child(folder)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "continues" in err
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    held = leases(ledger)
+    assert held
+    assert {lease.state for lease in held} == {"released"}
+    assert rlnas(folder, "run", "spec.yaml").returncode == 0
+
+
+def test_a_task_that_is_killed_ends_the_run_with_one_line(folder: Path, undisturbed: Any) -> None:
+    process = start(folder)
+    _, lease = ledger_with_a_held_child(folder)
+    psutil.Process(lease.owner.pid).parent().kill()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert len(err.splitlines()) == 1, err
+    assert "the run failed: task train-child was killed" in err
+    ran = rlnas(folder, "run", "spec.yaml")
+    assert ran.returncode == 0, ran.stderr
     assert outcome(folder) == undisturbed
