@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from rlnas.controller import SearcherState
+from rlnas.controller import SEARCHERS, Searcher, SearcherState
 from rlnas.errors import SearchDeleted, StoreError, UserError
+from rlnas.registry import resolve
 from rlnas.seeds import derive_seed
 from rlnas.spaces import DataShape
 from rlnas.spec import SearchSpec, check_name, parse_spec
@@ -85,6 +86,14 @@ class Ledger:
         """The shape of the search's data."""
         return DataShape(**self.record.shape)
 
+    @cached_property
+    def searcher(self) -> Searcher:
+        """The searcher that the spec names; from here on this process computes on one thread."""
+        import torch
+
+        torch.set_num_threads(1)  # the same sums on every machine
+        return resolve(SEARCHERS, self.spec.controller.kind, "rlnas.searchers")(self.spec.space, self.spec.controller)
+
     # ---- the chain of controllers ----
 
     def head(self) -> Controller:
@@ -129,14 +138,8 @@ class Ledger:
 
     def _first_version(self) -> Controller:
         """Create version 0, a pure function of the search: whoever needs it first makes it."""
-        from rlnas.controller import SEARCHERS
-        from rlnas.registry import resolve
-
         self.check_alive()
-        searcher = resolve(SEARCHERS, self.spec.controller.kind, "rlnas.searchers")(
-            self.spec.space, self.spec.controller
-        )
-        state = searcher.initial(derive_seed(self.spec.seed, "controller"))
+        state = self.searcher.initial(derive_seed(self.spec.seed, "controller"))
         version = Version(memory=dict(state.memory))
         data = pack(state.tensors, version.model_dump(mode="json"))
         self.bucket.create(self._version_key(0), data)

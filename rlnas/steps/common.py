@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from rlnas.children import TRAINERS, Trainer
-from rlnas.controller import SEARCHERS, Searcher
 from rlnas.datasets import Opener, open_local
 from rlnas.errors import ExportError, SearchDeleted, StoreError, UserError, one_line
 from rlnas.registry import resolve
@@ -105,15 +104,6 @@ def check_key(key: str) -> str:
     if not sound or parts[0] in ("searches", "probe"):
         raise UserError(f"{STORE_PREFIX}{key}: no data can lie there; allowed: a key such as data/mine.npz")
     return key
-
-
-def searcher_of(ledger: Ledger) -> Searcher:
-    """Return the searcher that the spec names, for this process on one thread."""
-    import torch
-
-    torch.set_num_threads(1)  # the same sums on every machine
-    spec = ledger.spec
-    return resolve(SEARCHERS, spec.controller.kind, "rlnas.searchers")(spec.space, spec.controller)
 
 
 def trainer_of(ledger: Ledger, planned: PlannedChild, device: str) -> Trainer:

@@ -4,16 +4,16 @@ import time
 from collections.abc import Callable
 
 from rlnas.seeds import derive_seed
-from rlnas.state import Ledger, Observer, Plan, PlannedChild, Version
-from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, batches, searcher_of
+from rlnas.state import Controller, Ledger, Observer, Plan, PlannedChild, Version
+from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, batches
 from rlnas.steps.finalize import plan_final
 
 
 def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float], None] = time.sleep) -> list[Batch]:
     """Propose a round of architectures by the newest controller.
 
-    If the window is full, the children of its incomplete rounds that nobody trains are returned instead; if all are
-    being trained, this waits for one to end or its lease to expire. If the budget is reached, it is the winner's turn.
+    If the window is full, the first replica is given the children of its incomplete rounds that nobody trains; if all
+    are being trained, it waits for one to end or its lease to expire. If the budget is reached, it is the winner's turn.
 
     Args:
         ledger: of the search.
@@ -31,21 +31,31 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
         if version.rounds >= loop.rounds:
             return plan_final(ledger, sleep) if replica == 0 else [NOTHING_TO_DO]
         window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
-        for number in range(max(ledger.next_round(), version.low_mark), window.stop):
-            searcher = searcher_of(ledger)
-            samples = number * loop.children_per_round
-            seeds = [derive_seed(ledger.spec.seed, "child", number, i) for i in range(loop.children_per_round)]
-            children = tuple(
-                PlannedChild(tokens=proposal.tokens, log_probability=proposal.log_probability, seed=seed)
-                for proposal, seed in zip(searcher.propose(head.state, samples, seeds), seeds, strict=True)
-            )
-            plan = Plan(round=number, policy_version=version.version, samples=samples, children=children)
-            if ledger.create_plan(plan):
-                return batches(number, list(range(len(children))), loop.children_per_batch)
-        found = _left_behind(ledger, version, window, observer)
-        if found or replica > 0:
-            return found or [NOTHING_TO_DO]
+        if plan := _propose(ledger, head, window):
+            return batches(plan.round, list(range(len(plan.children))), loop.children_per_batch)
+        if replica > 0:
+            return [NOTHING_TO_DO]
+        if found := _left_behind(ledger, version, window, observer):
+            return found
         sleep(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
+
+
+def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
+    """Plan the first round of the window that is free, or find that there is none."""
+    children_per_round = ledger.spec.loop.children_per_round
+    number = max(ledger.next_round(), window.start)
+    while number < window.stop:
+        samples = number * children_per_round
+        seeds = [derive_seed(ledger.spec.seed, "child", number, i) for i in range(children_per_round)]
+        children = tuple(
+            PlannedChild(tokens=proposal.tokens, log_probability=proposal.log_probability, seed=seed)
+            for proposal, seed in zip(ledger.searcher.propose(head.state, samples, seeds), seeds, strict=True)
+        )
+        plan = Plan(round=number, policy_version=head.version.version, samples=samples, children=children)
+        if ledger.create_plan(plan):
+            return plan
+        number = max(number + 1, ledger.next_round())  # somebody was first, and may be far ahead by now
+    return None
 
 
 def _left_behind(ledger: Ledger, version: Version, window: range, observer: Observer) -> list[Batch]:

@@ -3,7 +3,6 @@
 from rlnas.controller import Experience
 from rlnas.errors import StoreError
 from rlnas.state import Ledger, Summary, Version
-from rlnas.steps.common import searcher_of
 
 
 def update_controller(ledger: Ledger) -> Version:
@@ -42,7 +41,7 @@ def update_controller(ledger: Ledger) -> Version:
             )
             for summary in due
         ]
-        state, numbers = searcher_of(ledger).learn(head.state, rounds)
+        state, numbers = ledger.searcher.learn(head.state, rounds)
         staleness = max(version.version - summary.policy_version for summary in due)
         ledger.commit(head, due, state, numbers | {"staleness": float(staleness)})
 

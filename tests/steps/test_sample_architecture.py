@@ -60,6 +60,30 @@ def test_waits_for_a_lease_to_expire(make_ledger, monkeypatch):
     assert sample_architecture(ledger) == [Batch(0, (0, 1))]
 
 
+def test_only_the_first_replica_tends_what_is_left_behind(bucket, make_ledger):
+    """The others do not even look for it."""
+    ledger = make_ledger(loop={"children": 2, "children_per_round": 2, "window": 2, "replicas": 2})
+    sample_architecture(ledger)
+    bucket.requests.clear()
+    assert sample_architecture(ledger, replica=1, sleep=never) == [NOTHING_TO_DO]
+    assert bucket.requests["LIST"] == 0
+    assert sample_architecture(ledger, sleep=never) == [Batch(0, (0, 1))]
+
+
+def test_a_stale_hint_is_asked_again_where_somebody_was_first(bucket, make_ledger):
+    """Many replicas begin at once with the same hint: who was slow goes on from where the others are."""
+    ledger = make_ledger(loop={"children": 80, "children_per_round": 2, "window": 40})
+    slow = Ledger(Bucket(bucket.settings), ledger.record)
+    for number in range(30):
+        assert sample_architecture(ledger)[0].round == number
+    proposals = []
+    propose, next_round = slow.searcher.propose, slow.next_round
+    slow.searcher.propose = lambda *args: proposals.append(args) or propose(*args)
+    slow.next_round = lambda: next_round() if proposals else 0
+    assert sample_architecture(slow)[0].round == 30
+    assert len(proposals) == 2
+
+
 def test_waits_for_others_to_end(make_ledger):
     ledger = make_ledger(loop={"children": 2, "children_per_round": 2})
     sample_architecture(ledger)

@@ -11,7 +11,7 @@ from rlnas.errors import StoreError
 from rlnas.state import Result
 from rlnas.state.ledger import Controller
 from rlnas.steps import evaluate, finish, sample_architecture, train_child, update_controller
-from rlnas.steps.common import Batch, searcher_of
+from rlnas.steps.common import Batch
 from rlnas.tensors import pack, unpack
 
 
@@ -96,7 +96,7 @@ def test_full_window_is_flushed(make_ledger):
 def replay(ledger):
     """Compute the newest version from version 0, what the chain says was applied, and the summaries."""
     summaries = {summary.round: summary for summary in ledger.summaries()}
-    searcher, versions = searcher_of(ledger), [ledger.controller(0)]
+    searcher, versions = ledger.searcher, [ledger.controller(0)]
     while following := ledger.controller(len(versions)):
         parent, applied = versions[-1], [summaries[r] for r in following.version.applied]
         rounds = [
@@ -171,8 +171,8 @@ def test_gradient_at_the_policy_that_proposed(make_ledger):
         rewards=[0.9, 1.0],
         policy=ledger.controller(0).state,
     )
-    right, _ = searcher_of(ledger).learn(parent.state, [experience])
-    wrong, _ = searcher_of(ledger).learn(parent.state, [Experience(**vars(experience) | {"policy": parent.state})])
+    right, _ = ledger.searcher.learn(parent.state, [experience])
+    wrong, _ = ledger.searcher.learn(parent.state, [Experience(**vars(experience) | {"policy": parent.state})])
     found = unpack(ledger.controller(2).data)
     assert pack(right.tensors, {}) == pack(found, {})
     assert pack(wrong.tensors, {}) != pack(found, {})
