@@ -96,19 +96,30 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
     runner = psutil.Process(process.pid)
-    family = [*runner.children(recursive=True), runner]
+    runner.suspend()  # dead, it would not take the tasks' last words, which ends them; alive, it would begin new ones
+    tasks = runner.children(recursive=True)
     try:
-        for member in family:
+        for task in tasks:
             with suppress(psutil.NoSuchProcess):
-                member.terminate()
-        psutil.wait_procs(family, timeout=STOP_SECONDS)
+                task.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        while not all(map(_has_ended, tasks)) and time.monotonic() < deadline:
+            time.sleep(0.1)
     finally:
-        for member in family:
+        for task in tasks:
             with suppress(psutil.NoSuchProcess):
-                for late in member.children(recursive=True):  # begun since
+                for late in task.children(recursive=True):  # begun since
                     late.kill()
-                member.kill()
+                task.kill()
+        process.kill()
         process.wait()
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE  # the suspended runner does not bury them
+    except psutil.NoSuchProcess:
+        return True
 
 
 class _View:
