@@ -13,7 +13,7 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
     """Propose a round of architectures by the newest controller.
 
     If the window is full, the first replica is given the children of its incomplete rounds that nobody trains; if all
-    are being trained, it waits for one to end or its lease to expire. If the budget is reached, it is the winner's turn.
+    are being trained, it waits for one to end or its lease to expire. With the budget reached it is the winner's turn.
 
     Args:
         ledger: of the search.
