@@ -6,7 +6,9 @@ from components.image import BASE_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
-def update_controller(search_name: str, evaluated: list, placement: str, metrics: dsl.Output[dsl.Metrics]) -> int:
+def update_controller(
+    search_name: str, evaluated: list, placement: str, metrics: dsl.Output[dsl.Metrics], page: dsl.Output[dsl.HTML]
+) -> int:
     """Apply complete rounds to the controller, each exactly once.
 
     Args:
@@ -14,19 +16,19 @@ def update_controller(search_name: str, evaluated: list, placement: str, metrics
         evaluated: from *evaluate*; it only orders the tasks.
         placement: see `components`.
         metrics: of the newest version.
+        page: the report.
 
     Returns:
         The newest version of the controller.
     """
     from rlnas import steps
+    from rlnas.report.artifacts import progress, write_page
     from rlnas.steps.common import ledger_of, reported_errors
 
     with reported_errors():
-        version = steps.update_controller(ledger_of(search_name))
-    for name, value in version.numbers.items():
+        ledger = ledger_of(search_name)
+        version = steps.update_controller(ledger)
+    for name, value in {**version.numbers, **progress(version)}.items():
         metrics.log_metric(name, value)
-    metrics.log_metric("children", version.children)
-    metrics.log_metric("failed", version.failed)
-    if version.leaders:
-        metrics.log_metric("best reward", version.leaders[0].reward)
+    write_page(ledger, page.path)
     return version.version

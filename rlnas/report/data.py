@@ -14,7 +14,7 @@ from rlnas.report.statistics import Difference, Floats, difference
 from rlnas.spaces import Description, walk
 from rlnas.state import Ledger, Summary, Version, child_id, list_searches, open_search
 
-VERSIONS_READ = 150  # evenly spaced: each holds the controller's weights, and a large search has 1,600 of them
+VERSIONS_READ = 150  # each holds the controller's weights, and a large search has 1,600 of them
 BINS = 40  # at most, of the children, for what the controller chose over time
 CHILDREN_PER_BIN = 8  # at least
 LEADERS = 20
@@ -146,12 +146,13 @@ def relatives(ledger: Ledger) -> list[Ledger]:
     return [open_search(ledger.bucket, n) for n in list_searches(ledger.bucket, names) if n != ledger.name]
 
 
-def read_report(ledger: Ledger, others: Sequence[Ledger] = ()) -> ReportData:
+def read_report(ledger: Ledger, others: Sequence[Ledger] = (), versions: int = VERSIONS_READ) -> ReportData:
     """Read a search, as far as its rounds are complete.
 
     Args:
         ledger: of the search.
         others: to compare it with: those whose controller is `random` are controls, the rest are other seeds of it.
+        versions: of the controller that are read at most, evenly spaced.
 
     Raises:
         UserError: another search differs from this one in more than seed and controller.
@@ -170,7 +171,7 @@ def read_report(ledger: Ledger, others: Sequence[Ledger] = ()) -> ReportData:
         budget=ledger.spec.loop.children,
         rounds=ledger.spec.loop.rounds,
         version=version,
-        numbers=_numbers(ledger, version),
+        numbers=_numbers(ledger, version, versions),
         own=own,
         controls=controls,
         difference=difference([t.rewards for t in own], [t.rewards for t in controls]) if controls else None,
@@ -216,8 +217,8 @@ def _track(name: str, summaries: Sequence[Summary]) -> Track:
     return Track(name, rewards, np.array([r.status == "ok" for r in results], dtype=bool))
 
 
-def _numbers(ledger: Ledger, newest: Version) -> dict[str, Floats]:
-    wanted = np.unique(np.linspace(1, newest.version, VERSIONS_READ).round()).astype(int).tolist()
+def _numbers(ledger: Ledger, newest: Version, count: int) -> dict[str, Floats]:
+    wanted = np.unique(np.linspace(1, newest.version, count).round()).astype(int).tolist()
     with ThreadPoolExecutor(8) as threads:
         found = [c.version for c in threads.map(ledger.controller, wanted) if c]
     series: dict[str, list[tuple[float, float]]] = defaultdict(list)

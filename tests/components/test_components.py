@@ -36,6 +36,10 @@ def metrics() -> dsl.Metrics:
     return dsl.Metrics(name="metrics", uri="/nowhere", metadata={})
 
 
+def page(folder: Path) -> dsl.HTML:
+    return dsl.HTML(name="page", uri=str(folder / "page.html"), metadata={})
+
+
 def test_the_package_is_not_hidden_by_the_folder_of_its_tests():
     assert Path(components.__file__) == ROOT / "components/__init__.py"
 
@@ -65,7 +69,7 @@ def test_prepare_data(ledger: Ledger, spec: SearchSpec, capfd: pytest.CaptureFix
     assert "table: read where it is" in capfd.readouterr().out
 
 
-def test_a_round_from_its_sampling_to_the_end_of_the_run(ledger: Ledger):
+def test_a_round_from_its_sampling_to_the_end_of_the_run(ledger: Ledger, tmp_path: Path):
     batches = components.sample_architecture.python_func(ledger.name, {"slot": 0.0, "turn": 0.0}, "")
     assert [json.loads(batch) for batch in batches] == [
         {"round": 0, "children": [0, 1]},
@@ -83,14 +87,18 @@ def test_a_round_from_its_sampling_to_the_end_of_the_run(ledger: Ledger):
     assert len(plan.children) == 4
 
     written = metrics()
-    assert components.update_controller.python_func(ledger.name, [2, 2], "", written) == 1
+    updated = page(tmp_path / "updated")
+    assert components.update_controller.python_func(ledger.name, [2, 2], "", written, updated) == 1
+    assert "Leaderboard" in Path(updated.path).read_text()
     version = ledger.version()
     assert (version.version, version.children) == (1, 4)
     expected = {"children": 4, "failed": 0, "best reward": max(rewards)}
     assert written.metadata == {**version.numbers, **expected}
 
     written = metrics()
-    assert components.finish.python_func(ledger.name, "", written) is False
+    finished = page(tmp_path / "finished")
+    assert components.finish.python_func(ledger.name, "", written, finished) is False
+    assert Path(finished.path).read_text() == Path(updated.path).read_text()
     assert written.metadata == expected
 
 
@@ -111,8 +119,8 @@ def test_a_batch_with_nothing_to_do(ledger: Ledger):
         ("sample_architecture", ({"slot": 0, "turn": 0}, "")),
         ("train_child", ('{"round": 0, "children": [0]}', "run/0", "")),
         ("evaluate", ('{"round": 0, "children": [0]}', "", None)),
-        ("update_controller", ([], "", None)),
-        ("finish", ("", None)),
+        ("update_controller", ([], "", None, None)),
+        ("finish", ("", None, None)),
     ],
 )
 def test_what_a_person_can_mend_ends_a_task_with_one_line(
