@@ -3,10 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+DEMO := build/demo
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help search search-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench pipelines image lock clean
+.PHONY: help search search-rnn demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench pipelines image lock clean
 
 help:  ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,20 @@ search: $(INSTALLED)  ## search a digits classifier here: 32 children through kf
 search-rnn: $(INSTALLED)  ## search a recurrent cell here, on a text that comes with Python
 	$(BIN)/rlnas run examples/text-rnn.yaml
 	$(BIN)/rlnas show text-rnn
+
+demo: .rlnas/models/digits/model.onnx $(DEMO)/installed  ## test the found digits classifier without torch and rlnas
+	$(DEMO)/bin/python examples/use_digits.py .rlnas/models/digits
+
+demo-rnn: .rlnas/models/text-rnn/model.onnx $(DEMO)/installed  ## test the found language model without torch and rlnas
+	$(DEMO)/bin/python examples/use_text_rnn.py .rlnas/models/text-rnn
+
+.rlnas/models/%/model.onnx:
+	@echo "there is no $@; once the search is finished, write it with: rlnas export $* --to .rlnas/models/$*" >&2; exit 2
+
+$(DEMO)/installed: requirements.lock
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock numpy onnxruntime scikit-learn
+	@touch $@
 
 test: $(INSTALLED)  ## the tests (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest
