@@ -42,7 +42,10 @@ def why_not() -> str | None:
     if os.geteuid() != 0:
         return "needs root"
     missing = [program for program in PROGRAMS if not shutil.which(program)]
-    return f"needs {', '.join(missing)}: apt-get install {' '.join(missing)}" if missing else None
+    if missing:
+        return f"needs {', '.join(missing)}: apt-get install {' '.join(missing)}"
+    probe = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True, text=True)
+    return f"needs namespaces: {probe.stderr.strip()}" if probe.returncode else None
 
 
 def podman(*arguments: str, check: bool = True, env: dict[str, str] | None = None) -> str:
@@ -77,12 +80,10 @@ def make_base() -> float:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
         include = "--include=python3,python3-pip,python3-venv,ca-certificates"
-        mirror = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
-        subprocess.run(
-            ["debootstrap", "--variant=minbase", include, "bookworm", str(root), mirror],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        command = ["debootstrap", "--variant=minbase", include, "bookworm", str(root)]
+        command += [mirror] if (mirror := os.environ.get("DEBIAN_MIRROR")) else []
+        done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, f"debootstrap (DEBIAN_MIRROR names another mirror): {done.stdout[-2000:]}"
         for marker in (root / "usr/lib").glob("python3*/EXTERNALLY-MANAGED"):
             marker.unlink()
         certificates = Path("etc/ssl/certs/ca-certificates.crt")
