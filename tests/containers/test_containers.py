@@ -16,8 +16,11 @@ from containers import engine
 from containers.engine import BASE, FLAGS, IMAGE, ROOT, Runner, podman
 
 import components
+from pipelines.finalize import finalize_pipeline
 from pipelines.search import search_pipeline
+from rlnas import steps
 from rlnas.report import read_child, read_status
+from rlnas.spec import parse_spec
 from rlnas.state import Bucket, Ledger, StoreSettings, child_id, open_search
 
 pytestmark = [
@@ -201,24 +204,32 @@ def test_a_search_ends_alike_whether_a_training_container_is_killed_or_not(
     runner: Runner, bucket: Bucket, figures: dict[str, Any]
 ) -> None:
     seconds = runner.run(search_pipeline, search_name="calm", search_spec=DIGITS | {"name": "calm"}, rounds_per_run=0)
+    figures["search of digits"] = summary(seconds, runner.tasks)
+    calm = open_search(bucket, "calm")
+    assert read_status(calm).complete
+    winner = calm.version().leaders[0].child
+    other = next(name for name in (child_id(0, 0), child_id(0, 1)) if name != winner)
+    before = len(runner.tasks)
+    seconds = runner.run(finalize_pipeline, search_name="calm", child_name=other)
+    figures["finalizing another child"] = summary(seconds, runner.tasks[before:])
+    assert calm.model_files(winner)
+    assert calm.model_files(other)
     assert {task.component for task in runner.tasks} == set(components.__all__), "every component has run"
     assert not [task for task in runner.tasks if task.status]
-    figures["search of digits"] = summary(seconds, runner.tasks)
     for name in components.__all__:
         times = [task.seconds for task in runner.tasks if task.component == name]
         figures[f"  {name}"] = ", ".join(f"{value:.1f}" for value in times) + " s"
     figures["container flags"] = " ".join(f"{name}={value}" for name, value in FLAGS.items()) + " network=internal"
     figures["base"] = BASE
-    calm = open_search(bucket, "calm")
-    assert read_status(calm).complete
 
     runner.tasks.clear()
     thread = runner.kill_first("train_child", "attempt 1")
     start = time.monotonic()
     # The local runner gives every attempt of a task another name, so that the second one finds the children taken; when
     # their leases have expired, the next round takes them up, and so one round more than planned is needed.
+    steps.open_search(bucket, "rude", parse_spec(DIGITS | {"name": "rude", "finalize": None}))
     for _ in range(2):
-        runner.run(search_pipeline, search_name="rude", search_spec=DIGITS | {"name": "rude"}, rounds_per_run=0)
+        runner.run(search_pipeline, search_name="rude", rounds_per_run=0)
     figures["the same, killed once"] = summary(time.monotonic() - start, runner.tasks)
     thread.join(1)
     assert [task.status for task in runner.tasks if task.status] == [137], "one container was killed"

@@ -268,6 +268,38 @@ def test_data_is_prepared_before_anything_else(package: dict[str, Any]) -> None:
     assert "open-search" not in root or "prepare-data" in root["open-search"]["dependentTasks"]
 
 
+def count_pods(package: dict[str, Any], dag: dict[str, Any], items: dict[str, int]) -> int:
+    """Pods of a DAG's tasks: two a container, one a loop and one an iteration, one a condition or sub-pipeline."""
+    pods = 0
+    for task in dag["tasks"].values():
+        if is_leaf(package, task):
+            pods += 2
+            continue
+        body = count_pods(package, package["components"][task["componentRef"]["name"]]["dag"], items)
+        if "parameterIterator" in task:
+            list_of = task["parameterIterator"]["items"]["inputParameter"]
+            body = items[list_of.removeprefix("pipelinechannel--").removesuffix("-Output")] * (1 + body)
+        pods += 1 + body
+    return pods
+
+
+@pytest.mark.parametrize("few", [1, 2, 8])
+@pytest.mark.parametrize("many", [1, 10])
+def test_a_run_takes_as_many_pods_as_the_readme_says(package: dict[str, Any], few: int, many: int) -> None:
+    items = {
+        "open-search": 1,
+        "plan-rounds": many,
+        "sample-architecture": few,
+        "plan-grid": many,
+        "plan-retraining": few,
+    }
+    pods = 1 + count_pods(package, package["root"]["dag"], items)
+    if "exec-plan-rounds" in package["deploymentSpec"]["executors"]:
+        assert pods == 13 + many * (6 + 5 * few) + 4, "4 for the test and the export of the winner"
+    else:
+        assert pods == 11 + 5 * many + 3 * few
+
+
 @pytest.mark.parametrize("name", sorted(components.__all__))
 def test_a_component_is_thin(name: str) -> None:
     """It parses, calls one step and writes artifacts; under 30 lines without its docstring."""
