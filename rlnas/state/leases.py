@@ -10,7 +10,9 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rlnas.children import Interrupted
 from rlnas.state.bucket import Object
@@ -19,6 +21,7 @@ from rlnas.state.records import Lease, Owner, Plan, Result, child_id
 from rlnas.tensors import add_to_document, read_document
 
 BEAT_SECONDS = 120.0
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass
@@ -45,7 +48,7 @@ def claim(ledger: Ledger, child: str, task: str) -> Claim | None:
     Returns:
         The claim, or None: it has ended, is trained, or is held by somebody else.
     """
-    owner = Owner(task=task, nonce=secrets.token_hex(8), host=socket.gethostname(), pid=os.getpid())
+    owner = Owner(task=task, nonce=secrets.token_hex(8), host=_host(), pid=os.getpid())
     lease = Lease(attempt=1, owner=owner, state="active", start=(0, 0), fruitless=0)
     key = ledger.lease_key(child)
     etag = ledger.bucket.create(key, lease.to_bytes())
@@ -215,9 +218,19 @@ class Observer:
         return now - since >= self.ledger.spec.failures.lease_seconds
 
 
+def _host() -> str:
+    """Say within what a process id means one process: this boot of this host, and this container of it."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(_BOOT_ID.read_text().strip())
+    with suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
 def _is_dead(owner: Owner) -> bool:
     """Whether the owner ran on this host and is gone for certain."""
-    if owner.host != socket.gethostname():
+    if owner.host != _host():
         return False
     try:
         os.kill(owner.pid, 0)

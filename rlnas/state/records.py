@@ -67,7 +67,7 @@ class Plan(Record):
 
 
 class Owner(Record):
-    """Who holds a lease: a task, and one process of it. Host and process id let others on the host see it is dead."""
+    """Who holds a lease: a task, and one process of it. Host and process id let others there see it is dead."""
 
     task: str
     nonce: str

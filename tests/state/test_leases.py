@@ -8,7 +8,7 @@ import pytest
 from searches import checkpoint_every_step, in_process, make_spec, start
 
 from rlnas.children import Interrupted
-from rlnas.state import Bucket, Keeper, Ledger, Observer, Result, claim, create_search, suspects
+from rlnas.state import Bucket, Keeper, Ledger, Observer, Result, claim, create_search, leases, suspects
 from rlnas.state.leases import Claim, release
 from rlnas.state.records import Lease
 from rlnas.steps import check_spec
@@ -127,6 +127,20 @@ def test_dead_process_of_this_host(bucket, ledger):
     assert lease_of(ledger).state == "active"
     assert Observer(ledger).is_free(CHILD)
     assert claim(ledger, CHILD, "b").lease.attempt == 2
+
+
+@pytest.mark.parametrize("other", ["boot", "container"])
+def test_process_of_the_same_host_name_whose_id_means_another(bucket, ledger, monkeypatch, tmp_path, other):
+    """Containers may share a host's name, and a host keeps it: what is not seen there may live all the same."""
+    assert in_process(claim, Ledger(Bucket(bucket.settings), ledger.record), CHILD, "a") == 0
+    with monkeypatch.context() as changed:
+        if other == "boot":
+            (tmp_path / "boot_id").write_text("another\n")
+            changed.setattr(leases, "_BOOT_ID", tmp_path / "boot_id")
+        else:
+            changed.setattr(os, "readlink", lambda path: "pid:[1]")
+        assert not Observer(ledger).is_free(CHILD)
+    assert Observer(ledger).is_free(CHILD)
 
 
 def test_two_that_take_over_at_once(bucket, ledger, monkeypatch):
