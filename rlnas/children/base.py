@@ -39,7 +39,11 @@ class Recipe(BaseModel):
     children_at_once: int | None = Field(
         default=None, gt=0, description="children trained side by side; unset: one a core, or as many as fit the GPU"
     )
-    gpu_memory_gib: float = Field(default=4, gt=0, description="GPU memory one child is taken to need, in GiB")
+    gpu_memory_gib: float = Field(
+        default=4,
+        gt=0,
+        description="GPU memory one child is taken to need, in GiB; where children share a GPU, none gets more",
+    )
 
     def vary(self, changes: Mapping[str, Any]) -> Self:
         """Return the recipe with other values for some fields.

@@ -13,7 +13,7 @@ from rlnas.children.memory import require_memory
 from rlnas.children.pixels import FromPixels, Upsample, statistics
 from rlnas.children.recipes import CNNRecipe
 from rlnas.children.resnet import ResNet, build_resnet
-from rlnas.children.training import SGD, Run, by_epoch, child_failures, train
+from rlnas.children.training import SGD, Run, by_epoch, train
 from rlnas.datasets import Images, Train, Validation
 from rlnas.errors import UserError
 from rlnas.seeds import derive_seed
@@ -43,23 +43,22 @@ class ImageTrainer(Trainer):
         monitor: Monitor,
     ) -> bytes:
         """Train a child; see `Trainer.train`. On one CPU thread the same seed gives the same bytes."""
-        with child_failures():
-            if isinstance(architecture, CNNArchitecture):
-                batch = min(self.recipe.batch, len(data.content.labels))
-                require_memory(architecture, self.shape, batch, self.device)
-            torch.manual_seed(derive_seed(seed, "init"))
-            model = self._build(architecture)
-            images = PreparedImages(data.content, self.recipe, self.device)
-            rate = architecture.learning_rate or self.recipe.learning_rate
-            return train(
-                ImageRun(model, images, self.recipe, rate, self.shape.classes, seed),
-                epochs=self.recipe.epochs,
-                keep=self.recipe.snapshots,
-                seed=seed,
-                checkpoint=checkpoint,
-                monitor=monitor,
-                time_limit=self.recipe.time_limit,
-            )
+        if isinstance(architecture, CNNArchitecture):
+            batch = min(self.recipe.batch, len(data.content.labels))
+            require_memory(architecture, self.shape, batch, self.device)
+        torch.manual_seed(derive_seed(seed, "init"))
+        model = self._build(architecture)
+        images = PreparedImages(data.content, self.recipe, self.device)
+        rate = architecture.learning_rate or self.recipe.learning_rate
+        return train(
+            ImageRun(model, images, self.recipe, rate, self.shape.classes, seed),
+            epochs=self.recipe.epochs,
+            keep=self.recipe.snapshots,
+            seed=seed,
+            checkpoint=checkpoint,
+            monitor=monitor,
+            time_limit=self.recipe.time_limit,
+        )
 
     def evaluate(self, architecture: Network, snapshots: bytes, data: Validation[Images]) -> Evaluation:
         """Score a child by the best accuracy of its snapshots, to the recipe's power.
@@ -67,24 +66,20 @@ class ImageTrainer(Trainer):
         Returns:
             The accuracy of each snapshot in [0, 1], the reward, and the metrics `accuracy` (the best), `parameters`
             and `flops` (multiply-adds of one image).
-
-        Raises:
-            ChildFailure: the snapshots cannot be scored.
         """
-        with child_failures():
-            model = self._build(architecture)
-            images = PreparedImages(data.content, self.recipe, self.device)
-            history = []
-            for weights in by_epoch(snapshots):
-                model.load_state_dict(weights)
-                history.append(accuracy(model, images))
-            best = max(history)
-            metrics = {
-                "accuracy": best,
-                "parameters": float(count_parameters(model)),
-                "flops": float(count_flops(model, self.shape)),
-            }
-            return Evaluation(tuple(history), best**self.recipe.reward_exponent, metrics)
+        model = self._build(architecture)
+        images = PreparedImages(data.content, self.recipe, self.device)
+        history = []
+        for weights in by_epoch(snapshots):
+            model.load_state_dict(weights)
+            history.append(accuracy(model, images))
+        best = max(history)
+        metrics = {
+            "accuracy": best,
+            "parameters": float(count_parameters(model)),
+            "flops": float(count_flops(model, self.shape)),
+        }
+        return Evaluation(tuple(history), best**self.recipe.reward_exponent, metrics)
 
     def deployed(self, architecture: Network) -> FromPixels:
         """Return a module from uint8 pixels to logits; see `Trainer.deployed`."""

@@ -13,7 +13,7 @@ from rlnas.children.fast_loss import softmax_loss
 from rlnas.children.lstm import LSTMLayer, TorchLSTM
 from rlnas.children.recipes import RNNRecipe
 from rlnas.children.rnn import Layer
-from rlnas.children.training import SGD, Run, by_epoch, child_failures, train
+from rlnas.children.training import SGD, Run, by_epoch, train
 from rlnas.datasets import Text, Train, Validation
 from rlnas.errors import ChildFailure, UserError
 from rlnas.seeds import derive_seed
@@ -148,18 +148,17 @@ class LanguageTrainer(Trainer):
         recipe.windows(len(data.content.tokens))
         if isinstance(architecture, Cell):
             recipe.hidden_size(architecture.base, self.shape.classes)
-        with child_failures():
-            torch.manual_seed(derive_seed(seed, "weights"))
-            run = _LanguageRun(self.build(architecture), recipe, data.content.tokens.to(self.device))
-            return train(
-                run,
-                epochs=recipe.epochs,
-                keep=recipe.snapshots,
-                seed=seed,
-                checkpoint=checkpoint,
-                monitor=monitor,
-                time_limit=recipe.time_limit,
-            )
+        torch.manual_seed(derive_seed(seed, "weights"))
+        run = _LanguageRun(self.build(architecture), recipe, data.content.tokens.to(self.device))
+        return train(
+            run,
+            epochs=recipe.epochs,
+            keep=recipe.snapshots,
+            seed=seed,
+            checkpoint=checkpoint,
+            monitor=monitor,
+            time_limit=recipe.time_limit,
+        )
 
     def evaluate(self, architecture: Network, snapshots: bytes, data: Validation[Text]) -> Evaluation:
         """Score a child: the reward is `reward_constant / perplexity²`, of the best snapshot.
@@ -169,16 +168,15 @@ class LanguageTrainer(Trainer):
             UserError: the text has fewer than two words.
         """
         recipe, tokens = self.recipe, _text(data).to(self.device)
-        with child_failures():
-            model, epochs = self.build(architecture), by_epoch(snapshots)
-            history = []
-            for weights in epochs:
-                model.load_state_dict(weights)
-                history.append(perplexity(model, tokens, steps=recipe.batch * recipe.bptt))
-            best = min(history)
-            parameters = sum(parameter.numel() for parameter in model.parameters())
-            metrics = {"perplexity": best, "parameters": parameters, "hidden": model.hidden}
-            return Evaluation(tuple(history), recipe.reward_constant / best**2, metrics)
+        model, epochs = self.build(architecture), by_epoch(snapshots)
+        history = []
+        for weights in epochs:
+            model.load_state_dict(weights)
+            history.append(perplexity(model, tokens, steps=recipe.batch * recipe.bptt))
+        best = min(history)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        metrics = {"perplexity": best, "parameters": parameters, "hidden": model.hidden}
+        return Evaluation(tuple(history), recipe.reward_constant / best**2, metrics)
 
     def deployed(self, architecture: Network) -> OneStep:
         """Return a module that does one step; see `Trainer.deployed`."""

@@ -8,6 +8,7 @@ import math
 import time
 import traceback
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,9 +18,12 @@ from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
 from rlnas.children.base import Interrupted, Monitor
-from rlnas.errors import ChildFailure, StoreError
+from rlnas.errors import ChildFailure, SearchDeleted, StoreError, UserError
 from rlnas.seeds import derive_seed
 from rlnas.tensors import pack, read_document, unpack
+
+# Steps. Reading a value off a GPU waits for it; a child that has gone wrong may go on for a few steps there.
+CHECK_EVERY = defaultdict(lambda: 50, cpu=1)
 
 
 class SGD:
@@ -140,8 +144,7 @@ def train(
     first_epoch, first_step, spent = 0, 0, 0.0
     if checkpoint is not None:
         first_epoch, first_step, spent, snapshots = _resume(run, checkpoint)
-    # Reading a value off a GPU waits for it; a child that has gone wrong may go on for a few steps there.
-    check_every = 1 if next(run.model.parameters()).device.type == "cpu" else 50
+    check_every = CHECK_EVERY[next(run.model.parameters()).device.type]
     start = time.monotonic() - spent
     peak: Tensor | None = None
     run.model.train()
@@ -160,7 +163,7 @@ def train(
             if last and epoch >= epochs - keep:
                 snapshots |= {f"{epoch}/{name}": t.detach().cpu().clone() for name, t in run.model.state_dict().items()}
             at = (epoch + 1, 0) if last else (epoch, step + 1)
-            monitor.beat(partial(_state, run, at, start, snapshots))
+            monitor.beat(partial(_checked_state, run, at, start, snapshots, peak))
     return pack(snapshots, {"seconds": round(time.monotonic() - start, 3)})
 
 
@@ -181,7 +184,11 @@ def _check(loss: float, limit: float, epoch: int, step: int) -> None:
         raise ChildFailure("diverged", f"loss {loss:.3g} is above {limit:.3g} at {where}")
 
 
-def _state(run: Run, at: tuple[int, int], start: float, snapshots: dict[str, Tensor]) -> bytes:
+def _checked_state(
+    run: Run, at: tuple[int, int], start: float, snapshots: dict[str, Tensor], peak: Tensor | None
+) -> bytes:
+    if peak is not None:  # a checkpoint of a child gone wrong would hand its weights on
+        _check(float(peak), run.loss_limit, *at)
     tensors = {f"model/{name}": t for name, t in run.model.state_dict().items()}
     tensors |= {f"optimizer/{name}": t for name, t in run.optimizer.state().items()}
     tensors |= {f"carried/{name}": t for name, t in run.carried().items()}
@@ -204,10 +211,13 @@ def _resume(run: Run, checkpoint: bytes) -> tuple[int, int, float, dict[str, Ten
 
 @contextmanager
 def child_failures() -> Iterator[None]:
-    """Turn whatever goes wrong inside a child into `ChildFailure`, and let everything else pass."""
+    """Turn whatever goes wrong inside a child into `ChildFailure`, and let everything else pass.
+
+    Each child's training and evaluation in a search runs in it, whatever its trainer is.
+    """
     try:
         yield
-    except (ChildFailure, Interrupted, StoreError):
+    except (ChildFailure, Interrupted, UserError, StoreError, SearchDeleted):
         raise
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ChildFailure("out_of_memory", _first_line(error)) from error

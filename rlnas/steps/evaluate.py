@@ -10,7 +10,7 @@ from rlnas.state import Bucket, Ledger, Plan, PlannedChild, Result, SearchRecord
 from rlnas.state.records import FinishedChild
 from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
 from rlnas.steps.train_child import failed_result
-from rlnas.steps.workers import children_at_once, device, run_in_processes
+from rlnas.steps.workers import children_at_once, device, run_in_processes, settle
 from rlnas.tensors import read_document
 
 
@@ -59,8 +59,9 @@ def _score(ledger: Ledger, plan: Plan, todo: list[str]) -> None:
     planned = {child_id(plan.round, i): child for i, child in enumerate(plan.children)}
     trainers = {name: trainer_of(ledger, planned[name], on) for name in todo}
 
-    work = partial(_evaluate_in_process, ledger.bucket.settings, ledger.record, trainers, data, planned)
-    for child in run_in_processes(work, todo, children_at_once(spec.child, on), spec.failures.attempts):
+    at_once = children_at_once(spec.child, on)
+    work = partial(_evaluate_in_process, ledger.bucket.settings, ledger.record, trainers, data, planned, at_once)
+    for child in run_in_processes(work, todo, at_once, spec.failures.attempts):
         failure = ChildFailure("out_of_memory", "the process that evaluated it was killed every time")
         ledger.create_result(child, failed_result(ledger, failure, 0.0))
 
@@ -71,36 +72,39 @@ def _evaluate_in_process(
     trainers: dict[str, Trainer],
     data: Validation,
     planned: dict[str, PlannedChild],
+    at_once: int,
     child: str,
 ) -> None:
+    settle(trainers[child], at_once)
     ledger = Ledger(Bucket(settings), record)  # connections are not shared between processes
     evaluate_one(ledger, trainers[child], data, child, planned[child])
 
 
 def evaluate_one(ledger: Ledger, trainer: Trainer, data: Validation, child: str, planned: PlannedChild) -> None:
     """Score a child's snapshots and record its result."""
+    from rlnas.children.training import child_failures
+
     snapshots = ledger.snapshots(child)
     if snapshots is None:
         return
     trained = read_document(snapshots)
     try:
-        evaluation = trainer.evaluate(architecture_of(ledger, planned, trainer), snapshots, data)
-        numbers = [evaluation.reward, *evaluation.history, *evaluation.metrics.values()]
-        if not all(math.isfinite(number) for number in numbers):
-            raise ChildFailure("not_finite", f"its reward or a score is not finite: {numbers[:8]}")
+        with child_failures():
+            evaluation = trainer.evaluate(architecture_of(ledger, planned, trainer), snapshots, data)
+            numbers = [evaluation.reward, *evaluation.history, *evaluation.metrics.values()]
+            if not all(math.isfinite(number) for number in numbers):
+                raise ChildFailure("not_finite", f"its reward or a score is not finite: {numbers[:8]}")
+            result = Result(
+                status="ok",
+                reward=evaluation.reward,
+                history=evaluation.history,
+                metrics=dict(evaluation.metrics),
+                seconds=trained.get("seconds", 0.0),
+                attempts=trained["attempts"],
+            )
     except ChildFailure as failure:
         print(f"child {child}: failed: {failure}", flush=True)
         ledger.create_result(child, failed_result(ledger, failure, trained.get("seconds", 0.0)))
         return
-    ledger.create_result(
-        child,
-        Result(
-            status="ok",
-            reward=evaluation.reward,
-            history=evaluation.history,
-            metrics=dict(evaluation.metrics),
-            seconds=trained.get("seconds", 0.0),
-            attempts=trained["attempts"],
-        ),
-    )
+    ledger.create_result(child, result)
     print(f"child {child}: reward {evaluation.reward:.4f}", flush=True)

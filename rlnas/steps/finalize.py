@@ -232,6 +232,8 @@ def _reward(child: FinishedChild) -> float:
 
 
 def _test(ledger: Ledger, name: str, planned: PlannedChild, found: FinishedChild, data: Validation) -> FinalModel:
+    from rlnas.children.training import child_failures
+
     model = FinalModel(child=name, reference=planned.reference, recipe=planned.recipe, validation=found.result.metrics)
     snapshots = ledger.snapshots(name)
     if snapshots is None:
@@ -239,7 +241,8 @@ def _test(ledger: Ledger, name: str, planned: PlannedChild, found: FinishedChild
         return model.model_copy(update={"reason": f"{result.reason}: {result.detail}" if result else "lost"})
     trainer = trainer_of(ledger, planned, device())
     try:
-        evaluation = trainer.evaluate(architecture_of(ledger, planned, trainer), snapshots, data)
+        with child_failures():
+            evaluation = trainer.evaluate(architecture_of(ledger, planned, trainer), snapshots, data)
     except ChildFailure as failure:
         return model.model_copy(update={"reason": str(failure)})
     return model.model_copy(update={"test": dict(evaluation.metrics)})

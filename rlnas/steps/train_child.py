@@ -21,7 +21,7 @@ from rlnas.state import (
     suspects,
 )
 from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
-from rlnas.steps.workers import children_at_once, device, run_in_processes
+from rlnas.steps.workers import children_at_once, device, run_in_processes, settle
 from rlnas.tensors import add_to_document
 
 
@@ -58,10 +58,11 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
     planned = dict(zip(batch.names, (plan.children[i] for i in batch.children), strict=True))
     trainers = {name: trainer_of(ledger, child, on) for name, child in planned.items()}
 
-    work = partial(_train_in_process, ledger.bucket.settings, ledger.record, trainers, data, planned, task)
+    at_once = children_at_once(spec.child, on)
+    work = partial(_train_in_process, ledger.bucket.settings, ledger.record, trainers, data, planned, at_once, task)
     begun = ledger.claimed_children(batch.round)
     alone = suspects(ledger, [name for name in todo if name in begun])
-    run_in_processes(work, todo, children_at_once(spec.child, on), spec.failures.attempts + 1, alone)
+    run_in_processes(work, todo, at_once, spec.failures.attempts + 1, alone)
 
 
 def _train_in_process(
@@ -70,15 +71,19 @@ def _train_in_process(
     trainers: dict[str, Trainer],
     data: Train,
     planned: dict[str, PlannedChild],
+    at_once: int,
     task: str,
     child: str,
 ) -> None:
+    settle(trainers[child], at_once)
     ledger = Ledger(Bucket(settings), record)  # connections are not shared between processes
     train_one(ledger, trainers[child], data, child, planned[child], task)
 
 
 def train_one(ledger: Ledger, trainer: Trainer, data: Train, child: str, planned: PlannedChild, task: str) -> None:
     """Claim a child, train it and store its snapshots, or its failure."""
+    from rlnas.children.training import child_failures
+
     stopping = False
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -91,21 +96,19 @@ def train_one(ledger: Ledger, trainer: Trainer, data: Train, child: str, planned
         return
     start = time.monotonic()
     print(f"child {child}: attempt {held.lease.attempt}, from epoch {held.lease.start[0]}", flush=True)
+    keeper = Keeper(ledger, held, lambda: stopping)
     try:
-        snapshots = trainer.train(
-            architecture_of(ledger, planned, trainer),
-            data,
-            planned.seed,
-            held.checkpoint,
-            Keeper(ledger, held, lambda: stopping),
-        )
+        with child_failures():
+            architecture = architecture_of(ledger, planned, trainer)
+            snapshots = trainer.train(architecture, data, planned.seed, held.checkpoint, keeper)
+            snapshots = add_to_document(snapshots, attempts=held.lease.attempt)
     except ChildFailure as failure:
         print(f"child {child}: failed: {failure}", flush=True)
         ledger.create_result(child, failed_result(ledger, failure, time.monotonic() - start, held))
     except Interrupted as interruption:
         print(f"child {child}: interrupted: {interruption}", flush=True)
     else:
-        ledger.create_snapshots(child, add_to_document(snapshots, attempts=held.lease.attempt))
+        ledger.create_snapshots(child, snapshots)
         print(f"child {child}: trained in {time.monotonic() - start:.1f} s", flush=True)
 
 

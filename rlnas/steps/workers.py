@@ -12,11 +12,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
-from rlnas.children import Recipe
+from rlnas.children import Recipe, Trainer
 from rlnas.errors import SearchDeleted, StoreError, UserError
 
 # Forked processes share what the parent has imported and read. Elsewhere than on Linux forking is not safe.
 _CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+CONTEXT_GIB = 0.5  # that CUDA itself takes from a GPU for each process
 _REPORTED = 3  # exit status of a worker whose error is in the queue
 
 
@@ -126,8 +127,27 @@ def children_at_once(recipe: Recipe, on: str) -> int:
     if on == "cpu":
         return _cores()
     query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    mebibytes = float(subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0])
-    return max(1, min(_cores(), int(mebibytes / 1024 / recipe.gpu_memory_gib)))
+    try:
+        mebibytes = float(subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0])
+    except (OSError, subprocess.CalledProcessError, IndexError, ValueError):
+        raise UserError(
+            "nvidia-smi does not tell the GPU's memory, so how many children fit is not known; allowed: nvidia-smi in"
+            " PATH, or child.children_at_once in the spec"
+        ) from None
+    return max(1, min(_cores(), int(mebibytes / 1024 / (recipe.gpu_memory_gib + CONTEXT_GIB))))
+
+
+def settle(trainer: Trainer, at_once: int) -> None:
+    """Give this process, which is one child's, one thread and its part of a GPU that several share.
+
+    Without a limit, the child that asks last would be out of memory for a neighbour that holds too much.
+    """
+    import torch
+
+    torch.set_num_threads(1)  # the same sums on every machine; a spawned process does not inherit it
+    if trainer.device != "cpu" and at_once > 1:
+        total = torch.cuda.get_device_properties(trainer.device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, trainer.recipe.gpu_memory_gib * 2**30 / total))
 
 
 def _cores() -> int:

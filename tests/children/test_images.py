@@ -11,6 +11,7 @@ from rlnas.children import Interrupted, SilentMonitor
 from rlnas.children.images import ImageRun, ImageTrainer, PreparedImages
 from rlnas.children.recipes import CNNRecipe
 from rlnas.children.resnet import ResNet
+from rlnas.children.training import child_failures
 from rlnas.datasets import Images, Train, Validation
 from rlnas.errors import ChildFailure, UserError
 from rlnas.spaces import DataShape
@@ -290,7 +291,7 @@ def test_killed_and_resumed_is_bit_identical(undisturbed, steps):
 def failure(architecture=None, images=None, **fields):
     recipe = CNNRecipe(**{"epochs": 2, "batch": 10} | PLAIN | fields)
     trainer = ImageTrainer(recipe, SHAPE, "cpu")
-    with pytest.raises(ChildFailure) as caught:
+    with pytest.raises(ChildFailure) as caught, child_failures():
         trainer.train(architecture or network(), Train(images or noise()), 0, None, SilentMonitor())
     return caught.value
 
@@ -318,7 +319,7 @@ def test_images_of_another_shape():
 
 
 def test_snapshots_of_another_architecture(undisturbed):
-    with pytest.raises(ChildFailure) as caught:
+    with pytest.raises(ChildFailure) as caught, child_failures():
         ImageTrainer(AUGMENTED, SHAPE, "cpu").evaluate(network(), undisturbed, Validation(noise()))
     assert caught.value.reason in ("bad_shape", "error")
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from rlnas.children import Interrupted, SilentMonitor
-from rlnas.children.training import SGD, Run, child_failures, train
-from rlnas.errors import ChildFailure, StoreError
+from rlnas.children.training import CHECK_EVERY, SGD, Run, child_failures, train
+from rlnas.errors import ChildFailure, SearchDeleted, StoreError, UserError
 from rlnas.tensors import pack, read_document, unpack
 
 
@@ -103,6 +103,16 @@ def test_losses_that_end_a_child(loss, reason, step):
     assert failure.value.reason == reason
 
 
+@pytest.mark.parametrize("bad", [math.nan, 11.0])
+def test_no_checkpoint_of_a_child_gone_wrong(monkeypatch, bad):
+    """Where losses are looked at now and then only, as on a GPU, they are before a checkpoint is taken."""
+    monkeypatch.setitem(CHECK_EVERY, "cpu", 50)
+    monitor = Keeps()
+    with pytest.raises(ChildFailure):
+        go(OneWeight([1.0, bad] + [1.0] * 20), monitor=monitor)
+    assert [read_document(checkpoint)["step"] for checkpoint in monitor.kept] == [1]
+
+
 def test_time_counts_over_all_attempts():
     monitor = Keeps(stop=2)
     with pytest.raises(Interrupted):
@@ -132,7 +142,9 @@ def test_what_goes_wrong_inside_a_child_is_its_failure(error, reason):
     assert "\n" not in failure.value.detail
 
 
-@pytest.mark.parametrize("error", [Interrupted(), StoreError("down"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [Interrupted(), UserError("wrong"), StoreError("down"), SearchDeleted("gone"), KeyboardInterrupt()]
+)
 def test_what_is_not_the_childs_fault_passes(error):
     with pytest.raises(type(error)), child_failures():
         raise error

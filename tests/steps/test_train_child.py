@@ -1,5 +1,6 @@
 """Training real children through kills, stops and failures (protocol tests 6, 7, 9)."""
 
+import multiprocessing
 import os
 import resource
 import signal
@@ -11,10 +12,10 @@ import pytest
 import searches
 from searches import checkpoint_every_step, in_process, on_call, outcome, run, start
 
-from rlnas.errors import StoreError
+from rlnas.errors import StoreError, UserError
 from rlnas.state import Bucket, Ledger, Observer, open_search
 from rlnas.state.records import Lease
-from rlnas.steps import evaluate, finish, sample_architecture, train_child, update_controller
+from rlnas.steps import evaluate, finish, sample_architecture, train_child, update_controller, workers
 from rlnas.steps.common import Batch
 from rlnas.tensors import read_document
 
@@ -279,6 +280,57 @@ def test_children_that_fail(bucket, make_ledger, reason, sections):
     version = update_controller(ledger)
     assert (version.children, version.failed, version.rounds, version.leaders) == (2, 2, 1, ())
     assert version.memory["baseline"] == -0.25
+
+
+@pytest.mark.parametrize("method", ["train", "evaluate"])
+def test_whatever_a_trainer_raises_is_its_childs_failure(bucket, make_ledger, method):
+    """A trainer of a user's own knows nothing of child failures."""
+    ledger = make_ledger(loop={"children": 2, "children_per_round": 2})
+    (batch,) = sample_architecture(ledger)
+
+    def step():
+        searches.odd_trainers()
+        searches.Odd.errors = {method: KeyError("no such layer")}
+        mine = Ledger(Bucket(bucket.settings), ledger.record)
+        train_child(mine, batch, "a")
+        evaluate(mine, batch)
+
+    assert in_process(step) == 0
+    results = evaluate(ledger, batch).values()
+    assert [(result.status, result.reason) for result in results] == [("failed", "error")] * 2
+    assert all("no such layer" in result.detail for result in results)
+
+
+@pytest.mark.parametrize("method", ["train", "evaluate"])
+def test_input_that_a_person_can_mend_is_no_childs_failure(bucket, make_ledger, method):
+    ledger = make_ledger(loop={"children": 2, "children_per_round": 2})
+    (batch,) = sample_architecture(ledger)
+
+    def step():
+        searches.odd_trainers()
+        mine = Ledger(Bucket(bucket.settings), ledger.record)
+        if method == "evaluate":
+            train_child(mine, batch, "a")
+        searches.Odd.errors = {method: UserError("dataset: gone")}
+        with pytest.raises(UserError, match="dataset: gone"):
+            train_child(mine, batch, "a") if method == "train" else evaluate(mine, batch)
+
+    assert in_process(step) == 0
+    assert ledger.finished_children(0) == set()
+
+
+def test_one_thread_a_child_where_processes_are_spawned(bucket, make_ledger, monkeypatch):
+    """As on macOS: what the parent has set is not inherited."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(workers, "_CONTEXT", multiprocessing.get_context("spawn"))
+    for module in (searches.TRAIN, searches.EVALUATE):
+        monkeypatch.setattr(module, "trainer_of", module.trainer_of)  # put back in the end
+    ledger = make_ledger(loop={"children": 1, "children_per_round": 1})
+    (batch,) = sample_architecture(ledger)
+    searches.odd_trainers()
+    train_child(ledger, batch, "a")
+    (result,) = evaluate(ledger, batch).values()
+    assert result.metrics == {"trained": 1, "evaluated": 1}
 
 
 def test_store_that_goes_down(make_ledger, proxied, proxy):

@@ -7,6 +7,7 @@ import time
 import pytest
 from searches import start
 
+from rlnas.children.recipes import CNNRecipe
 from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.steps import workers
 from rlnas.steps.workers import Terminated, run_in_processes
@@ -42,19 +43,23 @@ def test_killed_child_is_run_again_and_takes_no_other_along(tmp_path):
 
 def test_alone(tmp_path):
     """Suspects by themselves before the others; a child whose process died by itself after them."""
+    path = tmp_path / "log"
 
     def work(child):
-        with open(tmp_path / "log", "a") as log:
+        with open(path, "a") as log:
             log.write(f"+{child} ")
-        time.sleep(0.3)
-        with open(tmp_path / "log", "a") as log:
+        deadline = time.monotonic() + 20
+        while child in "ab" and not {"+a", "+b"} <= set(path.read_text().split()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        with open(path, "a") as log:
             log.write(f"-{child} ")
-        if child == "b" and "-b" not in (tmp_path / "log").read_text().partition("-b")[2]:
+        if child == "b" and path.read_text().count("-b") == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
     assert run_in_processes(work, ["a", "b", "c", "d"], at_once=4, attempts=2, alone=["c", "d"]) == []
-    log = (tmp_path / "log").read_text().split()
-    assert log[:4] in (["+c", "-c", "+d", "-d"], ["+d", "-d", "+c", "-c"])
+    log = path.read_text().split()
+    assert log[:4] == ["+c", "-c", "+d", "-d"]
     assert set(log[4:6]) == {"+a", "+b"}
     assert log[8:] == ["+b", "-b"]
 
@@ -129,3 +134,11 @@ def test_signals_are_as_before():
     run_in_processes(lambda child: None, ["a"], at_once=1, attempts=1)
     assert signal.getsignal(signal.SIGTERM) is before
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_gpu_whose_memory_nobody_tells(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert workers.children_at_once(CNNRecipe(children_at_once=3), "cuda") == 3
+    with pytest.raises(UserError, match=r"nvidia-smi .* allowed: .*child.children_at_once") as caught:
+        workers.children_at_once(CNNRecipe(), "cuda")
+    assert "\n" not in str(caught.value)
