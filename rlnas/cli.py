@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rlnas.errors import ExportError, RunFailed, SearchDeleted, StoreError, UserError, one_line
-from rlnas.report import SearchStatus, draw, read_child, read_status
+from rlnas.report import draw, read_child, read_status
 from rlnas.spec import load_spec
-from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, list_searches, open_search
+from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, Version, list_searches, open_search
 
 HOME = Path(".rlnas")
 PATIENCE = 5.0  # seconds that a person waits for a store that does not answer
@@ -76,7 +76,7 @@ def _fail(error: object, status: int) -> NoReturn:
 @app.command()
 def run(
     spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file, such as examples/digits.yaml")],
-    rounds: Annotated[int, typer.Option(min=0, help="at most so many rounds; 0: until the budget is reached")] = 0,
+    rounds: Annotated[int, typer.Option(min=0, help="so many rounds, or up to loop.replicas - 1 more; 0: all")] = 0,
 ) -> None:
     """Run a search here, through kfp.local, or continue it."""
     from rlnas.local import run_search
@@ -89,7 +89,7 @@ def run(
     except KeyboardInterrupt:
         _fail("stopped; nothing finished is lost, the same command continues", 130)
     ledger = open_search(bucket, spec.name)
-    _print_leaders(ledger, status, 10)
+    _print_leaders(ledger, ledger.version(), 10)
     if status.complete:
         _next(f"rlnas show {spec.name}", "shows the best architecture")
     else:
@@ -207,17 +207,26 @@ def schedule_disable(search: SearchName, endpoint: KfpEndpoint = None, namespace
 def list_all(as_json: AsJson = False) -> None:
     """List the searches in the store."""
     bucket = _bucket()
-    statuses = [read_status(open_search(bucket, name)) for name in list_searches(bucket)]
-    if as_json:
-        _print_json([status.to_json() for status in statuses])
-        return
+    listed: list[dict[str, Any]] = []
     table = Table("search", "children", "failed", "rounds", "best reward", "state")
-    for s in statuses:
+    for name in list_searches(bucket):
+        try:
+            s = read_status(open_search(bucket, name))
+        except SearchDeleted:  # just now
+            continue
+        except (UserError, StoreError) as error:
+            listed.append({"name": name, "unreadable": one_line(error)})
+            table.add_row(name, "-", "-", "-", "-", f"unreadable: {one_line(error)}")
+            continue
+        listed.append(s.to_json())
         best = f"{s.leaders[0].reward:.4f}" if s.leaders else "-"
         state = "complete" if s.complete else "open"
         table.add_row(s.name, f"{s.children}/{s.budget}", str(s.failed), f"{s.round}/{s.rounds}", best, state)
-    console.print(table if statuses else "no search in the store")
-    _next(*("rlnas leaderboard NAME", "shows the best of one") if statuses else ("rlnas run SPEC", "starts one"))
+    if as_json:
+        _print_json(listed)
+        return
+    console.print(table if listed else "no search in the store")
+    _next(*("rlnas leaderboard NAME", "shows the best of one") if listed else ("rlnas run SPEC", "starts one"))
 
 
 @app.command()
@@ -269,7 +278,7 @@ def leaderboard(
             [leader.model_dump(mode="json") | {"summary": _summary(ledger, leader.tokens)} for leader in leaders]
         )
         return
-    _print_leaders(ledger, read_status(ledger), top)
+    _print_leaders(ledger, ledger.version(), top)
     _next(f"rlnas show {search}", "shows the best architecture")
 
 
@@ -444,9 +453,9 @@ def _summary(ledger: Ledger, tokens: tuple[int, ...]) -> str:
     return space.describe(space.decode(tokens), ledger.shape).summary
 
 
-def _print_leaders(ledger: Ledger, now: SearchStatus, top: int) -> None:
+def _print_leaders(ledger: Ledger, now: Version, top: int) -> None:
     metrics = list(dict.fromkeys(name for leader in now.leaders[:top] for name in leader.metrics))
-    table = Table(title=f"leaderboard of {now.name}")
+    table = Table(title=f"leaderboard of {ledger.name}")
     titles, rows = ["", "child", "reward", *metrics], []
     for place, leader in enumerate(now.leaders[:top], 1):
         values = [_compact(leader.metrics[name]) if name in leader.metrics else "-" for name in metrics]
@@ -459,7 +468,9 @@ def _print_leaders(ledger: Ledger, now: SearchStatus, top: int) -> None:
         summary = _summary(ledger, leader.tokens)
         table.add_row(*row, summary if len(summary) <= room else summary[: room - 1] + "…")
     console.print(table)
-    console.print(f"{now.children} of {now.budget} children, {now.failed} failed; scores are of validation data")
+    console.print(
+        f"{now.children} of {ledger.spec.loop.children} children, {now.failed} failed; scores are of validation data"
+    )
 
 
 def _compact(value: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from proxy import FaultyProxy
 from searches import make_spec
 from searches import run as run_steps
 
@@ -302,6 +303,36 @@ def test_commands_that_read_say_what_to_do_in_an_empty_store(rlnas: Any) -> None
     assert status == 0
     assert "next: rlnas run SPEC" in out
     assert rlnas("leaderboard", "none")[0] == 2
+
+
+def test_a_search_that_cannot_be_read_is_a_row(rlnas: Any, bucket: Bucket) -> None:
+    """It hides none of the others."""
+    spec = make_spec()
+    open_search(bucket, spec.name, spec)
+    bucket.put("searches/odd/search.json", b'{"schema_version":9}')
+    bucket.put("searches/torn/search.json", b'{"schema_version":1,')
+    status, out, err = rlnas("list")
+    assert (status, err) == (0, "")
+    for word in (spec.name, "odd", "torn", "unreadable: "):
+        assert word in out
+    found = {row["name"]: row.get("unreadable", "") for row in json.loads(rlnas("list", "--json")[1])}
+    assert found[spec.name] == ""
+    assert "another version of rlnas" in found["odd"]
+    assert "searches/torn/search.json" in found["torn"]
+
+
+def test_leaderboard_reads_the_newest_version_only(
+    rlnas: Any, bucket: Bucket, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec()
+    ledger = open_search(bucket, spec.name, spec)
+    ledger.head()
+    monkeypatch.setenv("RLNAS_STORE_ENDPOINT", proxy.endpoint)
+    status, out, _ = rlnas("leaderboard", spec.name)
+    assert status == 0
+    assert "0 of 4 children" in out
+    folders = {path.removeprefix(f"/{bucket.settings.bucket}/").partition("/")[0] for _, path in proxy.seen}
+    assert folders == {"searches", "probe"}  # listings have the bucket's own path
 
 
 def test_the_store_commands(rlnas: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,18 +49,13 @@ class SearchStatus:
 def read_status(ledger: Ledger) -> SearchStatus:
     """Read how far a search is."""
     version, loop = ledger.version(), ledger.spec.loop
-    finished: set[str] = set()
-    held: set[str] = set()
-    for number in range(version.low_mark, min(loop.rounds, version.low_mark + loop.window)):
-        if number not in version.extras:
-            finished |= ledger.finished_children(number)
-            held |= ledger.claimed_children(number) - ledger.trained_children(number)
+    finished, held = ledger.under_way(version)
     return SearchStatus(
         name=ledger.name,
         children=version.children + len(finished),
         budget=loop.children,
         failed=version.failed,
-        running=len(held - finished),
+        running=len(held),
         round=version.rounds,
         rounds=loop.rounds,
         version=version.version,

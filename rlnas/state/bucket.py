@@ -166,9 +166,9 @@ class Bucket:
         self._expect(self._persist("LIST", attempt)[-1], f"list {prefix}")
         return page
 
-    def list_all(self, prefix: str) -> Iterator[str]:
-        """All keys below `prefix`, a request for every 1,000."""
-        page = self.list(prefix)
+    def list_all(self, prefix: str, start_after: str | None = None) -> Iterator[str]:
+        """All keys below `prefix` after `start_after`, a request for every 1,000."""
+        page = self.list(prefix, start_after)
         yield from page
         while len(page) == PAGE:
             page = self.list(prefix, start_after=page[-1])

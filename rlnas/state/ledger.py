@@ -243,6 +243,31 @@ class Ledger:
         """Return the children of a round that have snapshots."""
         return self._names("snapshots/", round_number)
 
+    def under_way(self, version: Version) -> tuple[set[str], set[str]]:
+        """Return, by three listings, the children of rounds not yet applied that have a result, and that are trained.
+
+        Args:
+            version: the newest.
+        """
+        loop = self.spec.loop
+        window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
+        if not window:
+            return set(), set()
+
+        def names(folder: str) -> set[str]:
+            prefix, found = self.key(folder), set()
+            for key in self.bucket.list_all(prefix, start_after=f"{prefix}{window.start:06d}"):
+                child = key.removeprefix(prefix).partition(".")[0]
+                number, _ = parse_child_id(child)
+                if number not in window:
+                    break
+                if number not in version.extras:
+                    found.add(child)
+            return found
+
+        finished = names("results/")
+        return finished, names("leases/") - names("snapshots/") - finished
+
     def summary(self, round_number: int) -> Summary | None:
         """Return a complete round, or None."""
         key = self.key(f"summaries/{round_number:06d}.json")
@@ -324,7 +349,7 @@ class Ledger:
 
         May be called again, also for a search that is being deleted; another one of that name by now is left alone.
         """
-        key = f"{SEARCHES}{self.name}/search.json"
+        key = _record_key(self.name)
         # With what late tasks of deleted searches of this name have written; read before a new one can begin.
         roots = self.bucket.folders(f"{SEARCHES}{self.name}/")
         found = self.bucket.get(key)
@@ -440,7 +465,7 @@ def create_search(bucket: Bucket, spec: SearchSpec, shape: DataShape) -> Ledger:
         shape=asdict(shape),
         incarnation=secrets.token_hex(8),
     )
-    if bucket.create(f"{SEARCHES}{spec.name}/search.json", record.to_bytes()):
+    if bucket.create(_record_key(spec.name), record.to_bytes()):
         return Ledger(bucket, record)
     ledger = open_search(bucket, spec.name)
     # Field by field, not by sha256: a search from before a field was there goes on with the field's default.
@@ -454,16 +479,23 @@ def create_search(bucket: Bucket, spec: SearchSpec, shape: DataShape) -> Ledger:
 
 
 def list_searches(bucket: Bucket, named: re.Pattern[str] | None = None) -> list[str]:
-    """Return the names of all searches in the store, or of those named so. A folder alone is none: late tasks of a
-    deleted search write there, and some stores keep empty ones."""
+    """Return the names of all searches in the store, or of those named so, also of those that cannot be read.
+
+    A folder alone is none: late tasks of a deleted search write there, and some stores keep empty ones.
+    """
     names = sorted(folder.removeprefix(SEARCHES).rstrip("/") for folder in bucket.folders(SEARCHES))
     if named:
         names = [name for name in names if named.fullmatch(name)]
-    return [name for name in names if (record := _read_record(bucket, name)) and not record.deleting]
+    found = {name: bucket.get(_record_key(name)) for name in names}
+    return [name for name, record in found.items() if record and b'"deleting":true' not in record.data]
+
+
+def _record_key(name: str) -> str:
+    return f"{SEARCHES}{name}/search.json"
 
 
 def _read_record(bucket: Bucket, name: str) -> SearchRecord | None:
-    key = f"{SEARCHES}{name}/search.json"
+    key = _record_key(name)
     found = bucket.get(key)
     if found is None:
         return None

@@ -263,6 +263,8 @@ def test_list_searches(bucket, ledger, spec):
     other.delete()
     other.create_result("000000-000", Result(status="ok", reward=1.0))  # a late task
     assert list_searches(bucket) == [ledger.name]
+    bucket.put("searches/odd/search.json", b'{"schema_version":9,"deleting":false}')
+    assert list_searches(bucket) == ["odd", ledger.name] if ledger.name > "odd" else [ledger.name, "odd"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"half of", b"\xff" * 40])
@@ -387,6 +389,25 @@ def large(bucket):
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(lambda item: bucket.put(*item), objects.items()))
     return ledger
+
+
+def test_reading_a_wide_window(bucket):
+    """As many listings for forty rounds under way as for one."""
+    spec = make_spec(loop={"children": 200, "children_per_round": 2, "window": 40})
+    ledger = create(bucket, spec)
+    ledger.bucket.put(
+        ledger.key("controllers/000000.safetensors"),
+        pack({}, Version(low_mark=9, extras=(11,), children=22).model_dump(mode="json")),
+    )
+    for number in (8, 9, 11, 30, 48, 49):  # applied, under way, applied, under way twice, beyond
+        ledger.create_result(f"{number:06d}-000", Result(status="ok", reward=0.5))
+        for i in range(2):
+            bucket.put(ledger.lease_key(f"{number:06d}-{i:03d}"), b"{}")
+    ledger.create_snapshots("000048-001", b"weights")
+    bucket.requests.clear()
+    status = read_status(ledger)
+    assert (status.children, status.running) == (22 + 3, 2)
+    assert bucket.requests["LIST"] == 3
 
 
 def test_reading_a_large_search(bucket, large):
