@@ -14,7 +14,8 @@ def plan_rounds(search_name: str, rounds_per_run: int, slot: int, placement: str
 
     Args:
         search_name: the search.
-        rounds_per_run: at most so many rounds, over all replicas; 0: all that are left.
+        rounds_per_run: so many over all replicas, each of which does the same number, at least one; 0: all that are
+            left.
         slot: the replica.
         placement: see `components`.
 

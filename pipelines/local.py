@@ -17,7 +17,7 @@ def run_locally(search_name: str, rounds_per_run: int) -> None:
 
     Args:
         search_name: a search in the store.
-        rounds_per_run: at most so many rounds; 0: all that are left.
+        rounds_per_run: so many rounds, rounded up to a multiple of the replicas; 0: all that are left.
 
     Raises:
         RuntimeError: a task failed; its output says why.

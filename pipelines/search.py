@@ -43,7 +43,7 @@ def search_pipeline(
     Args:
         search_name: enough by itself if the spec is in the store, so that a schedule needs nothing else.
         search_spec: the spec of a new search.
-        rounds_per_run: at most so many rounds in this run; 0: all that are left.
+        rounds_per_run: so many rounds in this run, rounded up to a multiple of the replicas; 0: all that are left.
         container_image: what every task runs in.
         image_pull_secret: of the image's registry; need not exist.
         control_cpu, control_memory: requests of the tasks that hold no child.

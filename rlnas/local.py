@@ -33,7 +33,7 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
     Args:
         bucket: the store.
         spec: of a new search, or of the one to continue.
-        rounds: at most so many; 0: until the budget is reached.
+        rounds: so many, rounded up to a multiple of the replicas; 0: until the budget is reached.
         logs: folder for the log of the runner and of all tasks.
         console: where to show.
 

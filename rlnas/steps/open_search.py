@@ -40,7 +40,7 @@ def plan_rounds(ledger: Ledger, rounds_per_run: int) -> int:
 
     Args:
         ledger: of the search.
-        rounds_per_run: at most so many, over all replicas; 0: as many as are left.
+        rounds_per_run: so many over all replicas, rounded up so that each does the same number; 0: as many as are left.
 
     Returns:
         At least 1: a search that is over has one turn with nothing to do.
