@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,6 +60,7 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
         if now.round == started.round:
             reason = reason or "no round was completed"
         if reason:
+            reason += _scarcity(log.parent)
             raise RunFailed(f"the run failed: {reason}; log: {log}; the same command continues the search")
     return now
 
@@ -180,3 +182,14 @@ def _reason(log: Path) -> str:
         return said[1].strip()
     failed = re.search(r"Task '([\w-]+)' finished with status FAILURE", text)
     return f"task {failed[1]} was killed, or raised what the log shows" if failed else ""
+
+
+def _scarcity(folder: Path) -> str:
+    """Say so where a disk is full, or too full for SeaweedFS: the log itself may lack the words, for want of room."""
+    disk = shutil.disk_usage(folder)
+    if disk.free >= disk.total / 100:
+        return ""
+    return (
+        f"; the disk of {folder} is full: {disk.free / 1e6:.1f} MB are free, and the embedded store stops writing below"
+        f" {disk.total / 100e6:.1f} MB and looks again a minute after some were freed"
+    )

@@ -142,6 +142,47 @@ def test_a_store_that_dies_midway_is_one_line_and_running_again_continues(folder
     assert outcome(folder) == undisturbed
 
 
+@pytest.fixture
+def small_disk(folder: Path) -> Any:
+    """A disk of 48 MB for all that a search here writes."""
+    home = folder / ".rlnas"
+    home.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", home], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a disk to fill: {mounted.stderr.strip()}")
+    yield home
+    rlnas(folder, "store", "stop")
+    subprocess.run(["umount", home], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_running_again_continues(folder: Path, small_disk: Path, undisturbed: Any) -> None:
+    process = start(folder)
+    deadline = time.monotonic() + 60
+    while not json.loads(rlnas(folder, "list", "--json").stdout or "[]"):
+        assert time.monotonic() < deadline
+    with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(1 << 16))
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 1, err
+    assert len(err.splitlines()) == 1, err
+    assert "is full: 0.0 MB are free" in err
+    assert "the same command continues" in err
+
+    ran = rlnas(folder, "run", "spec.yaml")
+    assert ran.returncode in (1, 2)
+    assert len(ran.stderr.splitlines()) == 1, ran.stderr
+    assert "full" in ran.stderr
+
+    (small_disk / "filler").unlink()
+    deadline = time.monotonic() + 150
+    while rlnas(folder, "run", "spec.yaml").returncode:  # SeaweedFS looks at the disk once a minute
+        assert time.monotonic() < deadline
+        time.sleep(5)
+    assert outcome(folder) == undisturbed
+
+
 def test_being_told_to_stop_leaves_no_process_behind(folder: Path, undisturbed: Any) -> None:
     process = start(folder)
     time.sleep(9)
