@@ -4,6 +4,7 @@ The runner's log says how long each task took; the children's results say how lo
 wall time is overhead: starting processes, importing torch, reading data, talking to the store, evaluating.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -25,13 +26,16 @@ EVENT = re.compile(r"^(\d\d:\d\d:\d\d\.\d+) - INFO - (Executing task|Task) '([\w
 def measure() -> list[dict[str, Any]]:
     """Return the seconds a child outside training, in all and by task."""
     spec = load_spec(Path(__file__).parent.parent / "examples" / "digits.yaml")
-    spec = spec.model_copy(update={"name": "overhead", "loop": spec.loop.model_copy(update={"children": CHILDREN})})
+    spec = spec.model_copy(
+        update={"name": "overhead", "finalize": None, "loop": spec.loop.model_copy(update={"children": CHILDREN})}
+    )
     with tempfile.TemporaryDirectory() as folder:
         store = EmbeddedStore(Path(folder))
         try:
             settings = store.start()
             ledger = open_search(Bucket(settings), spec.name, spec)
-            command = [sys.executable, "-m", "pipelines.local", spec.name, "1"]
+            parameters = {"search_name": spec.name, "rounds_per_run": 1}
+            command = [sys.executable, "-m", "pipelines.local", "search", json.dumps(parameters)]
             environment = os.environ | settings.to_environment()
             log = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
             results = [child.result for child in ledger.summaries()[0].children]

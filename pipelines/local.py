@@ -1,31 +1,33 @@
-"""Run a search's pipeline on this machine through Kubeflow's local runner: `python -m pipelines.local NAME ROUNDS`.
+"""Run a pipeline on this machine through Kubeflow's local runner: `python -m pipelines.local PIPELINE PARAMETERS`.
 
-The search and its spec are in the store already; the store's address is in the environment. Every task is a process
-of this very Python, so nothing is installed.
+The parameters are JSON. The search and its spec are in the store already; the store's address is in the environment.
+Every task is a process of this very Python, so nothing is installed.
 """
 
+import json
 import sys
 import tempfile
+from typing import Any
 
 from kfp import local
 
-from pipelines.search import search_pipeline
+from pipelines.compile import PIPELINES
 
 
-def run_locally(search_name: str, rounds_per_run: int) -> None:
-    """Run the pipeline once.
+def run_locally(pipeline: str, **parameters: Any) -> None:
+    """Run a pipeline once.
 
     Args:
-        search_name: a search in the store.
-        rounds_per_run: so many rounds, rounded up to a multiple of the replicas; 0: all that are left.
+        pipeline: `search` or `finalize`.
+        parameters: of the run.
 
     Raises:
         RuntimeError: a task failed; its output says why.
     """
     with tempfile.TemporaryDirectory(prefix="rlnas-") as folder:
         local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=folder, enable_caching=False)
-        search_pipeline(search_name=search_name, rounds_per_run=rounds_per_run)
+        PIPELINES[pipeline](**parameters)
 
 
 if __name__ == "__main__":
-    run_locally(sys.argv[1], int(sys.argv[2]))
+    run_locally(sys.argv[1], **json.loads(sys.argv[2]))

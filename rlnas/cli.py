@@ -16,7 +16,7 @@ from rich.table import Table
 from rlnas.errors import ExportError, RunFailed, SearchDeleted, StoreError, UserError, one_line
 from rlnas.report import draw, read_child, read_status
 from rlnas.spec import load_spec
-from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, Version, list_searches, open_search
+from rlnas.state import Bucket, EmbeddedStore, FinalRecord, Ledger, StoreSettings, Version, list_searches, open_search
 
 HOME = Path(".rlnas")
 PATIENCE = 5.0  # seconds that a person waits for a store that does not answer
@@ -80,6 +80,7 @@ def run(
 ) -> None:
     """Run a search here, through kfp.local, or continue it."""
     from rlnas.local import run_search
+    from rlnas.steps import find_final
 
     spec = load_spec(spec_file)
     settings = _store()
@@ -91,9 +92,60 @@ def run(
     ledger = open_search(bucket, spec.name)
     _print_leaders(ledger, ledger.version(), 10)
     if status.complete:
+        final = find_final(ledger) if ledger.spec.final and status.leaders else None
+        if final and (record := final.record):
+            _print_final(record)
+            _save_model(ledger, record, HOME / "models" / spec.name)
         _next(f"rlnas show {spec.name}", "shows the best architecture")
     else:
         _next(f"rlnas run {spec_file}", "continues the search")
+
+
+@app.command()
+def finalize(
+    search: SearchName,
+    child: Annotated[str, typer.Argument(help="such as 000003-001; the best one unless given")] = "",
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="a model that goes the same way, to compare with; again for more; the spec's unless given"),
+    ] = None,
+) -> None:
+    """Take a child to a model in use: tuned by the spec's grid, trained for the last time, tested once, exported."""
+    from rlnas.local import run_finalize
+    from rlnas.steps import winner_of
+
+    ledger = open_search(_bucket(), search)
+    child = winner_of(ledger, child)
+    try:
+        record = run_finalize(ledger, child, reference or (), HOME / "logs", console)
+    except KeyboardInterrupt:
+        _fail("stopped; nothing finished is lost, the same command continues", 130)
+    _print_final(record)
+    _save_model(ledger, record, HOME / "models" / f"{search}-{child}")
+    _next(f"rlnas show {search} {child}", "shows the architecture")
+
+
+@app.command("export")
+def export(
+    search: SearchName,
+    to: Annotated[Path, typer.Option("--to", help="folder for the files")],
+    child: Annotated[str, typer.Argument(help="such as 000003-001; the best one unless given")] = "",
+) -> None:
+    """Save the files of a finalized child: ONNX, torch.export, weights, architecture, model card."""
+    from rlnas.report import card_of
+    from rlnas.steps import export_model, find_final, winner_of
+
+    ledger = open_search(_bucket(), search)
+    child = winner_of(ledger, child)
+    final = find_final(ledger, child)
+    if final is None or (record := final.record) is None:
+        raise UserError(f"child {child} of search {search} is not finalized; `rlnas finalize {search} {child}` does it")
+    export_model(ledger, card_of, child)  # if the run was stopped before it did
+    if not _save_model(ledger, record, to):
+        raise UserError(
+            f"child {child} of search {search} has no files: {record.models[0].reason or 'its export failed'}"
+        )
+    _next(f"rlnas show {search} {child}", "shows the architecture")
 
 
 @app.command()
@@ -471,6 +523,32 @@ def _print_leaders(ledger: Ledger, now: Version, top: int) -> None:
     console.print(
         f"{now.children} of {ledger.spec.loop.children} children, {now.failed} failed; scores are of validation data"
     )
+
+
+def _print_final(record: FinalRecord) -> None:
+    """Print what validation and test data say of a finalized child and its reference models."""
+    shown = dict.fromkeys(
+        (part, name) for m in record.models for part in ("validation", "test") for name in vars(m)[part]
+    )
+    columns = [(part, name) for part, name in shown if name not in ("parameters", "flops", "hidden")]
+    table = Table("model", *(f"{part} {name}" for part, name in columns), title=f"child {record.winner}, tested once")
+    for model in record.models:
+        numbers = [f"{vars(model)[part][name]:.4f}" if name in vars(model)[part] else "-" for part, name in columns]
+        table.add_row(model.reference or "the winner", *(numbers if model.test else [model.reason]))
+    console.print(table)
+
+
+def _save_model(ledger: Ledger, record: FinalRecord, folder: Path) -> bool:
+    """Save an exported model's files; False if there are none."""
+    from rlnas.steps import read_model
+
+    files = read_model(ledger, record.winner)
+    for name, data in files.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    if files:
+        console.print(f"exported: {', '.join(sorted(files))} in {folder}")
+    return bool(files)
 
 
 def _compact(value: float) -> str:

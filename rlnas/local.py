@@ -1,5 +1,6 @@
 """A search on this machine: the pipeline in a process of its own, and a live view of the ledger beside it."""
 
+import json
 import os
 import re
 import shutil
@@ -7,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -20,16 +22,17 @@ from rich.table import Table
 from rlnas.errors import RunFailed, StoreError
 from rlnas.report import SearchStatus, read_status
 from rlnas.spec import SearchSpec
-from rlnas.state import Bucket, Ledger
-from rlnas.steps import open_search
+from rlnas.state import Bucket, FinalRecord, Ledger
+from rlnas.steps import find_final, is_due, open_search, plan_grid
 from rlnas.steps.common import ERROR_PREFIX
 
 POLL_SECONDS = 1.0
+WINNERS_TURN = "now the winner: its grid, the last training, the test, the export"
 STOP_SECONDS = 30.0
 
 
 def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, console: Console) -> SearchStatus:
-    """Run a search to its budget through Kubeflow's local runner, with a live view.
+    """Run a search to its budget, and its winner to a tested model, through Kubeflow's local runner with a live view.
 
     Args:
         bucket: the store.
@@ -43,30 +46,62 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
         RunFailed: the run failed; running again continues it.
     """
     ledger = open_search(bucket, spec.name, spec)
-    before = read_status(ledger)
-    goal = min(before.rounds, before.round + rounds) if rounds else before.rounds
-    now = before
-    while now.round < goal:
-        log = logs / f"{spec.name}-{datetime.now():%Y%m%d-%H%M%S}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+    now = read_status(ledger)
+    goal = min(now.rounds, now.round + rounds) if rounds else now.rounds
+    while now.round < goal or is_due(ledger):
+        started, log = now, _new_log(logs, spec.name)
         console.print(f"search {spec.name}: {now.children} of {now.budget} children done; log of the run: {log}")
-        started = now
-        _run_pipeline(ledger, now.round, goal, log, console)
+        _run_pipeline(ledger, "search", {"rounds_per_run": goal - now.round}, goal, log, console)
         reason = _reason(log)
         try:
             now = read_status(ledger)
+            stuck = now.round == started.round and (now.round < goal or is_due(ledger))
         except StoreError as error:
             reason = reason or str(error)
-        if now.round == started.round:
-            reason = reason or "no round was completed"
+        else:
+            reason = reason or ("no round was completed" if stuck else "")
         if reason:
             reason += _scarcity(log.parent)
             raise RunFailed(f"the run failed: {reason}; log: {log}; the same command continues the search")
     return now
 
 
-def _run_pipeline(ledger: Ledger, done: int, goal: int, log: Path, console: Console) -> None:
-    command = [sys.executable, "-m", "pipelines.local", ledger.name, str(goal - done)]
+def run_finalize(ledger: Ledger, child: str, references: Sequence[str], logs: Path, console: Console) -> FinalRecord:
+    """Take a child of a search to a tested and exported model, through Kubeflow's local runner.
+
+    Args:
+        ledger: of the search.
+        child: the winner.
+        references: models that go the same way; none: those of the spec.
+        logs: folder for the log of the runner and of all tasks.
+        console: where to show.
+
+    Raises:
+        UserError: there is no such child, it cannot be finalized so, or it is tested already.
+        RunFailed: the run failed; running again continues it.
+    """
+    plan_grid(ledger, child, references)  # says at once, and here, what is wrong
+    log = _new_log(logs, ledger.name)
+    console.print(f"search {ledger.name}: finalizing child {child}; log of the run: {log}")
+    parameters = {"child_name": child, "reference_models": ",".join(references)}
+    _run_pipeline(ledger, "finalize", parameters, 0, log, console)
+    final = find_final(ledger, child)
+    record = final.record if final else None
+    if record is None or _reason(log):
+        reason = _reason(log) or "other runs train a part of it"
+        raise RunFailed(f"the run failed: {reason}; log: {log}; the same command continues")
+    return record
+
+
+def _new_log(logs: Path, name: str) -> Path:
+    logs.mkdir(parents=True, exist_ok=True)
+    return logs / f"{name}-{datetime.now():%Y%m%d-%H%M%S}.log"
+
+
+def _run_pipeline(
+    ledger: Ledger, pipeline: str, parameters: dict[str, Any], goal: int, log: Path, console: Console
+) -> None:
+    command = [sys.executable, "-m", "pipelines.local", pipeline, json.dumps({"search_name": ledger.name} | parameters)]
     environment = os.environ | ledger.bucket.settings.to_environment() | {"PYTHONUNBUFFERED": "1"}
     view = _View(ledger, goal, time.monotonic)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to stop is as good as Ctrl-C
@@ -156,6 +191,8 @@ class _View:
             self._printed, best = self._now.round, self._now.leaders[:1]
             reward = f", best reward {best[0].reward:.4f}" if best else ""
             console.print(f"round {self._now.round} of {self._now.rounds}: {self._now.children} children{reward}")
+            if self._now.complete and self._ledger.spec.final:
+                console.print(WINNERS_TURN)
 
     def render(self) -> Table:
         """Return the view as it is now."""
@@ -171,6 +208,8 @@ class _View:
         table.add_row("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed")
         best = f"{now.leaders[0].child}, reward {now.leaders[0].reward:.4f}" if now.leaders else "none yet"
         table.add_row("best so far", best)
+        if now.complete:
+            table.add_row("", WINNERS_TURN)
         table.add_row("time", f"{seconds:.0f} s, {expected}")
         return table
 

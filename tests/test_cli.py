@@ -24,6 +24,7 @@ DIGITS = {
     "dataset": {"kind": "digits"},
     "child": {"epochs": 1, "batch": 128, "snapshots": 1, "upsample_by": None},
     "loop": {"children": 4, "children_per_round": 2},
+    "finalize": None,
 }
 
 

@@ -52,6 +52,15 @@ def plan_final(ledger: Ledger, sleep: Callable[[float], None] = time.sleep) -> l
     return plan_retraining(ledger, sleep=sleep)
 
 
+def winner_of(ledger: Ledger, child: str = "") -> str:
+    """Return the full name of a child that can be finalized; empty: of the best child of a search at its budget.
+
+    Raises:
+        UserError: there is no such child.
+    """
+    return _winner(ledger, child)[0]
+
+
 def find_final(ledger: Ledger, child: str = "") -> Final | None:
     """Return how far a winner is (empty: the search's best child), or None if its finalization has not begun."""
     tokens = _winner(ledger, child)[1].tokens

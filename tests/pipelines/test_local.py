@@ -15,6 +15,7 @@ import psutil
 import pytest
 import yaml
 
+from rlnas.errors import UserError
 from rlnas.state import Bucket, EmbeddedStore, Ledger, open_search
 from rlnas.state.records import Lease
 
@@ -26,6 +27,7 @@ SPEC = {
     "child": {"epochs": 2, "batch": 64, "snapshots": 2, "upsample_by": None},
     "controller": {"learning_rate": 0.02},
     "loop": {"children": 8, "children_per_round": 4},
+    "finalize": None,
 }
 RLNAS = [sys.executable, "-m", "rlnas.cli"]
 
@@ -224,3 +226,31 @@ def test_a_task_that_is_killed_ends_the_run_with_one_line(folder: Path, undistur
     ran = rlnas(folder, "run", "spec.yaml")
     assert ran.returncode == 0, ran.stderr
     assert outcome(folder) == undisturbed
+
+
+def test_a_winner_whose_run_is_killed_is_tested_once_and_exported_all_the_same(folder: Path) -> None:
+    document = SPEC | {"loop": {"children": 2}, "finalize": {"grid": {"learning_rate": [0.1, 0.05]}}}
+    (folder / "spec.yaml").write_text(yaml.safe_dump(document))
+    process = start(folder)
+    store, ledger = EmbeddedStore(folder / ".rlnas"), None
+    while ledger is None or ledger.plan(ledger.spec.loop.rounds) is None:  # its grid is begun
+        assert process.poll() is None
+        time.sleep(0.1)
+        with suppress(UserError):  # until the run has made the search
+            ledger = ledger or (open_search(Bucket(store.start()), "rude") if store.status().running else None)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    ran = rlnas(folder, "run", "spec.yaml")
+    assert ran.returncode == 0, ran.stderr
+    assert "tested once" in ran.stdout
+    assert ledger.test_readings() == 1
+    assert (folder / ".rlnas/models/rude/model.onnx").read_bytes()
+    again = rlnas(folder, "finalize", "rude")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert len(again.stderr.splitlines()) == 1
+    assert "was tested already: accuracy" in again.stderr
+    exported = rlnas(folder, "export", "rude", "--to", "elsewhere")
+    assert exported.returncode == 0, exported.stderr
+    assert (folder / "elsewhere/model.onnx").read_bytes() == (folder / ".rlnas/models/rude/model.onnx").read_bytes()
+    assert ledger.test_readings() == 1
+
