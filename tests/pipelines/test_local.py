@@ -229,7 +229,10 @@ def test_a_task_that_is_killed_ends_the_run_with_one_line(folder: Path, undistur
 
 
 def test_a_winner_whose_run_is_killed_is_tested_once_and_exported_all_the_same(folder: Path) -> None:
-    document = SPEC | {"loop": {"children": 2, "children_per_round": 2}, "finalize": {"grid": {"learning_rate": [0.1, 0.05]}}}
+    document = SPEC | {
+        "loop": {"children": 2, "children_per_round": 2},
+        "finalize": {"grid": {"learning_rate": [0.1, 0.05]}},
+    }
     (folder / "spec.yaml").write_text(yaml.safe_dump(document))
     process = start(folder)
     store, ledger = EmbeddedStore(folder / ".rlnas"), None
