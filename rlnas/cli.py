@@ -15,7 +15,7 @@ from rich.table import Table
 
 from rlnas.errors import ExportError, RunFailed, SearchDeleted, StoreError, UserError, one_line
 from rlnas.report import draw, read_child, read_status
-from rlnas.spec import load_spec
+from rlnas.spec import SearchSpec, control_of, load_spec, with_seed
 from rlnas.state import Bucket, EmbeddedStore, FinalRecord, Ledger, StoreSettings, Version, list_searches, open_search
 
 HOME = Path(".rlnas")
@@ -52,6 +52,10 @@ Settings = Annotated[
     list[str],
     typer.Option("--set", help="a run parameter; again for more", default_factory=list, show_default=False),
 ]
+Control = Annotated[
+    bool, typer.Option("--control", help="sample at random instead, with an equal budget, as search NAME-control")
+]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="another seed, as search NAME-sSEED")]
 MaxConcurrency = Annotated[int, typer.Option(min=1, max=10, help="runs at once")]
 Cron = Annotated[str, typer.Argument(help="such as '*/30 * * * *': every half hour")]
 
@@ -77,12 +81,14 @@ def _fail(error: object, status: int) -> NoReturn:
 def run(
     spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file, such as examples/digits.yaml")],
     rounds: Annotated[int, typer.Option(min=0, help="so many rounds, or up to loop.replicas - 1 more; 0: all")] = 0,
+    seed: Seed = None,
+    control: Control = False,
 ) -> None:
     """Run a search here, through kfp.local, or continue it."""
     from rlnas.local import run_search
     from rlnas.steps import find_final
 
-    spec = load_spec(spec_file)
+    spec = _variant(spec_file, seed, control)
     settings = _store()
     bucket = Bucket(settings, patience=PATIENCE)
     try:
@@ -91,14 +97,17 @@ def run(
         _fail("stopped; nothing finished is lost, the same command continues", 130)
     ledger = open_search(bucket, spec.name)
     _print_leaders(ledger, ledger.version(), 10)
-    if status.complete:
-        final = find_final(ledger) if ledger.spec.final and status.leaders else None
-        if final and (record := final.record):
-            _print_final(record)
-            _save_model(ledger, record, HOME / "models" / spec.name)
-        _next(f"rlnas show {spec.name}", "shows the best architecture")
+    if not status.complete:
+        flags = f" --seed {seed}" * (seed is not None) + " --control" * control
+        return _next(f"rlnas run {spec_file}{flags}", "continues the search")
+    final = find_final(ledger) if ledger.spec.final and status.leaders else None
+    if final and (record := final.record):
+        _print_final(record)
+        _save_model(ledger, record, HOME / "models" / spec.name)
+    if spec.name != load_spec(spec_file).name:
+        _next(f"rlnas report {load_spec(spec_file).name}", "compares searches of other seeds and random controls")
     else:
-        _next(f"rlnas run {spec_file}", "continues the search")
+        _next(f"rlnas show {spec.name}", "shows the best architecture")
 
 
 @app.command()
@@ -187,11 +196,13 @@ def submit(
     endpoint: KfpEndpoint = None,
     namespace: KfpNamespace = None,
     service_account: ServiceAccount = SERVICE_ACCOUNT,
+    seed: Seed = None,
+    control: Control = False,
 ) -> None:
     """Start a run of a search on Kubeflow, or continue it there."""
     from rlnas.cluster import Cluster, endpoint_or_fail, run_parameters
 
-    spec = load_spec(spec_file)
+    spec = _variant(spec_file, seed, control)
     where = endpoint_or_fail(endpoint, namespace)
     with _package(spec.name) as package:
         arguments = run_parameters(package, settings)
@@ -453,6 +464,14 @@ def store_put(
     _bucket().put(key, data)
     console.print(f"{file} ({len(data) / 1e6:.1f} MB) lies in the store; a spec names it {STORE_PREFIX}{key}")
     _next("rlnas validate SPEC", "checks a spec and its data")
+
+
+def _variant(spec_file: Path, seed: int | None, control: bool) -> SearchSpec:
+    """Read a spec, with another seed or as a random control where asked for."""
+    spec = load_spec(spec_file)
+    if seed is not None:
+        spec = with_seed(spec, seed)
+    return control_of(spec) if control else spec
 
 
 def _store() -> StoreSettings:

@@ -235,6 +235,27 @@ class SearchSpec(BaseModel):
         ]
 
 
+def control_of(spec: SearchSpec) -> SearchSpec:
+    """Return the random control of a search, NAME-control: the same but for its controller, so of equal budget. Its
+    winner is not finalized: it is there to be compared with.
+
+    Raises:
+        UserError: the name becomes too long.
+    """
+    changes = {"name": f"{spec.name}-control", "controller": {"kind": "random"}, "finalize": None}
+    return parse_spec(spec.model_dump(mode="json") | changes, f"control of {spec.name}")
+
+
+def with_seed(spec: SearchSpec, seed: int) -> SearchSpec:
+    """Return the same search with another seed, NAME-sSEED.
+
+    Raises:
+        UserError: the name becomes too long.
+    """
+    changes = {"name": f"{spec.name}-s{seed}", "seed": seed}
+    return parse_spec(spec.model_dump(mode="json") | changes, f"seed {seed} of {spec.name}")
+
+
 def check_references(recipe: Recipe, names: Iterable[str]) -> None:
     """Raise `UserError` unless a trainer knows all these reference models."""
     for name in names:

@@ -13,7 +13,7 @@ from searches import make_spec
 from searches import run as run_steps
 
 from rlnas import cli
-from rlnas.spec import parse_spec
+from rlnas.spec import control_of, parse_spec, with_seed
 from rlnas.state import Bucket, list_searches
 from rlnas.steps import open_search
 
@@ -281,10 +281,7 @@ def test_delete_finishes_an_interrupted_deletion(rlnas: Any, bucket: Bucket) -> 
 
 def test_a_report_is_a_page_that_compares_with_the_control(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
     ledger = run_steps(bucket.settings, make_spec())
-    control = ledger.spec.model_copy(
-        update={"name": f"{ledger.name}-control", "controller": {"kind": "random"}, "seed": 7}
-    )
-    run_steps(bucket.settings, parse_spec(control.model_dump(mode="json")))
+    run_steps(bucket.settings, control_of(ledger.spec))
     status, out, _ = rlnas("report", ledger.name)
     assert status == 0
     assert f".rlnas/reports/{ledger.name}.html" in out
@@ -297,6 +294,19 @@ def test_a_report_is_a_page_that_compares_with_the_control(rlnas: Any, bucket: B
     status, _, err = rlnas("report", ledger.name, "-o", "file/page.html")
     assert (status, err.count("\n")) == (2, 1)
     assert "cannot be written" in err
+
+
+def test_a_control_of_another_seed_is_a_search_of_its_own(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
+    spec = make_spec()
+    path = write(tmp_path, spec.model_dump(mode="json"))
+    status, out, _ = rlnas("run", path, "--rounds", "1", "--seed", "5", "--control")
+    assert status == 0
+    assert f"next: rlnas run {path} --seed 5 --control  (continues" in out
+    status, out, _ = rlnas("run", path, "--seed", "5", "--control")
+    assert status == 0
+    assert f"next: rlnas report {spec.name} " in out
+    assert list_searches(bucket) == [f"{spec.name}-s5-control"]
+    assert open_search(bucket, f"{spec.name}-s5-control", None).spec == control_of(with_seed(spec, 5))
 
 
 def test_commands_that_read_say_what_to_do_in_an_empty_store(rlnas: Any) -> None:

@@ -13,7 +13,7 @@ from rlnas.controller import ControllerSettings
 from rlnas.datasets import Dataset
 from rlnas.errors import UserError
 from rlnas.spaces import Space
-from rlnas.spec import FailureSettings, LoopSettings, check_name, load_spec, parse_spec
+from rlnas.spec import FailureSettings, LoopSettings, check_name, control_of, load_spec, parse_spec, with_seed
 
 GOOD = {
     "name": "good",
@@ -190,6 +190,28 @@ def test_differences():
     random = parse_spec(changed("controller.kind", "random"))
     assert "controller.kind: random, not reinforce" in random.differences(spec)
     assert "controller.hidden: unset, not 35" in random.differences(spec)
+
+
+def test_a_control_differs_in_name_controller_and_what_becomes_of_its_winner():
+    spec = parse_spec(GOOD)
+    fields = {field.partition(":")[0].partition(".")[0] for field in control_of(spec).differences(spec)}
+    assert fields == {"name", "controller", "finalize"}
+    control = control_of(with_seed(spec, 7))
+    assert (control.name, control.controller.kind, control.seed) == (f"{spec.name}-s7-control", "random", 7)
+    assert control.loop == spec.loop
+
+
+def test_a_seed_changes_nothing_but_name_and_seed():
+    spec = parse_spec(GOOD)
+    assert {field.partition(":")[0] for field in with_seed(spec, 7).differences(spec)} == {"name", "seed"}
+
+
+def test_names_that_become_too_long_are_one_line():
+    spec = parse_spec(changed("name", "a" * 60))
+    with pytest.raises(UserError, match=f"control of {'a' * 60}: name: "):
+        control_of(spec)
+    with pytest.raises(UserError, match=f"seed 100 of {'a' * 60}: name: "):
+        with_seed(spec, 100)
 
 
 def test_parses_without_torch():

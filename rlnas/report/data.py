@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,8 @@ import numpy as np
 from rlnas.errors import UserError
 from rlnas.report.statistics import Difference, Floats, difference
 from rlnas.spaces import Description, walk
-from rlnas.state import Ledger, Summary, Version, child_id, list_searches, open_search
+from rlnas.state import FinalRecord, Ledger, Summary, Version, child_id, list_searches, open_search
+from rlnas.state.finals import finals
 
 VERSIONS_READ = 150  # each holds the controller's weights, and a large search has 1,600 of them
 BINS = 40  # at most, of the children, for what the controller chose over time
@@ -105,8 +106,7 @@ class ReportData:
         skip_rate: [bins], links chosen of those possible; NaN where none is; empty in spaces without anchor points.
         bins: [bins], the last child of each bin, from 1.
         leaders, failures: best first; most frequent first.
-        notes: what was left out, and why.
-        final: the final model's numbers by name, such as test accuracy, once there is one.
+        finals: what test data said of winners, once there are any.
     """
 
     name: str
@@ -126,8 +126,7 @@ class ReportData:
     bins: Floats
     leaders: tuple[Leader, ...]
     failures: tuple[Failure, ...]
-    notes: tuple[str, ...] = ()
-    final: dict[str, float] = field(default_factory=dict)
+    finals: tuple[FinalRecord, ...] = ()
 
     @cached_property
     def children(self) -> int:
@@ -183,11 +182,12 @@ def read_report(ledger: Ledger, others: Sequence[Ledger] = (), versions: int = V
         bins=bins,
         leaders=_leaders(ledger, summaries),
         failures=_failures(summaries),
+        finals=tuple(record for final, _ in finals(ledger) if (record := final.record)),
     )
 
 
 def _check_comparable(ledger: Ledger, other: Ledger) -> None:
-    like = {"name": ledger.spec.name, "seed": ledger.spec.seed}
+    like = {"name": ledger.spec.name, "seed": ledger.spec.seed, "finalize": ledger.spec.finalize}
     if other.spec.controller.kind == "random":
         like["controller"] = ledger.spec.controller
     if fields := other.spec.model_copy(update=like).differences(ledger.spec):

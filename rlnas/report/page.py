@@ -68,6 +68,9 @@ def render(data: ReportData) -> str:
             choices=[_choice_panel(data, choices) for choices in data.choices[:KINDS_DRAWN]],
             metrics=list(dict.fromkeys(name for leader in data.leaders for name in leader.metrics)),
             sketches=_sketches(data),
+            final_metrics=list(
+                dict.fromkeys(n for record in data.finals for m in record.models for n in (*m.validation, *m.test))
+            ),
         )
 
 
@@ -113,6 +116,11 @@ def _cards(data: ReportData) -> list[Card]:
         count = len(data.controls[0].rewards)
         seeds = f"mean of {len(found)} seeds" if len(found) > 1 else f"{count:,} children"
         cards.append(Card("random control", compact(float(np.mean(found))) if found else "–", seeds))
+    if data.finals:
+        model = data.finals[0].models[0]
+        cards += [
+            Card(f"test {name}", compact(value), "of the winner, tested once") for name, value in model.test.items()
+        ]
     share = f"{failed / data.children:.1%} of children" if data.children else "none yet"
     spent = float(data.seconds.sum())
     cards += [

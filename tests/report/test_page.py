@@ -13,7 +13,8 @@ from searches import make_spec, run
 from rlnas.report.data import ReportData, read_report, relatives
 from rlnas.report.page import compact, duration, render, verdict
 from rlnas.report.statistics import Difference
-from rlnas.state import Bucket
+from rlnas.state import Bucket, FinalRecord
+from rlnas.state.records import FinalModel
 
 SECTIONS = {"progress", "leaderboard", "decisions", "failures"}
 HEADINGS = {"Best so far", "Reward by child", "Policy entropy", "Baseline", "Gradient norm", "Staleness"}
@@ -156,12 +157,23 @@ def test_words_of_failures_are_text_and_no_markup(pages: dict[str, ReportData]) 
     assert "<step>" not in page
 
 
-def test_the_final_model_is_shown_once_there_is_one(pages: dict[str, ReportData]) -> None:
+def test_the_final_model_and_its_references_are_shown_once_there_is_one(
+    pages: dict[str, ReportData], browser: Any, tmp_path: Path
+) -> None:
     data = pages["cnn"]
     assert "Final model" not in render(data)
-    page = render(dataclasses.replace(data, final={"test accuracy": 0.9412}))
-    assert "Final model" in page
-    assert "0.9412" in page
+    recipe = {"learning_rate": 0.05, "weight_decay": 0.0001}
+    scores = [{"accuracy": 0.9512}, {"accuracy": 0.9412}]
+    winner = FinalModel(child="000009-000", recipe=recipe, validation=scores[0], test=scores[1])
+    reference = FinalModel(child="000009-001", reference="resnet", reason="not_finite: loss is nan")
+    record = FinalRecord(winner="000006-003", models=(winner, reference))
+    tab, _ = opened(browser, render(dataclasses.replace(data, finals=(record,))), tmp_path, 400)
+    rows = [row.inner_text().split() for row in tab.query_selector_all("#final tbody tr")]
+    assert rows[0] == ["winner", "000006-003", "0.9512", "0.9412", "learning_rate", "0.05,", "weight_decay", "0.0001"]
+    assert rows[1] == ["resnet", "–", "–", "not_finite:", "loss", "is", "nan"]
+    found = tab.evaluate(LAYOUT)
+    assert (found["overlaps"], found["wide"], found["width"]) == ([], [], 400)
+    tab.close()
 
 
 @pytest.mark.parametrize(
