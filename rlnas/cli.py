@@ -412,6 +412,30 @@ def report(
     )
 
 
+@app.command("export-table")
+def export_table(
+    search: SearchName, file: Annotated[Path, typer.Argument(help="where to write it: .csv or .parquet")]
+) -> None:
+    """Write a search's children as a table, one row each."""
+    from rlnas.report.tables import export_table
+
+    children = export_table(open_search(_bucket(), search), file)
+    console.print(f"table: {file}, {children} children", soft_wrap=True)
+    _next(f"rlnas report {search}", "shows them as a page")
+
+
+@app.command()
+def tensorboard(
+    search: SearchName, folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to write the events")]
+) -> None:
+    """Write a search's controller and children as TensorBoard's events."""
+    from rlnas.report.events import write_events
+
+    values = write_events(open_search(_bucket(), search), folder)
+    console.print(f"events: {folder}, {values} values", soft_wrap=True)
+    _next(f"tensorboard --logdir {folder}", "shows them")
+
+
 @app.command()
 def delete(search: SearchName, yes: Annotated[bool, typer.Option("--yes", help="without asking")] = False) -> None:
     """Delete a search and all it remembers."""

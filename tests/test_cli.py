@@ -296,6 +296,24 @@ def test_a_report_is_a_page_that_compares_with_the_control(rlnas: Any, bucket: B
     assert "cannot be written" in err
 
 
+def test_a_search_as_a_table_and_as_events(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    pytest.importorskip("tensorboard")
+    name = run_steps(bucket.settings, make_spec()).name
+    status, out, _ = rlnas("export-table", name, "out/table.csv")
+    assert status == 0
+    assert "out/table.csv, 4 children" in out
+    assert len((tmp_path / "out" / "table.csv").read_text().splitlines()) == 5
+    status, out, _ = rlnas("tensorboard", name, "events")
+    assert status == 0
+    assert "next: tensorboard --logdir events" in out
+    status, _, err = rlnas("tensorboard", name, "events")
+    assert (status, err.count("\n")) == (2, 1)
+    (tmp_path / "file").write_text("")
+    status, _, err = rlnas("export-table", name, "file/table.csv")
+    assert (status, err.count("\n")) == (2, 1)
+
+
 def test_a_control_of_another_seed_is_a_search_of_its_own(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
     spec = make_spec()
     path = write(tmp_path, spec.model_dump(mode="json"))

@@ -170,7 +170,7 @@ def read_report(ledger: Ledger, others: Sequence[Ledger] = (), versions: int = V
         budget=ledger.spec.loop.children,
         rounds=ledger.spec.loop.rounds,
         version=version,
-        numbers=_numbers(ledger, version, versions),
+        numbers=read_numbers(ledger, versions),
         own=own,
         controls=controls,
         difference=difference([t.rewards for t in own], [t.rewards for t in controls]) if controls else None,
@@ -217,8 +217,9 @@ def _track(name: str, summaries: Sequence[Summary]) -> Track:
     return Track(name, rewards, np.array([r.status == "ok" for r in results], dtype=bool))
 
 
-def _numbers(ledger: Ledger, newest: Version, count: int) -> dict[str, Floats]:
-    wanted = np.unique(np.linspace(1, newest.version, count).round()).astype(int).tolist()
+def read_numbers(ledger: Ledger, count: int = VERSIONS_READ) -> dict[str, Floats]:
+    """Return the numbers of at most `count` versions of the controller: see `ReportData.numbers`."""
+    wanted = np.unique(np.linspace(1, ledger.version().version, count).round()).astype(int).tolist()
     with ThreadPoolExecutor(8) as threads:
         found = [c.version for c in threads.map(ledger.controller, wanted) if c]
     series: dict[str, list[tuple[float, float]]] = defaultdict(list)
