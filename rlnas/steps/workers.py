@@ -70,7 +70,8 @@ def run_in_processes(
                 with _sigterm_held_back():  # one that came before the process is known here would pass it by
                     process.start()
                     running[process.sentinel] = (process, child, attempt)
-            for sentinel in wait(list(running)):
+            # Now and then, since a signal that comes just before the waiting is seen only after it.
+            for sentinel in wait(list(running), timeout=1):
                 process, child, attempt = running.pop(cast(int, sentinel))
                 process.join()
                 if process.exitcode in (0, _REPORTED) or stopping:
