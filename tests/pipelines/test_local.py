@@ -46,7 +46,13 @@ def start(folder: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_heed_interrupts,
     )
+
+
+def _heed_interrupts() -> None:
+    """As at a terminal; background jobs of a shell, as these tests may be, ignore them, and so do their processes."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def assert_no_process_is_left(group: int) -> None:
