@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,7 +86,7 @@ def run(
 ) -> None:
     """Run a search here, through kfp.local, or continue it."""
     from rlnas.local import run_search
-    from rlnas.steps import find_final
+    from rlnas.steps import find_final, read_model
 
     spec = _variant(spec_file, seed, control)
     settings = _store()
@@ -103,8 +103,8 @@ def run(
     final = find_final(ledger) if ledger.spec.final and status.leaders else None
     if final and (record := final.record):
         _print_final(record)
-        _save_model(ledger, record, HOME / "models" / spec.name)
-    if spec.name != load_spec(spec_file).name:
+        _save_model(read_model(ledger, record.winner), HOME / "models" / spec.name)
+    if seed is not None or control:
         _next(f"rlnas report {load_spec(spec_file).name}", "compares searches of other seeds and random controls")
     else:
         _next(f"rlnas show {spec.name}", "shows the best architecture")
@@ -121,7 +121,7 @@ def finalize(
 ) -> None:
     """Take a child to a model in use: tuned by the spec's grid, trained for the last time, tested once, exported."""
     from rlnas.local import run_finalize
-    from rlnas.steps import winner_of
+    from rlnas.steps import read_model, winner_of
 
     ledger = open_search(_bucket(), search)
     child = winner_of(ledger, child)
@@ -130,7 +130,7 @@ def finalize(
     except KeyboardInterrupt:
         _fail("stopped; nothing finished is lost, the same command continues", 130)
     _print_final(record)
-    _save_model(ledger, record, HOME / "models" / f"{search}-{child}")
+    _save_model(read_model(ledger, record.winner), HOME / "models" / f"{search}-{child}")
     _next(f"rlnas show {search} {child}", "shows the architecture")
 
 
@@ -149,8 +149,9 @@ def export(
     final = find_final(ledger, child)
     if final is None or (record := final.record) is None:
         raise UserError(f"child {child} of search {search} is not finalized; `rlnas finalize {search} {child}` does it")
-    export_model(ledger, card_of, child)  # if the run was stopped before it did
-    if not _save_model(ledger, record, to):
+    files = export_model(ledger, card_of, child)  # made now if the run was stopped before it did
+    _save_model(files, to)
+    if not files:
         raise UserError(
             f"child {child} of search {search} has no files: {record.models[0].reason or 'its export failed'}"
         )
@@ -581,17 +582,13 @@ def _print_final(record: FinalRecord) -> None:
     console.print(table)
 
 
-def _save_model(ledger: Ledger, record: FinalRecord, folder: Path) -> bool:
-    """Save an exported model's files; False if there are none."""
-    from rlnas.steps import read_model
-
-    files = read_model(ledger, record.winner)
+def _save_model(files: Mapping[str, bytes], folder: Path) -> None:
+    """Save an exported model's files, if there are any."""
     for name, data in files.items():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     if files:
         console.print(f"exported: {', '.join(sorted(files))} in {folder}")
-    return bool(files)
 
 
 def _compact(value: float) -> str:

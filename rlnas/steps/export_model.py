@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from rlnas.state import MODEL_CARD, FinalRecord, Ledger
+from rlnas.state import MODEL_CARD, FinalRecord, Ledger, parse_child_id
 from rlnas.steps.common import architecture_of, opener, trainer_of
 from rlnas.steps.finalize import find_final
 
@@ -30,11 +30,11 @@ def export_model(ledger: Ledger, card: Callable[[Ledger, FinalRecord], str], chi
     if known := read_model(ledger, record.winner):
         return known
     model, spec, files = record.models[0], ledger.spec, opener(ledger.bucket)
-    number, _, index = model.child.partition("-")
-    plan, snapshots = ledger.plan(int(number)), ledger.snapshots(model.child)
+    number, index = parse_child_id(model.child)
+    plan, snapshots = ledger.plan(number), ledger.snapshots(model.child)
     assert plan is not None
     assert snapshots is not None
-    planned = plan.children[int(index)]
+    planned = plan.children[index]
     trainer = trainer_of(ledger, planned, "cpu")
     deployable = trainer.deploy(architecture_of(ledger, planned, trainer), snapshots, spec.dataset.validation(files))
     exported = export_files(deployable, spec.space, spec.dataset.vocabulary(files))

@@ -100,10 +100,12 @@ def plan_grid(
         if child:
             raise UserError(f"{_tested(ledger, record)}; a model is tested once")
         return [NOTHING_TO_DO]
-    if (begun := _references(final)) != names:
+    grid = final.grid
+    assert grid is not None
+    if (begun := list(dict.fromkeys(planned.reference for planned in grid.children))) != names:
         allowed = ", ".join(begun[1:]) or "none"
         raise UserError(f"references: {winner} is being finalized with others already; allowed: {allowed}")
-    return _to_train(ledger, final.grid, sleep)
+    return _to_train(ledger, grid, sleep)
 
 
 def plan_retraining(ledger: Ledger, child: str = "", sleep: Callable[[float], None] = time.sleep) -> list[Batch]:
@@ -215,11 +217,6 @@ def _to_train(ledger: Ledger, plan: Plan | None, sleep: Callable[[float], None])
         if free or not busy:
             return batches(plan.round, free or [0], ledger.spec.loop.children_per_batch)
         sleep(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
-
-
-def _references(final: Final) -> list[str]:
-    grid = final.grid
-    return list(dict.fromkeys(child.reference for child in grid.children)) if grid else []
 
 
 def _best_of_grid(final: Final) -> dict[str, FinishedChild] | None:
