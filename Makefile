@@ -79,7 +79,7 @@ image:  ## build the image; FLAVOUR=cpu or cuda; images/build.sh explains the ot
 	images/build.sh $(FLAVOUR)
 
 lock: $(INSTALLED)  ## write what is installed, as the tested set, into requirements.lock
-	$(BIN)/pip freeze --disable-pip-version-check --exclude-editable --exclude rlnas > requirements.lock
+	$(BIN)/pip freeze --disable-pip-version-check --exclude-editable --exclude rlnas | LC_ALL=C sort -f > requirements.lock
 
 clean:  ## stop the embedded store; delete what was built, the virtual environment and all local searches
 	-@[ ! -x $(BIN)/rlnas ] || $(BIN)/rlnas store stop

@@ -1,12 +1,17 @@
-"""Print every figure of the README and write build/bench.json: `python -m benchmarks [NAME ...]`."""
+"""Print every figure of the README and write build/bench.json: `python -m benchmarks [NAME ...]`.
+
+What the measured parts print themselves goes into build/bench.log.
+"""
 
 import json
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 BENCHMARKS = ("controller", "child", "store", "overhead", "tasks", "rnn")
+FIGURES, LOG = Path("build/bench.json"), Path("build/bench.log")
 
 
 def main(names: list[str]) -> None:
@@ -14,20 +19,28 @@ def main(names: list[str]) -> None:
     unknown = sorted(set(names) - set(BENCHMARKS))
     if unknown:
         sys.exit(f"unknown benchmark {', '.join(unknown)}; allowed: {', '.join(BENCHMARKS)}")
+    LOG.parent.mkdir(exist_ok=True)
+    terminal = os.fdopen(os.dup(1), "w")
+    with LOG.open("w") as log:
+        for descriptor in (1, 2):  # not sys.stdout: processes are started, which print too
+            os.dup2(log.fileno(), descriptor)
     figures: list[dict[str, Any]] = []
     for name in names or BENCHMARKS:
-        for figure in import_module(f"benchmarks.{name}").measure():
+        try:
+            measured = import_module(f"benchmarks.{name}").measure()
+        except BaseException as error:
+            print(f"{name}: {type(error).__name__}: {error}; log: {LOG}", file=terminal, flush=True)
+            raise
+        for figure in measured:
             figures.append(figure)
             verdict = (
                 "no goal"
                 if figure["goal"] is None
                 else f"goal {figure['goal']}: {'met' if figure['met'] else 'NOT MET'}"
             )
-            print(f"{figure['name']}: {figure['value']:.4g} {figure['unit']} ({verdict})", flush=True)
-    path = Path("build/bench.json")
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"written: {path}")
+            print(f"{figure['name']}: {figure['value']:.4g} {figure['unit']} ({verdict})", file=terminal, flush=True)
+    FIGURES.write_text(json.dumps(figures, indent=2) + "\n")
+    print(f"written: {FIGURES}", file=terminal, flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from torchvision import transforms
 from torchvision.datasets import VisionDataset
 
 from rlnas.children.cnn import build_cnn
+from rlnas.children.heap import keep_freed_memory
 from rlnas.children.images import ImageRun, ImageTrainer, PreparedImages
 from rlnas.children.recipes import CNNRecipe
 from rlnas.datasets import Images
@@ -76,7 +77,8 @@ class ArrayImages(VisionDataset):
 
 
 def ours() -> Iterator[None]:
-    """Train a child our way; yields after every step."""
+    """Train a child our way, in a process set up as a worker's is; yields after every step."""
+    keep_freed_memory()
     pixels, labels = map(torch.from_numpy, data())
     model = ImageTrainer(RECIPE, SHAPE, "cpu")._build(ARCHITECTURE).train()
     run = ImageRun(model, PreparedImages(Images(pixels, labels), RECIPE, "cpu"), RECIPE, 0.1, SHAPE.classes, seed=0)

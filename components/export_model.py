@@ -1,4 +1,4 @@
-"""Component *export-model*: write the tested winner as files that run without this package."""
+"""Component *export-model*: write the tested winner as files that run without this package, and tell a registry."""
 
 from kfp import dsl
 
@@ -6,27 +6,29 @@ from components.image import BASE_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
-def export_model(search_name: str, placement: str, model: dsl.Output[dsl.Model], child_name: str = "") -> str:
-    """Export a winner into the store, and as a model of the run.
+def export_model(
+    search_name: str, placement: str, model: dsl.Output[dsl.Model], page: dsl.Output[dsl.HTML], child_name: str = ""
+) -> str:
+    """Export a winner into the store, as a model of the run, and to a model registry where one is configured.
 
     Args:
-        search_name: the search.
-        placement: see `components`.
+        search_name, placement: see `components`.
         model: a folder with all files.
+        page: the report, with what test data said.
         child_name: the winner; empty: the search's best child.
 
     Returns:
         What was exported, in words.
     """
-    from pathlib import Path
-
     from rlnas import report, steps
+    from rlnas.report.artifacts import write_files, write_page
     from rlnas.steps.common import ledger_of, reported_errors
 
     with reported_errors():
-        files = steps.export_model(ledger_of(search_name), report.card_of, child_name)
-    for name, data in files.items():
-        Path(model.path).mkdir(parents=True, exist_ok=True)
-        Path(model.path, name).write_bytes(data)
+        ledger = ledger_of(search_name)
+        files = steps.export_model(ledger, report.card_of, child_name)
+        write_files(files, model.path)
+        write_page(ledger, page.path)
+        print(steps.register_model(ledger, child_name))
     print(words := f"search {search_name}: exported {', '.join(files) or 'nothing'}")
     return words

@@ -12,7 +12,11 @@ CONFIG = dsl.PipelineConfig(ttl_seconds_after_finished=DAY, active_deadline_seco
 """Pods of a run are deleted a day after its end; what matters is in the ledger. A run is ended after a week."""
 
 STORE_SECRET = {"accesskey": "RLNAS_STORE_ACCESS_KEY", "secretkey": "RLNAS_STORE_SECRET_KEY"}
-STORE_CONFIG = ("ENDPOINT", "BUCKET", "REGION", "SECURE", "CA_FILE", "SINGLE_WRITER")
+STORE_CONFIG = (
+    *(f"RLNAS_STORE_{name}" for name in ("ENDPOINT", "BUCKET", "REGION", "SECURE", "CA_FILE", "SINGLE_WRITER")),
+    "RLNAS_MODEL_REGISTRY",
+    "RLNAS_MODEL_REGISTRY_CA_FILE",
+)
 AUTHORITY_FOLDER = "/etc/rlnas/ca"
 DATA_FOLDER = "/data"
 
@@ -27,7 +31,7 @@ class Placement:
         cpu, memory: requests.
         node_selector, tolerations: as Kubernetes writes them.
         store_secret: the secret with `accesskey` and `secretkey` of the object store.
-        store_config: the config map with the `RLNAS_STORE_*` that are not secret.
+        store_config: the config map with the `RLNAS_STORE_*` that are not secret, and `RLNAS_MODEL_REGISTRY`.
         authorities: the config map whose files lie in `AUTHORITY_FOLDER`; `RLNAS_STORE_CA_FILE` names one.
         data_claim: the volume claim mounted at `DATA_FOLDER`; None for tasks that read no data.
         accelerator_type, accelerator_count: resource name and number of GPUs; None for tasks that hold no children.
@@ -118,8 +122,7 @@ def place(task: dsl.PipelineTask, where: Placement) -> dsl.PipelineTask:
     kubernetes.add_node_selector_json(task, where.node_selector)
     kubernetes.add_toleration_json(task, where.tolerations)
     kubernetes.use_secret_as_env(task, where.store_secret, STORE_SECRET, optional=True)
-    config = {f"RLNAS_STORE_{name}": f"RLNAS_STORE_{name}" for name in STORE_CONFIG}
-    kubernetes.use_config_map_as_env(task, where.store_config, config, optional=True)
+    kubernetes.use_config_map_as_env(task, where.store_config, {name: name for name in STORE_CONFIG}, optional=True)
     kubernetes.use_config_map_as_volume(task, where.authorities, AUTHORITY_FOLDER, optional=True)
     kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "rlnas")
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", task.component_spec.name)

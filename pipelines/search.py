@@ -51,7 +51,7 @@ def search_pipeline(
         training_cpu, training_memory, training_node_selector, training_tolerations: of *train-child* and *evaluate*.
         accelerator_type, accelerator_count: of the GPUs for those two; a count of 0 asks for none.
         store_secret_name: holds `accesskey` and `secretkey` of the object store.
-        store_config_map: holds the `RLNAS_STORE_*` that are not secret.
+        store_config_map: holds the `RLNAS_STORE_*` that are not secret, and `RLNAS_MODEL_REGISTRY`.
         authority_config_map: holds certificate authorities, mounted at /etc/rlnas/ca; need not exist.
         data_volume_claim: mounted at /data where data is read; must exist.
     """

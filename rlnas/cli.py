@@ -15,6 +15,7 @@ from rich.table import Table
 
 from rlnas.errors import ExportError, RunFailed, SearchDeleted, StoreError, UserError, one_line
 from rlnas.report import draw, read_child, read_status
+from rlnas.report.artifacts import write_files
 from rlnas.spec import SearchSpec, control_of, load_spec, with_seed
 from rlnas.state import Bucket, EmbeddedStore, FinalRecord, Ledger, StoreSettings, Version, list_searches, open_search
 
@@ -156,6 +157,28 @@ def export(
             f"child {child} of search {search} has no files: {record.models[0].reason or 'its export failed'}"
         )
     _next(f"rlnas show {search} {child}", "shows the architecture")
+
+
+@app.command()
+def register(
+    search: SearchName,
+    child: Annotated[str, typer.Argument(help="such as 000003-001; the best one unless given")] = "",
+) -> None:
+    """Tell Kubeflow's Model Registry at RLNAS_MODEL_REGISTRY of an exported child, as the end of a run does."""
+    from rlnas.steps import register_model, winner_of
+    from rlnas.steps.register_model import ADDRESS
+
+    if not os.environ.get(ADDRESS, "").strip():
+        raise UserError(f"{ADDRESS} is not set: where is the model registry?; allowed: an http(s) URL")
+    ledger = open_search(_bucket(), search)
+    winner = winner_of(ledger, child)
+    if not ledger.model_files(winner):
+        raise UserError(
+            f"child {winner} of search {search} is not exported; `rlnas export {search} {winner} --to DIR` does it,"
+            " if it is finalized"
+        )
+    console.print(register_model(ledger, winner), soft_wrap=True)
+    _next(f"rlnas show {search}{f' {child}' if child else ''}", "shows the architecture")
 
 
 @app.command()
@@ -584,9 +607,7 @@ def _print_final(record: FinalRecord) -> None:
 
 def _save_model(files: Mapping[str, bytes], folder: Path) -> None:
     """Save an exported model's files, if there are any."""
-    for name, data in files.items():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
+    write_files(files, folder)
     if files:
         console.print(f"exported: {', '.join(sorted(files))} in {folder}")
 

@@ -118,7 +118,8 @@ class FinalSettings(BaseModel):
 
     Args:
         grid: fields of the `child` section, each with the values to try; every combination trains one child, and the
-            best on validation data is chosen. Empty: the child section as it is.
+            best on validation data is chosen. Empty: the child section as it is. What is tried for a learning rate
+            stands above the one that the winner itself predicts.
         retrain: fields of the `child` section in which the last training differs from that, such as `epochs`.
         data: what the last training sees.
         references: models of the task that go through the same grid, training and test as the winner.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from model_registry_stand_in import running
 from proxy import FaultyProxy
 from searches import make_spec
 from searches import run as run_steps
@@ -312,6 +313,28 @@ def test_a_search_as_a_table_and_as_events(rlnas: Any, bucket: Bucket, tmp_path:
     (tmp_path / "file").write_text("")
     status, _, err = rlnas("export-table", name, "file/table.csv")
     assert (status, err.count("\n")) == (2, 1)
+
+
+def test_an_exported_winner_is_registered_where_a_registry_is_named(
+    rlnas: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("model_registry")
+    name = run_steps(bucket.settings, make_spec("cnn", finalize={})).name
+    status, _, err = rlnas("register", name)
+    assert (status, err) == (
+        2,
+        "rlnas: RLNAS_MODEL_REGISTRY is not set: where is the model registry?; allowed: an http(s) URL\n",
+    )
+    with running() as registry:
+        monkeypatch.setenv("RLNAS_MODEL_REGISTRY", registry.address)
+        status, _, err = rlnas("register", name)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "is not exported; `rlnas export" in err
+        assert rlnas("export", name, "--to", "model")[0] == 0
+        status, out, _ = rlnas("register", name)
+    assert status == 0
+    assert f"of model {name} is registered at {registry.address}" in out
+    assert [len(kept) for kept in registry.kept.values()] == [1, 1, 1]
 
 
 def test_a_control_of_another_seed_is_a_search_of_its_own(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Children that classify images: Zoph & Le (2017), Section 4.1."""
 
 import math
-from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from rlnas.children.base import Deployable, Evaluation, Monitor, Trainer
 from rlnas.children.cnn import build_cnn, count_flops, count_parameters
 from rlnas.children.memory import require_memory
 from rlnas.children.pixels import FromPixels, Upsample, statistics
+from rlnas.children.precision import full, mixed
 from rlnas.children.recipes import CNNRecipe
 from rlnas.children.resnet import ResNet, build_resnet
 from rlnas.children.training import SGD, Run, by_epoch, train
@@ -28,7 +28,7 @@ RESIZE_BATCH = 100  # floats of so few fit the caches
 class ImageTrainer(Trainer):
     """Trains convolutional children and scores them by accuracy.
 
-    float32 on a CPU; bfloat16 where that is safe (autocast) on CUDA. Tensors are channels-last on both.
+    Training on CUDA is in bfloat16 where that is safe, all else in float32. Tensors are channels-last everywhere.
     """
 
     recipe: CNNRecipe
@@ -138,15 +138,10 @@ def accuracy(model: nn.Module, images: "PreparedImages") -> float:
     """Return the share of images in [0, 1] that the model classifies correctly."""
     model.eval()
     right = torch.zeros((), device=images.labels.device, dtype=torch.int64)
-    with torch.inference_mode(), precision(images.labels.device):
+    with torch.inference_mode(), full():
         for chosen in torch.arange(len(images.labels), device=images.labels.device).split(EVALUATION_BATCH):
             right += (model(images.centre(chosen)).argmax(dim=1) == images.labels[chosen]).sum()
     return right.item() / len(images.labels)
-
-
-def precision(device: torch.device) -> AbstractContextManager:
-    """Return the context that models run in: bfloat16 on CUDA, float32 elsewhere."""
-    return torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda")
 
 
 class PreparedImages:
@@ -230,7 +225,7 @@ class ImageRun(Run):
             self.optimizer.lr = self.rate * (1 + math.cos(math.pi * done)) / 2
         chosen = self.order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
         batch, labels = self.images.random(chosen), self.images.labels[chosen]
-        with precision(chosen.device):
+        with mixed(chosen.device):
             loss = F.cross_entropy(self.model(batch), labels)
         loss.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])

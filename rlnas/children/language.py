@@ -11,6 +11,7 @@ from rlnas.children.base import Deployable, Evaluation, Monitor, Trainer
 from rlnas.children.fast_cell import FastLayer
 from rlnas.children.fast_loss import softmax_loss
 from rlnas.children.lstm import LSTMLayer, TorchLSTM
+from rlnas.children.precision import full
 from rlnas.children.recipes import RNNRecipe
 from rlnas.children.rnn import Layer
 from rlnas.children.training import SGD, Run, by_epoch, train
@@ -115,8 +116,6 @@ class LanguageTrainer(Trainer):
         Raises:
             UserError: no hidden size meets `child.parameters`.
         """
-        if self.device.startswith("cuda"):
-            torch.set_float32_matmul_precision("high")  # products on tensor cores; the state stays float32
         words, recipe = self.shape.classes, self.recipe
         if isinstance(architecture, TorchLSTM):
             recipe = recipe.model_copy(update={"hidden": architecture.hidden})
@@ -148,6 +147,8 @@ class LanguageTrainer(Trainer):
         recipe.windows(len(data.content.tokens))
         if isinstance(architecture, Cell):
             recipe.hidden_size(architecture.base, self.shape.classes)
+        if self.device.startswith("cuda"):
+            torch.set_float32_matmul_precision("high")  # products on tensor cores; the state stays float32
         torch.manual_seed(derive_seed(seed, "weights"))
         run = _LanguageRun(self.build(architecture), recipe, data.content.tokens.to(self.device))
         return train(
@@ -172,7 +173,8 @@ class LanguageTrainer(Trainer):
         history = []
         for weights in epochs:
             model.load_state_dict(weights)
-            history.append(perplexity(model, tokens, steps=recipe.batch * recipe.bptt))
+            with full():
+                history.append(perplexity(model, tokens, steps=recipe.batch * recipe.bptt))
         best = min(history)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         metrics = {"perplexity": best, "parameters": parameters, "hidden": model.hidden}

@@ -1,5 +1,6 @@
-"""What a task leaves for Kubeflow's UI beside its result: numbers, and the report as a page."""
+"""What a task leaves for Kubeflow's UI beside its result: numbers, a model's files, and the report as a page."""
 
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
@@ -12,6 +13,13 @@ def progress(version: Version) -> dict[str, float]:
     """Return how far a search has come, as numbers with their names."""
     best = {"best reward": version.leaders[0].reward} if version.leaders else {}
     return {"children": version.children, "failed": version.failed} | best
+
+
+def write_files(files: Mapping[str, bytes], folder: str | Path) -> None:
+    """Write a model's files into a folder, which is made if there are any."""
+    for name, data in files.items():
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, name).write_bytes(data)
 
 
 def write_page(ledger: Ledger, path: str) -> None:

@@ -83,6 +83,9 @@ class Architecture(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    predicts: ClassVar[tuple[str, ...]] = ()
+    """Fields that stand above those of the same name of a recipe; one that is None leaves it to the recipe."""
+
 
 class Space(BaseModel, ABC):
     """A search space. Its fields are what a person may set in the `space` section of a spec."""

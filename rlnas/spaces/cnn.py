@@ -65,6 +65,8 @@ class CNNArchitecture(Architecture):
         learning_rate: predicted, in place of the recipe's.
     """
 
+    predicts: ClassVar[tuple[str, ...]] = ("learning_rate",)
+
     layers: tuple[Layer, ...]
     pool_after: tuple[int, ...] = ()
     learning_rate: float | None = None

@@ -6,6 +6,7 @@ from rlnas.steps.finalize import final_test, find_final, is_due, plan_grid, plan
 from rlnas.steps.finish import finish
 from rlnas.steps.open_search import check_spec, open_search, plan_rounds
 from rlnas.steps.prepare_data import prepare_data
+from rlnas.steps.register_model import register_model
 from rlnas.steps.sample_architecture import sample_architecture
 from rlnas.steps.train_child import train_child
 from rlnas.steps.update_controller import update_controller
@@ -24,6 +25,7 @@ __all__ = [
     "plan_rounds",
     "prepare_data",
     "read_model",
+    "register_model",
     "sample_architecture",
     "train_child",
     "update_controller",

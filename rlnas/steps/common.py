@@ -113,8 +113,13 @@ def trainer_of(ledger: Ledger, planned: PlannedChild, device: str) -> Trainer:
 
 
 def architecture_of(ledger: Ledger, planned: PlannedChild, trainer: Trainer) -> Any:
-    """Return what a child is: what its tokens mean, or the reference model that takes its place."""
+    """Return what a child is: what its tokens mean, or the reference model that takes its place.
+
+    What a grid tries for a field of the recipe stands above what the architecture predicts for it.
+    """
     architecture = ledger.spec.space.decode(planned.tokens)
+    tried = [name for name in architecture.predicts if name in planned.recipe]
+    architecture = architecture.model_copy(update=dict.fromkeys(tried))
     return trainer.reference(planned.reference, architecture) if planned.reference else architecture
 
 

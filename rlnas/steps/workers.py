@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, cast
 
 from rlnas.children import Recipe, Trainer
+from rlnas.children.heap import keep_freed_memory
 from rlnas.errors import SearchDeleted, StoreError, UserError
 
 # Forked processes share what the parent has imported and read. Elsewhere than on Linux forking is not safe.
@@ -139,12 +140,13 @@ def children_at_once(recipe: Recipe, on: str) -> int:
 
 
 def settle(trainer: Trainer, at_once: int) -> None:
-    """Give this process, which is one child's, one thread and its part of a GPU that several share.
+    """Give this process, which is one child's, one thread, a heap for itself, and its part of a GPU that several share.
 
     Without a limit, the child that asks last would be out of memory for a neighbour that holds too much.
     """
     import torch
 
+    keep_freed_memory()
     torch.set_num_threads(1)  # the same sums on every machine; a spawned process does not inherit it
     if trainer.device != "cpu" and at_once > 1:
         total = torch.cuda.get_device_properties(trainer.device).total_memory

@@ -132,7 +132,9 @@ def test_what_a_person_can_mend_ends_a_task_with_one_line(
     assert capfd.readouterr().out == "rlnas error: no search 'none' in the store; `rlnas list` shows what there is\n"
 
 
-def test_a_winner_from_its_grid_to_its_files(spec: SearchSpec, bucket: Bucket, tmp_path: Path):
+def test_a_winner_from_its_grid_to_its_files(
+    spec: SearchSpec, bucket: Bucket, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
     name = make_spec("cnn").name
     ledger = searches.run(
         bucket.settings, make_spec("cnn", finalize={"references": []}).model_copy(update={"name": name})
@@ -149,5 +151,8 @@ def test_a_winner_from_its_grid_to_its_files(spec: SearchSpec, bucket: Bucket, t
     assert written.metadata["winner accuracy"] == ledger.final(1).models[0].test["accuracy"]
     assert "no_skips accuracy" in written.metadata
     model = dsl.Model(name="model", uri=str(tmp_path / "model"), metadata={})
-    assert "model.onnx" in components.export_model.python_func(name, "", model, child.child)
+    shown = page(tmp_path / "exported")
+    assert "model.onnx" in components.export_model.python_func(name, "", model, shown, child.child)
+    assert f"{written.metadata['winner accuracy']:.4f}" in Path(shown.path).read_text(), "what test data said"
+    assert "no model registry is configured" in capfd.readouterr().out
     assert (tmp_path / "model" / "model.onnx").read_bytes()

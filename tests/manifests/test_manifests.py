@@ -69,7 +69,7 @@ def test_everything_is_in_one_namespace_and_says_whose_it_is(overlay):
 def test_what_tasks_look_for_is_there_under_the_names_that_the_pipelines_use(overlay):
     name, objects = overlay
     settings = of_kind(objects, "ConfigMap")["rlnas-store"]["data"]
-    assert {key.removeprefix("RLNAS_STORE_") for key in settings} <= set(placement.STORE_CONFIG)
+    assert set(settings) <= set(placement.STORE_CONFIG)
     keys = {"RLNAS_STORE_ACCESS_KEY": "a", "RLNAS_STORE_SECRET_KEY": "b"}
     endpoint = StoreSettings.from_environment(settings | keys).endpoint
     assert "rlnas-data" in of_kind(objects, "PersistentVolumeClaim")

@@ -16,7 +16,7 @@ from rlnas.datasets import Validation, open_local
 from rlnas.errors import UserError
 from rlnas.report import card_of
 from rlnas.state import Bucket, Ledger, child_id, open_search
-from rlnas.steps.common import NOTHING_TO_DO
+from rlnas.steps.common import NOTHING_TO_DO, architecture_of, trainer_of
 
 GRID = {"grid": {"learning_rate": [0.1, 0.01], "weight_decay": [0.0, 1e-3]}, "retrain": {"epochs": 3}}
 RNN_GRID = {"grid": {"learning_rate": [0.1, 0.5]}, "retrain": {"epochs": 3}}
@@ -46,6 +46,21 @@ def test_the_best_recipe_on_validation_data_is_trained_on_and_tested(bucket, kin
     assert (record.winner, model.child) == (winner.child, child_id(rounds + 1, 0))
     assert model.validation == best.result.metrics
     assert model.test.keys() == best.result.metrics.keys()
+
+
+def test_a_learning_rate_of_the_grid_stands_above_the_one_that_the_winner_predicts(bucket):
+    spec = make_spec("cnn", space={"learning_rates": [0.1, 0.2]}, finalize={"grid": {"learning_rate": [0.05, 0.01]}})
+    ledger = searches.run(bucket.settings, spec)
+    assert spec.space.decode(ledger.version().leaders[0].tokens).learning_rate in (0.1, 0.2)
+    grid = ledger.plan(spec.loop.rounds).children
+    trainers = [trainer_of(ledger, planned, "cpu") for planned in grid]
+    rates = [architecture_of(ledger, *pair).learning_rate for pair in zip(grid, trainers, strict=True)]
+    assert rates == [None, None]
+    assert [trainer.recipe.learning_rate for trainer in trainers] == [0.05, 0.01]
+    first, second = (ledger.result(child_id(spec.loop.rounds, i)) for i in range(2))
+    assert first.history != second.history
+    searched = ledger.plan(0).children[0]
+    assert architecture_of(ledger, searched, trainer_of(ledger, searched, "cpu")).learning_rate in (0.1, 0.2)
 
 
 def test_the_test_is_of_the_last_weights_on_the_test_data(bucket):
