@@ -318,7 +318,6 @@ def test_a_search_as_a_table_and_as_events(rlnas: Any, bucket: Bucket, tmp_path:
 def test_an_exported_winner_is_registered_where_a_registry_is_named(
     rlnas: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("model_registry")
     name = run_steps(bucket.settings, make_spec("cnn", finalize={})).name
     status, _, err = rlnas("register", name)
     assert (status, err) == (
