@@ -107,25 +107,29 @@ class Policy(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -init, init, generator=generator)
 
-    def sample(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> Actions:
+    def sample(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> tuple[Actions, Tensor]:
         """Draw one architecture for each seed; an architecture depends on its own seed only.
 
         Args:
             decisions: P positions.
             seeds: B of them.
+
+        Returns:
+            The architectures, and the log-probability [B] of each.
         """
-        actions = self._draw(decisions, seeds)
+        actions, log_probability = self._draw(decisions, seeds)
         # Copies, since autograd may not save tensors of inference mode.
-        return Actions(actions.options.clone(), actions.links.clone())
+        return Actions(actions.options.clone(), actions.links.clone()), log_probability.clone()
 
     @torch.inference_mode()
-    def _draw(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> Actions:
+    def _draw(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> tuple[Actions, Tensor]:
         batch, hidden = len(seeds), self.lstm.hidden_size
         draws = sum(d.choices if d.anchor else 1 for d in decisions)
         uniform = torch.stack([torch.rand(draws, generator=torch.Generator().manual_seed(s)) for s in seeds], dim=1)
         count = sum(d.anchor for d in decisions)
         options = torch.full((len(decisions), batch), ABSENT)
         links = torch.zeros(count, count, batch, dtype=torch.bool)
+        outputs = torch.empty(len(decisions), batch, hidden)
         earlier = torch.zeros(count, batch, hidden)  # W_prev h_j of the anchor points passed
         weights = [tuple(getattr(self.lstm, name) for name in names) for names in self.lstm._all_weights]
         state = [(torch.zeros(batch, hidden), torch.zeros(batch, hidden)) for _ in weights]
@@ -147,6 +151,7 @@ class Policy(nn.Module):
                     h = torch.where(exists[:, None], h, state[layer][0])
                     c = torch.where(exists[:, None], c, state[layer][1])
                 state[layer], output = (h, c), h
+            outputs[position] = output
             if decision.anchor:
                 chance = torch.sigmoid(self._attention(earlier[:anchor], output))
                 links[anchor, :anchor] = uniform[draw : draw + anchor] < chance
@@ -162,7 +167,8 @@ class Policy(nn.Module):
                 fed = embedding[option]
                 draw += 1
             x = fed if exists is None else torch.where(exists[:, None], fed, x)
-        return Actions(options, links)
+        actions = Actions(options, links)
+        return actions, self._judge(decisions, actions, outputs)[0]
 
     def score(self, decisions: Sequence[Decision], actions: Actions) -> tuple[Tensor, Tensor]:
         """Score given architectures, all at once and differentiably.
@@ -171,19 +177,19 @@ class Policy(nn.Module):
             log-probability [B] of each whole architecture, and the summed entropy [B] of the decisions it met.
         """
         options, links = actions.options, actions.links
-        is_anchor = torch.tensor([d.anchor for d in decisions])
-        spans = [(0, 0) if d.anchor else self.spans[d.kind] for d in decisions]
-        first = torch.tensor([span[0] for span in spans])
-        exists = options != ABSENT
-
+        is_anchor, first, _ = self._spans_of(decisions)
         fed = self.embedding[first[:, None] + options.clamp(min=0)]
         fed = fed.masked_scatter(
             is_anchor[:, None, None].expand_as(fed), self._feed_links(links, torch.arange(len(links)))
         )
-        hidden = self._unroll(fed, exists)
+        return self._judge(decisions, actions, self._unroll(fed, options != ABSENT))
 
+    def _judge(self, decisions: Sequence[Decision], actions: Actions, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """What `score` returns, from the LSTM's outputs [P, B, H]; where a decision is absent they do not matter."""
+        options, links = actions.options, actions.links
+        is_anchor, first, ends = self._spans_of(decisions)
+        exists = options != ABSENT
         rows = torch.arange(len(self.embedding))
-        ends = torch.tensor([span[1] for span in spans])
         inside = (rows >= first[:, None]) & (rows < ends[:, None])
         softmax = ~is_anchor
         logits = self.head(hidden[softmax]) / self.temperature
@@ -200,6 +206,12 @@ class Policy(nn.Module):
         log_probability = log_probability + (torch.where(links, log_yes, log_no) * earlier).sum((0, 1))
         bernoulli = -(log_yes.exp() * log_yes + log_no.exp() * log_no)
         return log_probability, entropy + (bernoulli * earlier).sum((0, 1))
+
+    def _spans_of(self, decisions: Sequence[Decision]) -> tuple[Tensor, Tensor, Tensor]:
+        """Which positions are anchor points, and where the rows of the others' options begin and end: [P] each."""
+        spans = [(0, 0) if d.anchor else self.spans[d.kind] for d in decisions]
+        first, ends = torch.tensor(spans).T
+        return torch.tensor([d.anchor for d in decisions]), first, ends
 
     def _attention(self, earlier: Tensor, current: Tensor) -> Tensor:
         """Logits of the links: W_prev h_j of earlier anchor points [J, B, H] against h_i [..., B, H]."""

@@ -27,9 +27,7 @@ class Reinforce(Searcher):
 
     def propose(self, state: SearcherState, samples: int, seeds: Sequence[int]) -> list[Proposal]:
         policy, decisions = self._policy(state), self.space.decisions(samples)
-        actions = policy.sample(decisions, seeds)
-        with torch.no_grad():
-            log_probabilities, _ = policy.score(decisions, actions)
+        actions, log_probabilities = policy.sample(decisions, seeds)
         sequences = actions.to_tokens(decisions)
         return [Proposal(t, lp) for t, lp in zip(sequences, log_probabilities.tolist(), strict=True)]
 

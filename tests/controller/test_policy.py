@@ -103,10 +103,12 @@ def plain_score(policy, heads, decisions, tokens):
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_batched_scores_are_those_of_one_architecture_at_a_time(space, temperature):
     policy, decisions = policy_for(space, temperature=temperature), space.decisions(0)
-    tokens = policy.sample(decisions, seeds(12)).to_tokens(decisions)
+    actions, drawn = policy.sample(decisions, seeds(12))
+    tokens = actions.to_tokens(decisions)
     scores = torch.stack(policy.score(decisions, Actions.from_tokens(decisions, tokens)), dim=1)
     expected = [plain_score(policy, space.heads, decisions, t) for t in tokens]
     assert scores.tolist() == [pytest.approx(pair, rel=1e-5, abs=1e-5) for pair in expected]
+    assert drawn.tolist() == pytest.approx([log_probability for log_probability, _ in expected], rel=1e-5)
     if space is EVERYTHING:
         assert len({len(t) for t in tokens}) > 5  # of different lengths
 
@@ -114,7 +116,7 @@ def test_batched_scores_are_those_of_one_architecture_at_a_time(space, temperatu
 @pytest.mark.parametrize(("hidden", "layers"), [(8, 1), (16, 3)])
 def test_any_lstm_will_do(hidden, layers):
     policy, decisions = policy_for(EVERYTHING, hidden=hidden, layers=layers), EVERYTHING.decisions(0)
-    actions = policy.sample(decisions, seeds(4))
+    actions = policy.sample(decisions, seeds(4))[0]
     expected = [plain_score(policy, EVERYTHING.heads, decisions, t)[0] for t in actions.to_tokens(decisions)]
     assert policy.score(decisions, actions)[0].tolist() == pytest.approx(expected, rel=1e-5)
 
@@ -122,7 +124,7 @@ def test_any_lstm_will_do(hidden, layers):
 @SPACES
 def test_actions_and_tokens_say_the_same(space):
     policy, decisions = policy_for(space), space.decisions(0)
-    actions = policy.sample(decisions, seeds(20))
+    actions = policy.sample(decisions, seeds(20))[0]
     again = Actions.from_tokens(decisions, actions.to_tokens(decisions))
     assert torch.equal(actions.options, again.options)
     assert torch.equal(actions.links, again.links)
@@ -174,7 +176,7 @@ def test_architectures_are_drawn_as_often_as_they_are_probable(space, temperatur
     everything = sequences(decisions)
     log_probability, _ = policy.score(decisions, Actions.from_tokens(decisions, everything))
     expected = dict(zip(everything, (draws * log_probability.double().exp()).tolist(), strict=True))
-    seen = Counter(policy.sample(decisions, seeds(draws)).to_tokens(decisions))
+    seen = Counter(policy.sample(decisions, seeds(draws))[0].to_tokens(decisions))
     assert set(seen) <= set(expected)
     often = [tokens for tokens in everything if expected[tokens] >= 5]
     observed = [*(seen[tokens] for tokens in often), draws - sum(seen[tokens] for tokens in often)]
@@ -188,10 +190,10 @@ def test_architectures_are_drawn_as_often_as_they_are_probable(space, temperatur
 def test_an_architecture_depends_on_its_own_seed_only():
     policy, decisions = policy_for(EVERYTHING), EVERYTHING.decisions(0)
     a, b, c = seeds(3)
-    together = policy.sample(decisions, [a, b, c]).to_tokens(decisions)
+    together = policy.sample(decisions, [a, b, c])[0].to_tokens(decisions)
     torch.manual_seed(123)
-    assert policy.sample(decisions, [c, b, b, a]).to_tokens(decisions) == [together[i] for i in (2, 1, 1, 0)]
-    assert policy.sample(decisions, [b]).to_tokens(decisions) == [together[1]]
+    assert policy.sample(decisions, [c, b, b, a])[0].to_tokens(decisions) == [together[i] for i in (2, 1, 1, 0)]
+    assert policy.sample(decisions, [b])[0].to_tokens(decisions) == [together[1]]
     assert len(set(together)) == 3
 
 
@@ -210,7 +212,7 @@ def test_temperature_flattens_the_policy():
 
 def test_gradients_reach_every_weight():
     policy, decisions = policy_for(EVERYTHING), EVERYTHING.decisions(0)
-    log_probability, _ = policy.score(decisions, policy.sample(decisions, seeds(16)))
+    log_probability, _ = policy.score(decisions, policy.sample(decisions, seeds(16))[0])
     (log_probability * torch.linspace(-1, 1, 16)).sum().backward()
     names = {name for name, _ in policy.named_parameters()}
     assert {"start", "embedding", "linked", "v", "head.weight", "head.bias"} < names
