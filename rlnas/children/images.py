@@ -19,7 +19,6 @@ from rlnas.errors import UserError
 from rlnas.seeds import derive_seed
 from rlnas.spaces.cnn import CNNArchitecture
 
-EVALUATION_BATCH = 500
 Network = CNNArchitecture | ResNet
 EXAMPLES = 64  # that a deployed module is tried on
 RESIZE_BATCH = 100  # floats of so few fit the caches
@@ -72,7 +71,7 @@ class ImageTrainer(Trainer):
         history = []
         for weights in by_epoch(snapshots):
             model.load_state_dict(weights)
-            history.append(accuracy(model, images))
+            history.append(accuracy(model, images, self.recipe.batch))
         best = max(history)
         metrics = {
             "accuracy": best,
@@ -134,12 +133,18 @@ class ImageTrainer(Trainer):
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def accuracy(model: nn.Module, images: "PreparedImages") -> float:
-    """Return the share of images in [0, 1] that the model classifies correctly."""
+def accuracy(model: nn.Module, images: "PreparedImages", batch: int) -> float:
+    """Return the share of images in [0, 1] that the model classifies correctly.
+
+    Args:
+        model: put into evaluation mode.
+        images: all of them.
+        batch: so many at a time; with that of the training, what could be trained can be evaluated.
+    """
     model.eval()
     right = torch.zeros((), device=images.labels.device, dtype=torch.int64)
     with torch.inference_mode(), full():
-        for chosen in torch.arange(len(images.labels), device=images.labels.device).split(EVALUATION_BATCH):
+        for chosen in torch.arange(len(images.labels), device=images.labels.device).split(batch):
             right += (model(images.centre(chosen)).argmax(dim=1) == images.labels[chosen]).sum()
     return right.item() / len(images.labels)
 
