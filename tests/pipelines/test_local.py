@@ -70,11 +70,10 @@ def environment() -> dict[str, str]:
 
 def outcome(folder: Path) -> Any:
     """Architectures and rewards, in the order in which they were proposed."""
-    found = []
-    for index in range(SPEC["loop"]["children"]):  # type: ignore[index]
-        shown = json.loads(rlnas(folder, "show", "rude", f"{index // 4}-{index % 4}", "--json").stdout)
-        found.append((shown["tokens"], shown["log_probability"], shown["result"]["reward"], shown["result"]["history"]))
-    return found
+    summaries = open_search(Bucket(EmbeddedStore(folder / ".rlnas").start()), "rude").summaries()
+    children = [child for summary in summaries for child in summary.children]
+    assert len(children) == SPEC["loop"]["children"]  # type: ignore[index]
+    return [(c.tokens, c.log_probability, c.result.reward, c.result.history) for c in children]
 
 
 def ledger_with_a_held_child(folder: Path) -> tuple[Ledger, Lease]:

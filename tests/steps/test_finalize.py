@@ -49,16 +49,15 @@ def test_the_best_recipe_on_validation_data_is_trained_on_and_tested(bucket, kin
 
 
 def test_a_learning_rate_of_the_grid_stands_above_the_one_that_the_winner_predicts(bucket):
-    spec = make_spec("cnn", space={"learning_rates": [0.1, 0.2]}, finalize={"grid": {"learning_rate": [0.05, 0.01]}})
+    spec = make_spec("cnn", space={"learning_rates": [0.1, 0.2]}, finalize={"grid": {"learning_rate": [0.05, 1e30]}})
     ledger = searches.run(bucket.settings, spec)
     assert spec.space.decode(ledger.version().leaders[0].tokens).learning_rate in (0.1, 0.2)
     grid = ledger.plan(spec.loop.rounds).children
     trainers = [trainer_of(ledger, planned, "cpu") for planned in grid]
     rates = [architecture_of(ledger, *pair).learning_rate for pair in zip(grid, trainers, strict=True)]
     assert rates == [None, None]
-    assert [trainer.recipe.learning_rate for trainer in trainers] == [0.05, 0.01]
-    first, second = (ledger.result(child_id(spec.loop.rounds, i)) for i in range(2))
-    assert first.history != second.history
+    assert [trainer.recipe.learning_rate for trainer in trainers] == [0.05, 1e30]
+    assert [ledger.result(child_id(spec.loop.rounds, i)).status for i in range(2)] == ["ok", "failed"]
     searched = ledger.plan(0).children[0]
     assert architecture_of(ledger, searched, trainer_of(ledger, searched, "cpu")).learning_rate in (0.1, 0.2)
 
