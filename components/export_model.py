@@ -12,7 +12,7 @@ def export_model(
     """Export a winner into the store, as a model of the run, and to a model registry where one is configured.
 
     Args:
-        search_name, placement: see `components`.
+        search_name, placement: as of all components.
         model: a folder with all files.
         page: the report, with what test data said.
         child_name: the winner; empty: the search's best child.
@@ -29,6 +29,6 @@ def export_model(
         files = steps.export_model(ledger, report.card_of, child_name)
         write_files(files, model.path)
         write_page(ledger, page.path)
-        print(steps.register_model(ledger, child_name))
-    print(words := f"search {search_name}: exported {', '.join(files) or 'nothing'}")
-    return words
+        if files:
+            print(steps.register_model(ledger, child_name))
+    return f"search {search_name}: exported {', '.join(files) or 'nothing'}"

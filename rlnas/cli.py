@@ -171,14 +171,14 @@ def register(
     if not os.environ.get(ADDRESS, "").strip():
         raise UserError(f"{ADDRESS} is not set: where is the model registry?; allowed: an http(s) URL")
     ledger = open_search(_bucket(), search)
-    winner = winner_of(ledger, child)
-    if not ledger.model_files(winner):
+    child = winner_of(ledger, child)
+    if not (line := register_model(ledger, child)):
         raise UserError(
-            f"child {winner} of search {search} is not exported; `rlnas export {search} {winner} --to DIR` does it,"
-            " if it is finalized"
+            f"child {child} of search {search} is not exported; `rlnas export {search} {child} --to DIR` does it, if it"
+            " is finalized"
         )
-    console.print(register_model(ledger, winner), soft_wrap=True)
-    _next(f"rlnas show {search}{f' {child}' if child else ''}", "shows the architecture")
+    console.print(line, soft_wrap=True)
+    _next(f"rlnas show {search} {child}", "shows the architecture")
 
 
 @app.command()

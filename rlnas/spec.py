@@ -107,7 +107,7 @@ class FailureSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    reward: float = 0.0
+    reward: float = Field(default=0.0, ge=-1e6, le=1e6)
     lost: Annotated[str, Field(pattern="^(penalty|neutral)$")] = "penalty"
     attempts: int = Field(default=5, ge=1, le=100)
     lease_seconds: float = Field(default=600, ge=1)
@@ -120,7 +120,8 @@ class FinalSettings(BaseModel):
         grid: fields of the `child` section, each with the values to try; every combination trains one child, and the
             best on validation data is chosen. Empty: the child section as it is. What is tried for a learning rate
             stands above the one that the winner itself predicts.
-        retrain: fields of the `child` section in which the last training differs from that, such as `epochs`.
+        retrain: fields of the `child` section in which the last training differs from that, such as `epochs`; it has
+            no time limit unless one is given here.
         data: what the last training sees.
         references: models of the task that go through the same grid, training and test as the winner.
     """
@@ -142,6 +143,13 @@ class FinalSettings(BaseModel):
             raise ValueError(f"more than {MOST_GRID_POINTS} combinations; allowed: fewer values")
         return grid
 
+    @field_validator("references")
+    @classmethod
+    def _each_once(cls, references: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := [name for name in references if references.count(name) > 1]:
+            raise ValueError(f"{twice[0]} is there twice; allowed: each once")
+        return references
+
     @property
     def points(self) -> list[dict[str, Any]]:
         """The combinations of the grid, as changes to the `child` section."""
@@ -149,7 +157,9 @@ class FinalSettings(BaseModel):
 
     def last(self, recipe: Recipe) -> dict[str, Any]:
         """Return the changes of the last training; of its weights only the last are kept: test data must not choose."""
-        return self.retrain | ({"snapshots": 1} if "snapshots" in type(recipe).model_fields else {})
+        unlimited = {"time_limit": None} if recipe.time_limit else {}  # it was meant for shorter trainings
+        snapshot = {"snapshots": 1} if "snapshots" in type(recipe).model_fields else {}
+        return unlimited | self.retrain | snapshot
 
 
 class SearchSpec(BaseModel):
@@ -219,6 +229,14 @@ class SearchSpec(BaseModel):
     def final(self) -> FinalSettings | None:
         """What becomes of the winner; None where nothing does, or where children are not trained at all."""
         return self.finalize if self.child.trains else None
+
+    @property
+    def recipes(self) -> Iterator[Recipe]:
+        """Every recipe that a child of the search, or its winner, may be trained by."""
+        yield self.child
+        for point in self.final.points if self.final else ():
+            yield self.child.vary(point)
+            yield self.child.vary(point | self.final.last(self.child))  # type: ignore[union-attr]
 
     @property
     def sha256(self) -> str:

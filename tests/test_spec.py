@@ -81,6 +81,8 @@ def changed(path, value):
         ("name", "a\n", ["'a\\n'", "allowed: 1 to 63 of a-z"]),
         ("failures.lost", "ignore", ["failures.lost", "penalty|neutral", "'ignore'"]),
         ("failures.reward", float("nan"), ["failures.reward", "finite"]),
+        ("failures.reward", -1e20, ["failures.reward", "greater than or equal to -1000000"]),
+        ("finalize", {"references": ["resnet"] * 2}, ["finalize.references", "resnet is there twice", "each once"]),
         ("failures.lease_seconds", 0.5, ["failures.lease_seconds", "greater than or equal to 1", "0.5"]),
         ("failures.lease_seconds", float("inf"), ["failures.lease_seconds", "finite"]),
         ("space.learning_rates", [0.1, float("inf")], ["space.learning_rates", "finite"]),

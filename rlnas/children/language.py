@@ -123,17 +123,17 @@ class LanguageTrainer(Trainer):
         return LanguageModel(architecture, recipe, words, layer).to(self.device)
 
     def reference(self, name: str, architecture: Cell) -> TorchLSTM:
-        """Return PyTorch's LSTM with as many weights as the winner; see `Trainer.reference`.
+        """Return PyTorch's LSTM with as many weights as the winner, or as near as a whole hidden size comes.
 
         Raises:
-            UserError: it is not known, or no hidden size gives as many, within 1 %.
+            UserError: it is not known.
         """
         if name not in self.recipe.references:
             return super().reference(name, architecture)
         recipe, words = self.recipe, self.shape.classes
         count = recipe.count_parameters(architecture.base, words, recipe.hidden_size(architecture.base, words))
-        equal = recipe.model_copy(update={"parameters": count, "hidden": None})
-        return TorchLSTM(hidden=equal.hidden_size(TorchLSTM.base, words))
+        equal = recipe.model_copy(update={"parameters": count})
+        return TorchLSTM(hidden=equal.nearest_hidden_size(TorchLSTM.base, words))
 
     def train(
         self, architecture: Network, data: Train[Text], seed: int, checkpoint: bytes | None, monitor: Monitor

@@ -122,9 +122,7 @@ class RNNRecipe(Recipe):
         """
         if self.hidden is not None:
             return self.hidden
-        square, linear = 2 * self.layers * leaves, vocabulary * (1 if self.tied else 2)
-        root = math.sqrt(linear**2 + 4 * square * max(self.parameters - vocabulary, 0))
-        hidden = max(round((root - linear) / (2 * square)), 1)
+        hidden = self.nearest_hidden_size(leaves, vocabulary)
         count = self.count_parameters(leaves, vocabulary, hidden)
         if abs(count - self.parameters) > 0.01 * self.parameters:
             raise UserError(
@@ -132,6 +130,12 @@ class RNNRecipe(Recipe):
                 f" {leaves} leaves; the nearest, {hidden}, gives {count}; allowed: that number, or child.hidden"
             )
         return hidden
+
+    def nearest_hidden_size(self, leaves: int, vocabulary: int) -> int:
+        """Return the size that comes nearest to `parameters`."""
+        square, linear = 2 * self.layers * leaves, vocabulary * (1 if self.tied else 2)
+        root = math.sqrt(linear**2 + 4 * square * max(self.parameters - vocabulary, 0))
+        return max(round((root - linear) / (2 * square)), 1)
 
     def windows(self, tokens: int) -> int:
         """Return the windows of an epoch over a training text of so many tokens; what does not fill one is left out.

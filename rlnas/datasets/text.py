@@ -30,6 +30,10 @@ class Words(Dataset):
     def words(self, part: Part, open_file: Opener) -> list[str]:
         """Read a part of the text, as words."""
 
+    def path(self, part: Part) -> str:
+        """Return the file of a part; empty if there is none."""
+        return ""
+
     def vocabulary(self, open_file: Opener) -> dict[str, int]:
         """Return word -> index, from the training text alone.
 
@@ -51,8 +55,13 @@ class Words(Dataset):
         return {word: index for index, word in enumerate(ranked)}
 
     def shape(self, open_file: Opener) -> DataShape:
-        """Return vocabulary and length of the training text; reads the validation text too, to see that it is one."""
+        """Return vocabulary and length of the training text; reads the validation text too, to see that it is one.
+
+        That the test text is there is all that is asked of it.
+        """
         self.words("validation", open_file)
+        if path := self.path("test"):
+            open_file(path).close()
         classes, tokens = len(self.vocabulary(open_file)), len(self.words("train", open_file))
         return DataShape(modality="text", classes=classes, tokens=tokens)
 
@@ -87,8 +96,11 @@ class PennTreebank(Words):
 
     def words(self, part: Part, open_file: Opener) -> list[str]:
         """Read one of the three files."""
-        name = "valid" if part == "validation" else part
-        return _read(f"{self.folder.rstrip('/')}/ptb.{name}.txt", "folder", open_file)
+        return _read(self.path(part), "folder", open_file)
+
+    def path(self, part: Part) -> str:
+        """Return the file, by the name that Mikolov gave it."""
+        return f"{self.folder.rstrip('/')}/ptb.{'valid' if part == 'validation' else part}.txt"
 
 
 class TextFiles(Words):
@@ -102,8 +114,11 @@ class TextFiles(Words):
 
     def words(self, part: Part, open_file: Opener) -> list[str]:
         """Read one of the three files."""
-        field = f"{part}_file"
-        return _read(getattr(self, field), field, open_file)
+        return _read(self.path(part), f"{part}_file", open_file)
+
+    def path(self, part: Part) -> str:
+        """Return the file, as the spec names it."""
+        return getattr(self, f"{part}_file")
 
 
 class PythonDocs(Words):

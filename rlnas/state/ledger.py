@@ -428,7 +428,7 @@ class Ledger:
 
     def _names(self, folder: str, round_number: int) -> set[str]:
         prefix = self.key(folder)
-        keys = self.bucket.list(f"{prefix}{round_number:06d}-")
+        keys = self.bucket.list_all(f"{prefix}{round_number:06d}-")
         return {key.removeprefix(prefix).partition(".")[0] for key in keys}
 
 

@@ -4,6 +4,7 @@ The only module that opens test data. Each function is a task of its own; betwee
 *train-child* and *evaluate* like all children. Called for a winner that is tested already, they have nothing to do.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -63,8 +64,8 @@ def winner_of(ledger: Ledger, child: str = "") -> str:
 
 def find_final(ledger: Ledger, child: str = "") -> Final | None:
     """Return how far a winner is (empty: the search's best child), or None if its finalization has not begun."""
-    tokens = _winner(ledger, child)[1].tokens
-    return next((final for final, plan in finals(ledger) if plan.children[0].tokens == tokens), None)
+    tries = _tries(ledger, _winner(ledger, child)[1])
+    return tries[-1] if tries else None
 
 
 def plan_grid(
@@ -72,10 +73,12 @@ def plan_grid(
 ) -> list[Batch]:
     """Plan the grid of a winner, or take up what another run left of it.
 
+    A winner that is named, and whose last training came to nothing, gets another try.
+
     Args:
         ledger: of the search.
         child: the winner; empty: the best child of a search whose budget is reached.
-        references: models that go the same way; none: those of the spec.
+        references: models that go the same way; none: those of the spec that there can be for this winner.
         sleep: how to wait, in seconds, where others train what is left.
 
     Returns:
@@ -87,23 +90,27 @@ def plan_grid(
     settings = ledger.spec.final
     if settings is None:
         raise UserError(f"search {ledger.name}: nothing is finalized; allowed: a spec with a finalize section")
-    names = ["", *(references or settings.references)]
-    check_references(ledger.spec.child, names[1:])
+    check_references(ledger.spec.child, references)
     winner, planned, samples = _winner(ledger, child)
-    final = find_final(ledger, winner)
-    if final is None:
-        final = Final(ledger, sum(1 for _ in finals(ledger)))
+    tries = _tries(ledger, planned)
+    record = tries[-1].record if tries else None
+    if not tries or (child and record and not record.models[0].test):
+        number = sum(1 for _ in finals(ledger))
+        names = ["", *_possible(ledger, planned, references)]
         models = [(name, point) for name in names for point in settings.points]
-        if not ledger.create_plan(_plan(final.grid_round, samples, winner, planned, models, ledger.spec.seed)):
+        seed = derive_seed(ledger.spec.seed, "grid", winner, len(tries))
+        if not ledger.create_plan(_plan(Final(ledger, number).grid_round, samples, winner, planned, models, seed)):
             return plan_grid(ledger, child, references, sleep)  # another winner was named at this very moment
-    if record := final.record:
+        tries, record = [*tries, Final(ledger, number)], None
+    if record:
         if child:
             raise UserError(f"{_tested(ledger, record)}; a model is tested once")
         return [NOTHING_TO_DO]
-    grid = final.grid
+    grid = tries[-1].grid
     assert grid is not None
-    if (begun := list(dict.fromkeys(planned.reference for planned in grid.children))) != names:
-        allowed = ", ".join(begun[1:]) or "none"
+    begun = list(dict.fromkeys(planned.reference for planned in grid.children))[1:]
+    if references and begun != list(dict.fromkeys(references)):
+        allowed = ", ".join(begun) or "none"
         raise UserError(f"references: {winner} is being finalized with others already; allowed: {allowed}")
     return _to_train(ledger, grid, sleep)
 
@@ -114,7 +121,8 @@ def plan_retraining(ledger: Ledger, child: str = "", sleep: Callable[[float], No
     Returns:
         Batches of children to train; one empty batch if there are none, or if others still train the grid.
     """
-    final, settings = find_final(ledger, child), ledger.spec.final
+    tries, settings = _tries(ledger, _winner(ledger, child)[1]), ledger.spec.final
+    final = tries[-1] if tries else None
     if final is None or settings is None or final.record:
         return [NOTHING_TO_DO]
     if ledger.plan(final.last_round) is None:
@@ -127,13 +135,14 @@ def plan_retraining(ledger: Ledger, child: str = "", sleep: Callable[[float], No
         models = [(name, found.recipe | last) for name, found in best.items() if found.result.status == "ok"]
         if not models:
             return [NOTHING_TO_DO]
-        plan = _plan(final.last_round, grid.samples, grid.winner, grid.children[0], models, ledger.spec.seed)
+        seed = derive_seed(ledger.spec.seed, "last training", grid.winner, len(tries) - 1)
+        plan = _plan(final.last_round, grid.samples, grid.winner, grid.children[0], models, seed)
         ledger.create_plan(plan.model_copy(update={"data": settings.data}))
     return _to_train(ledger, ledger.plan(final.last_round), sleep)
 
 
 def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
-    """Open the test data, once, and score the winner and its reference models.
+    """Open the test data, once, and score the winner and its reference models; unopened if there is no winner to test.
 
     Returns:
         The record, whoever made it; None if others still train the models.
@@ -156,7 +165,9 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
     if any(name not in ended for name, _ in trained.values()):
         print("other runs train a part of the models; they, or the next run, test them", flush=True)
         return None
-    data = Validation(ledger.spec.dataset.open_test(opener(ledger.bucket), ledger.record_test_reading).content)
+    data = None
+    if "" in trained and trained[""][0] in ledger.trained_children(final.last_round):
+        data = Validation(ledger.spec.dataset.open_test(opener(ledger.bucket), ledger.record_test_reading).content)
     models = []
     for reference, found in best.items():
         if reference in trained:
@@ -191,6 +202,31 @@ def _winner(ledger: Ledger, child: str) -> tuple[str, PlannedChild, int]:
     return child_id(number, index), plan.children[index], plan.samples
 
 
+def _tries(ledger: Ledger, planned: PlannedChild) -> list[Final]:
+    """Return every way that a winner, or another child of the same architecture, has gone; all but the last in vain."""
+    return [final for final, plan in finals(ledger) if plan.children[0].tokens == planned.tokens]
+
+
+def _possible(ledger: Ledger, planned: PlannedChild, references: Sequence[str]) -> list[str]:
+    """Return the reference models that go a winner's way: those named, or what there can be of the spec's.
+
+    Raises:
+        UserError: there is no such model for this winner.
+    """
+    assert ledger.spec.final is not None
+    trainer, found = trainer_of(ledger, planned, "cpu"), []
+    for name in dict.fromkeys(references or ledger.spec.final.references):
+        try:
+            architecture_of(ledger, planned.model_copy(update={"reference": name}), trainer)
+        except UserError as error:
+            if references:
+                raise
+            print(f"{error}; it is left out", flush=True)  # the search's winner goes its way all the same
+        else:
+            found.append(name)
+    return found
+
+
 def _plan(
     number: int,
     samples: int,
@@ -200,9 +236,7 @@ def _plan(
     seed: int,
 ) -> Plan:
     children = tuple(
-        planned.model_copy(
-            update={"seed": derive_seed(seed, "child", number, i), "reference": reference, "recipe": recipe}
-        )
+        planned.model_copy(update={"seed": derive_seed(seed, i), "reference": reference, "recipe": recipe})
         for i, (reference, recipe) in enumerate(models)
     )
     return Plan(round=number, policy_version=0, samples=samples, children=children, winner=winner)
@@ -237,7 +271,9 @@ def _reward(child: FinishedChild) -> float:
     return child.result.reward
 
 
-def _test(ledger: Ledger, name: str, planned: PlannedChild, found: FinishedChild, data: Validation) -> FinalModel:
+def _test(
+    ledger: Ledger, name: str, planned: PlannedChild, found: FinishedChild, data: Validation | None
+) -> FinalModel:
     from rlnas.children.training import child_failures
 
     model = FinalModel(child=name, reference=planned.reference, recipe=planned.recipe, validation=found.result.metrics)
@@ -245,13 +281,17 @@ def _test(ledger: Ledger, name: str, planned: PlannedChild, found: FinishedChild
     if snapshots is None:
         result = ledger.result(name)
         return model.model_copy(update={"reason": f"{result.reason}: {result.detail}" if result else "lost"})
+    if data is None:
+        return model.model_copy(update={"reason": "there is no winner to compare it with"})
     trainer = trainer_of(ledger, planned, device())
     try:
         with child_failures():
-            evaluation = trainer.evaluate(architecture_of(ledger, planned, trainer), snapshots, data)
+            metrics = trainer.evaluate(architecture_of(ledger, planned, trainer), snapshots, data).metrics
+            if not all(math.isfinite(value) for value in metrics.values()):
+                raise ChildFailure("not_finite", f"a score is not finite: {list(metrics.values())[:8]}")
     except ChildFailure as failure:
         return model.model_copy(update={"reason": str(failure)})
-    return model.model_copy(update={"test": dict(evaluation.metrics)})
+    return model.model_copy(update={"test": dict(metrics)})
 
 
 def _tested(ledger: Ledger, record: FinalRecord) -> str:

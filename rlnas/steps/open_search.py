@@ -83,5 +83,6 @@ def check_spec(spec: SearchSpec, open_file: Opener) -> DataShape:
         )
     spec.dataset.check(spec.space, open_file)
     spec.space.check(shape)
-    spec.child.check(spec.space, shape)
+    for recipe in spec.recipes:
+        recipe.check(spec.space, shape)
     return shape

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from rlnas.errors import UserError, one_line
 from rlnas.state import Ledger, StoreSettings
@@ -32,7 +31,7 @@ def register_model(ledger: Ledger, child: str = "") -> str:
         child: the winner; empty: the search's best child.
 
     Returns:
-        One line: what was done, or why nothing was.
+        One line: what was done, or why nothing was; empty if there is no exported model.
 
     Raises:
         UserError: the registry cannot be reached, or refuses.
@@ -43,7 +42,7 @@ def register_model(ledger: Ledger, child: str = "") -> str:
     final = find_final(ledger, child)
     record = final.record if final else None
     if record is None or FILE not in ledger.model_files(record.winner):
-        return f"search {ledger.name}: no exported model to register"
+        return ""
     # A search that is deleted and made anew may have a winner of the same name.
     name, version = ledger.name, f"{record.winner}-{ledger.record.incarnation[:8]}"
     uri = _uri(ledger.bucket.settings, ledger.model_key(record.winner, FILE))
@@ -72,10 +71,10 @@ def _uri(settings: StoreSettings, key: str) -> str:
 
 def _connect(address: str) -> Any:
     """Return a client. Within a pod it finds the token of the service account; elsewhere KF_PIPELINES_SA_TOKEN_PATH."""
-    parts = urlsplit(address)
-    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:[1-9]\d{0,4})?/?", address):
+    parts = re.fullmatch(r"(https?)://([\w.-]+|\[[0-9A-Fa-f:]+\])(?::([1-9]\d{0,4}))?/?", address)
+    if parts is None:
         raise UserError(f"{ADDRESS}: must be http:// or https://, a host and perhaps a port, without a path or a user")
-    port = parts.port or (443 if parts.scheme == "https" else 8080)
+    scheme, host, port = parts.groups()
     authorities = os.environ.get(CA_FILE, "").strip() or None
     if authorities and not Path(authorities).is_file():
         raise UserError(f"{CA_FILE}: {authorities!r} is not a file; give certificate authorities in PEM")
@@ -86,10 +85,10 @@ def _connect(address: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is no token, which many registries do not ask for
         return ModelRegistry(
-            f"{parts.scheme}://{parts.hostname}",
-            port,
+            f"{scheme}://{host}",
+            int(port or (443 if scheme == "https" else 8080)),
             author="rlnas",
-            is_secure=parts.scheme == "https",
+            is_secure=scheme == "https",
             custom_ca=authorities,
             log_level=logging.ERROR,  # it takes any port but 80 and 443 for a mistake
             async_runner=asyncio.run,

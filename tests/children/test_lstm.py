@@ -35,9 +35,13 @@ def test_the_winners_own_size_serves_where_the_leaves_are_as_many():
     assert trainer(hidden=48, layers=1).reference("lstm", TREE) == TorchLSTM(hidden=48)
 
 
-def test_no_equal_size_is_refused():
-    with pytest.raises(UserError, match="1 %"):
-        trainer(words=10, hidden=5, layers=1).reference("lstm", LSTM)
+def test_where_no_size_gives_as_many_the_nearest_does():
+    children = trainer(words=10, hidden=5, layers=1)
+    cell, *others = (
+        sum(p.numel() for p in children.build(model).parameters())
+        for model in (LSTM, TorchLSTM(hidden=6), children.reference("lstm", LSTM), TorchLSTM(hidden=7))
+    )
+    assert others[1] == min(others, key=lambda count: abs(count - cell))
 
 
 def test_an_unknown_reference_is_refused():

@@ -1,3 +1,4 @@
+import io
 import sys
 
 import pytest
@@ -52,15 +53,26 @@ def test_without_a_limit_every_word_of_the_training_text_is_known(texts):
     assert dataset.validation(open_local).content.tokens.tolist() == [3, 4, 1]
 
 
-def test_only_open_test_opens_the_test_file(texts, shared_data):
+class Sealed(io.BytesIO):
+    def read(self, *_):
+        raise AssertionError("the test file was read")
+
+
+def test_only_open_test_reads_the_test_file(texts, shared_data):
     def sealed(path):
-        assert "test.txt" not in path, "the test file was opened"
-        return open_local(path)
+        return Sealed() if "test.txt" in path else open_local(path)
 
     for dataset in (texts("a b a b"), PennTreebank(folder=str(shared_data / "ptb"))):
         dataset.shape(sealed), dataset.train(sealed), dataset.validation(sealed)
-        with pytest.raises(AssertionError, match="the test file was opened"):
+        with pytest.raises(AssertionError, match="the test file was read"):
             dataset.open_test(sealed, list)
+
+
+def test_a_test_file_that_is_missing_is_missed_at_once(texts, tmp_path):
+    dataset = texts("a b a b")
+    (tmp_path / "test.txt").unlink()
+    with pytest.raises(UserError, match=r"cannot read .*test\.txt: No such file"):
+        dataset.shape(open_local)
 
 
 def test_files_of_the_store_are_opened_by_their_keys(texts):
@@ -71,7 +83,7 @@ def test_files_of_the_store_are_opened_by_their_keys(texts):
         return open_local(local.train_file)
 
     PennTreebank(folder="store:texts/ptb/").shape(opener)
-    assert set(asked) == {"store:texts/ptb/ptb.train.txt", "store:texts/ptb/ptb.valid.txt"}
+    assert set(asked) == {f"store:texts/ptb/ptb.{part}.txt" for part in ("train", "valid", "test")}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,18 @@ from searches import make_spec
 from rlnas.controller import SearcherState
 from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.report import read_status
-from rlnas.state import Bucket, Ledger, Plan, PlannedChild, Result, Summary, create_search, list_searches, open_search
+from rlnas.state import (
+    Bucket,
+    Ledger,
+    Plan,
+    PlannedChild,
+    Result,
+    Summary,
+    child_id,
+    create_search,
+    list_searches,
+    open_search,
+)
 from rlnas.state.records import FinishedChild, History, Leader, Version
 from rlnas.steps import check_spec, finish, sample_architecture, update_controller
 from rlnas.steps.common import opener
@@ -184,6 +195,13 @@ def test_facts_are_created_once(ledger):
     assert ledger.snapshots("000000-000") == b"first"
     assert ledger.finished_children(0) == ledger.trained_children(0) == {"000000-000"}
     assert ledger.finished_children(1) == set()
+
+
+def test_a_round_may_hold_more_children_than_a_page_of_the_store(bucket, ledger):
+    names = {child_id(7, i) for i in range(1003)}
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: bucket.put(ledger.key(f"results/{name}.json"), b"{}"), names))
+    assert ledger.finished_children(7) == names
 
 
 def test_damaged_object(bucket, ledger):

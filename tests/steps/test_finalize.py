@@ -11,20 +11,22 @@ import torch
 from searches import finalize, make_spec, renamed
 
 from rlnas import steps
+from rlnas.children import Evaluation
 from rlnas.children.images import ImageTrainer
 from rlnas.datasets import Validation, open_local
-from rlnas.errors import UserError
+from rlnas.errors import ChildFailure, UserError
 from rlnas.report import card_of
-from rlnas.state import Bucket, Ledger, child_id, open_search
+from rlnas.state import Bucket, Ledger, child_id, finals, open_search
 from rlnas.steps.common import NOTHING_TO_DO, architecture_of, trainer_of
+from rlnas.steps.train_child import failed_result
 
 GRID = {"grid": {"learning_rate": [0.1, 0.01], "weight_decay": [0.0, 1e-3]}, "retrain": {"epochs": 3}}
 RNN_GRID = {"grid": {"learning_rate": [0.1, 0.5]}, "retrain": {"epochs": 3}}
 
 
-def searched(bucket: Bucket, kind: str = "cnn", finalize: dict | None = None) -> Ledger:
+def searched(bucket: Bucket, kind: str = "cnn", finalize: dict | None = None, **sections: dict) -> Ledger:
     """A search at its budget, its winner not yet finalized."""
-    spec = make_spec(kind, finalize=finalize or {})
+    spec = make_spec(kind, finalize=finalize or {}, **sections)
     without = spec.model_copy(update={"finalize": None})
     record = searches.run(bucket.settings, without).record
     return Ledger(bucket, record.model_copy(update={"spec": record.spec | {"finalize": spec.finalize.model_dump()}}))
@@ -133,7 +135,90 @@ def test_a_winner_that_cannot_be_trained_is_recorded_with_the_reason(bucket):
     (model,) = finalize(ledger).models
     assert not model.test
     assert "loss" in model.reason
-    assert not steps.is_due(ledger) or ledger.final(0)
+    assert ledger.test_readings() == 0, "there is nothing to test"
+    assert not steps.is_due(ledger)
+    assert finalize(ledger).models == (model,), "the loop lets it be"
+
+    name = ledger.version().leaders[0].child
+    steps.plan_grid(ledger, name)  # but a person may try again
+    rounds = ledger.spec.loop.rounds
+    assert [plan.winner for _, plan in finals(ledger)] == [name, name]
+    assert ledger.plan(rounds + 2).children[0].seed != ledger.plan(rounds).children[0].seed
+
+
+def test_a_last_training_in_vain_reads_no_test_data_and_may_be_tried_again(bucket):
+    ledger = searched(bucket, finalize={"references": ["no_skips"]}, child={"time_limit": 100.0})
+    rounds, name = ledger.spec.loop.rounds, ledger.version().leaders[0].child
+    for number, batch in enumerate(steps.plan_grid(ledger)):
+        steps.train_child(ledger, batch, str(number))
+        steps.evaluate(ledger, batch)
+    (batch,) = steps.plan_retraining(ledger)
+    assert ledger.plan(rounds + 1).children[0].recipe["time_limit"] is None, "it was meant for shorter trainings"
+    ledger.create_result(child_id(rounds + 1, 0), failed_result(ledger, ChildFailure("timeout", "slow"), 1.0))
+    steps.train_child(ledger, batch, "last")
+    winner, reference = steps.final_test(ledger).models
+    assert (winner.reason, winner.test) == ("timeout: slow", {})
+    assert (reference.reason, reference.test) == ("there is no winner to compare it with", {})
+    assert ledger.test_readings() == 0
+
+    again = finalize(ledger, name)
+    assert again.models[0].test
+    assert ledger.test_readings() == 1
+    assert steps.find_final(ledger).number == 1
+    with pytest.raises(UserError, match="was tested already"):
+        steps.plan_grid(ledger, name)
+
+
+def test_a_score_that_is_not_finite_is_a_reason_and_no_score(bucket, monkeypatch):
+    ledger = searched(bucket, finalize={})
+    for number, batch in enumerate(steps.plan_grid(ledger)):
+        steps.train_child(ledger, batch, str(number))
+        steps.evaluate(ledger, batch)
+    for batch in steps.plan_retraining(ledger):
+        steps.train_child(ledger, batch, "last")
+    monkeypatch.setattr(ImageTrainer, "evaluate", lambda *_: Evaluation((), 0.0, {"accuracy": float("nan")}))
+    assert "not_finite" in steps.final_test(ledger).models[0].reason
+    assert not ledger.final(0).models[0].test
+
+
+def test_a_reference_that_there_cannot_be_is_left_out_unless_it_is_named(bucket, capfd):
+    spec = make_spec("cnn", space={"layers": 1}, finalize={"references": ["all_skips", "resnet"]})
+    ledger = searches.run(bucket.settings, spec)
+    assert [model.reference for model in ledger.final(0).models] == ["", "resnet"]
+    assert "all_skips needs layers to connect, the winner has one; allowed: resnet; it is left out" in (
+        capfd.readouterr().out
+    )
+    other = next(leader.child for leader in ledger.version().leaders if steps.find_final(ledger, leader.child) is None)
+    with pytest.raises(UserError, match="needs layers to connect"):
+        steps.plan_grid(ledger, other, ["all_skips"])
+    assert steps.find_final(ledger, other) is None
+
+
+def test_what_a_person_began_with_other_references_is_taken_up(bucket):
+    ledger = searched(bucket, finalize={"references": ["no_skips"]})
+    name = ledger.version().leaders[0].child
+    steps.plan_grid(ledger, name, ["resnet", "resnet"])
+    assert [model.reference for model in finalize(ledger).models] == ["", "resnet"]
+
+
+def test_other_references_than_those_begun_are_refused(bucket):
+    ledger = searched(bucket, finalize={})
+    name = ledger.version().leaders[0].child
+    steps.plan_grid(ledger, name, ["resnet"])
+    with pytest.raises(UserError, match="is being finalized with others already; allowed: resnet"):
+        steps.plan_grid(ledger, name, ["no_skips"])
+
+
+def test_seeds_of_a_winner_do_not_depend_on_who_was_finalized_before(bucket):
+    seeds = []
+    for others in (False, True):
+        ledger = searched(bucket, finalize={})
+        other = ledger.version().leaders[-1]
+        if others:
+            steps.plan_grid(ledger, other.child)
+        steps.plan_grid(ledger)
+        seeds.append(steps.find_final(ledger).grid.children[0].seed)
+    assert seeds[0] == seeds[1]
 
 
 def test_only_what_was_tested_is_kept(bucket):

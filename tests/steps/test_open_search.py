@@ -3,6 +3,7 @@
 import pytest
 from searches import make_spec, parse_spec
 
+from rlnas.datasets import open_local
 from rlnas.errors import StoreError, UserError
 from rlnas.spaces import DataShape
 from rlnas.state import Bucket, SearchRecord
@@ -118,6 +119,14 @@ def test_a_class_of_the_wrong_room_is_refused(install_plugin):
 def test_table_must_fit_the_space():
     with pytest.raises(UserError, match=r"space.choices: decision 2 has 4 options"):
         check_spec(make_spec(space={"choices": [3, 4, 3]}), opener(None))
+
+
+@pytest.mark.parametrize("finalize", [{"retrain": {"batch": 1000}}, {"grid": {"batch": [4, 1000]}}])
+def test_recipes_of_the_winner_must_fit_the_data_too(finalize):
+    spec = make_spec("rnn", finalize=finalize)
+    with pytest.raises(UserError, match=r"less than a window of child\.batch 1000"):
+        check_spec(spec, open_local)
+    check_spec(make_spec("rnn", finalize={"retrain": {"batch": 5}}), open_local)
 
 
 def test_dataset_in_the_store(bucket):

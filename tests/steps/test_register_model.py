@@ -45,7 +45,7 @@ def test_nothing_is_told_and_no_client_needed_where_no_registry_is_configured(le
 
 def test_a_model_is_registered_once_it_is_exported_and_only_once(bucket, registry):
     ledger = searches.run(bucket.settings, make_spec("cnn", finalize={}))
-    assert steps.register_model(ledger).endswith("no exported model to register")
+    assert steps.register_model(ledger) == ""
     assert not registry.kept["registered_models"]
 
     files, record = steps.export_model(ledger, card_of), ledger.final(0)
@@ -101,6 +101,8 @@ def test_a_refusal_is_one_line_without_the_token(ledger, registry, status):
         ("registry:8080", "RLNAS_MODEL_REGISTRY: must be http:// or https://"),
         ("ftp://registry", "RLNAS_MODEL_REGISTRY: must be http:// or https://"),
         ("http://me:word@registry", "RLNAS_MODEL_REGISTRY: must be http:// or https://"),
+        ("http://me:word@[registry", "RLNAS_MODEL_REGISTRY: must be http:// or https://"),
+        ("http://[::1]:9", r"the model registry at http://\[::1\]:9 cannot be used: .*Cannot connect"),
         ("http://registry/api", "RLNAS_MODEL_REGISTRY: must be http:// or https://"),
     ],
 )
