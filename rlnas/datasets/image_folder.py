@@ -87,7 +87,7 @@ class ImageFolder(Dataset):
         for row, index in enumerate(indices):
             try:
                 pixels[row] = files[index][0].permute(1, 2, 0)
-            except OSError:
+            except (OSError, ValueError, SyntaxError):  # so Pillow says, of one damage or another
                 path = files.samples[index][0]
                 raise UserError(f"dataset.folder: cannot read the image {path}; allowed: whole image files") from None
         return Images(pixels, torch.tensor([files.targets[index] for index in indices]))
