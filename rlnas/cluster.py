@@ -45,10 +45,19 @@ class Endpoint:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], host: str | None, namespace: str | None) -> "Endpoint | None":
-        """`KFP_ENDPOINT`, `KFP_NAMESPACE`, `KFP_TOKEN` and `KFP_CA_FILE` where nothing else is said; None: no host."""
+        """`KFP_ENDPOINT`, `KFP_NAMESPACE`, `KFP_TOKEN` and `KFP_CA_FILE` where nothing else is said; None: no host.
+
+        Raises:
+            UserError: the host comes with a user, whose password would stand in every message.
+        """
         host = host or environ.get("KFP_ENDPOINT", "").strip()
         if not host:
             return None
+        if "@" in host:
+            raise UserError(
+                "the Kubeflow endpoint (--endpoint, KFP_ENDPOINT) must be a URL without a user;"
+                " allowed: such as http://localhost:8888, with a bearer token in KFP_TOKEN"
+            )
         host = (host if "://" in host else f"http://{host}").rstrip("/")
         namespace = namespace or environ.get("KFP_NAMESPACE") or cls.namespace
         return cls(host, namespace, environ.get("KFP_TOKEN") or None, environ.get("KFP_CA_FILE") or None)

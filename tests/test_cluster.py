@@ -22,7 +22,7 @@ from rlnas.errors import UserError
 from rlnas.spec import parse_spec
 from rlnas.state import Bucket
 
-UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient [nvidia.com/gpu], no volume at [/data/x] :x:"
 TOKEN = "planted-token"
 
 
@@ -377,3 +377,17 @@ def test_the_endpoint_is_read_from_the_environment() -> None:
     found = Endpoint.from_environment({"KFP_ENDPOINT": "kfp:80/", "KFP_NAMESPACE": "team"}, None, None)
     assert found == Endpoint("http://kfp:80", "team")
     assert Endpoint.from_environment({"KFP_ENDPOINT": "a"}, "https://b", "c") == Endpoint("https://b", "c")
+
+
+@pytest.mark.parametrize("host", ["https://user:planted@kfp", "user:planted@kfp:80", "https://user:pla/nted@kfp"])
+def test_an_endpoint_with_a_password_is_one_line_without_it(
+    rlnas: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+) -> None:
+    monkeypatch.setenv("KFP_ENDPOINT", host)
+    for arguments in (("schedule", "list"), ("status", "tiny", "--json"), ("schedule", "list", "--endpoint", host)):
+        status, out, err = rlnas(*arguments)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "must be a URL without a user; allowed: " in err
+        assert "nted" not in err
