@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rlnas.errors import ExportError, RunFailed, SearchDeleted, StoreError, UserError, one_line
 from rlnas.report import draw, read_child, read_status
@@ -38,7 +39,8 @@ schedule_app = typer.Typer(
     help="Searches that Kubeflow continues by itself.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(schedule_app, name="schedule")
-console = Console(highlight=False)
+# What it prints is text of others too: of pods, of plugins, of paths. None of it is markup.
+console = Console(highlight=False, markup=False, emoji=False)
 
 SearchName = Annotated[str, typer.Argument(help="name of the search")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
@@ -641,7 +643,7 @@ def _print_json(value: Any) -> None:
 
 
 def _next(command: str, what: str) -> None:
-    console.print(f"next: [bold]{command}[/bold]  ({what})", soft_wrap=True)
+    console.print(Text.assemble("next: ", (command, "bold"), f"  ({what})"), soft_wrap=True)
 
 
 if __name__ == "__main__":

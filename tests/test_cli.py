@@ -15,8 +15,8 @@ from searches import run as run_steps
 
 from rlnas import cli
 from rlnas.spec import control_of, parse_spec, with_seed
-from rlnas.state import Bucket, list_searches
-from rlnas.steps import open_search
+from rlnas.state import Bucket, Result, list_searches
+from rlnas.steps import open_search, sample_architecture
 
 DIGITS = {
     "name": "tiny",
@@ -347,6 +347,25 @@ def test_a_control_of_another_seed_is_a_search_of_its_own(rlnas: Any, bucket: Bu
     assert f"next: rlnas report {spec.name} " in out
     assert list_searches(bucket) == [f"{spec.name}-s5-control"]
     assert open_search(bucket, f"{spec.name}-s5-control", None).spec == control_of(with_seed(spec, 5))
+
+
+def test_words_of_others_are_printed_as_they_are(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
+    """Brackets are no markup, colons no emoji."""
+    spec = make_spec()
+    ledger = open_search(bucket, spec.name, spec)
+    sample_architecture(ledger)
+    detail = "loss in [nan, 0.5] at [/data/x] :x:"
+    ledger.create_result("000000-000", Result(status="failed", reward=0.0, reason="error", detail=detail))
+    status, out, err = rlnas("show", spec.name, "0-0")
+    assert (status, err) == (0, "")
+    assert f"- failed: error: {detail}\n" in out
+    (tmp_path / "[bold] [/x]").mkdir(parents=True)
+    path = "[bold] [/x]/spec.yaml"
+    (tmp_path / path).write_text(yaml.safe_dump(DIGITS))
+    status, out, err = rlnas("validate", path)
+    assert (status, err) == (0, "")
+    assert f"{path} is valid" in out
+    assert f"next: rlnas run {path}  (" in out
 
 
 def test_commands_that_read_say_what_to_do_in_an_empty_store(rlnas: Any) -> None:
