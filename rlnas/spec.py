@@ -269,8 +269,10 @@ def with_seed(spec: SearchSpec, seed: int) -> SearchSpec:
     """Return the same search with another seed, NAME-sSEED.
 
     Raises:
-        UserError: the name becomes too long.
+        UserError: the seed is the search's own, or the name becomes too long.
     """
+    if seed == spec.seed:
+        raise UserError(f"seed {seed} of {spec.name}: is its own, and says nothing new; allowed: any other seed")
     changes = {"name": f"{spec.name}-s{seed}", "seed": seed}
     return parse_spec(spec.model_dump(mode="json") | changes, f"seed {seed} of {spec.name}")
 

@@ -208,6 +208,11 @@ def test_a_seed_changes_nothing_but_name_and_seed():
     assert {field.partition(":")[0] for field in with_seed(spec, 7).differences(spec)} == {"name", "seed"}
 
 
+def test_a_searchs_own_seed_is_no_other_seed():
+    with pytest.raises(UserError, match=r"seed 0 of .*: is its own, .*; allowed: any other seed"):
+        with_seed(parse_spec(GOOD), 0)
+
+
 def test_names_that_become_too_long_are_one_line():
     spec = parse_spec(changed("name", "a" * 60))
     with pytest.raises(UserError, match=f"control of {'a' * 60}: name: "):
