@@ -421,13 +421,12 @@ def report(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="where to write it: .html")] = None,
 ) -> None:
     """Write a search's report: one HTML page that needs nothing else."""
-    from rlnas.report.data import read_report, relatives
+    from rlnas.report.data import read_report
     from rlnas.report.page import render
 
     bucket = _bucket()
     ledger = open_search(bucket, search)
-    named = [open_search(bucket, other) for other in others]
-    data = read_report(ledger, [*named, *(r for r in relatives(ledger) if r.name not in others)])
+    data = read_report(ledger, [open_search(bucket, other) for other in others])
     path = output or HOME / "reports" / f"{search}.html"
     _write(path, render(data).encode())
     console.print(f"report: {path} ({path.stat().st_size / 1000:.0f} kB): open it in a browser", soft_wrap=True)

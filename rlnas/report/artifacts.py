@@ -28,10 +28,10 @@ def write_page(ledger: Ledger, path: str) -> None:
     If it cannot be drawn, the log and the page say why.
     """
     try:
-        from rlnas.report.data import read_report, relatives
+        from rlnas.report.data import read_report
         from rlnas.report.page import render
 
-        page = render(read_report(ledger, relatives(ledger), VERSIONS_READ))
+        page = render(read_report(ledger, versions=VERSIONS_READ))
     except Exception as error:
         words = f"the report cannot be drawn: {type(error).__name__}: {error}"
         print(words, flush=True)

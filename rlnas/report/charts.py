@@ -23,10 +23,10 @@ def best_chart(data: ReportData) -> str:
         for tracks, name in ((data.controls, "control"), (data.own, "search"))
         if tracks
     ]
-    # Where it matters: the first few children are often far below.
-    bottom = min(np.nanquantile(curve, 0.1) for curve in drawn)
-    top = max(np.nanmax(curve) for curve in drawn)
-    axes.set_ylim(*_around(bottom, top))
+    # Where it matters: the first few children are often far below. Of seeds that differ in length, the first may have
+    # failed in one while the other has no more.
+    if known := [curve[~np.isnan(curve)] for curve in drawn if not np.isnan(curve).all()]:
+        axes.set_ylim(*_around(min(np.quantile(curve, 0.1) for curve in known), max(map(np.max, known))))
     _label_x(axes, max(len(track.rewards) for track in (*data.own, *data.controls)))
     return to_svg(figure, "best reward so far by children trained")
 

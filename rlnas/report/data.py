@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from rlnas.errors import UserError
+from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
 from rlnas.report.statistics import Difference, Floats, difference
 from rlnas.spaces import Description, walk
 from rlnas.state import FinalRecord, Ledger, Summary, Version, child_id, list_searches, open_search
@@ -97,8 +97,9 @@ class ReportData:
         budget, rounds: in all.
         version: the newest of the controller.
         numbers: of versions of the controller, evenly spaced: name -> [2, V], children applied so far and the value.
-        own: the search, and the same search with other seeds.
-        controls: the random control, of one or several seeds.
+        own: the search, and the same search with other seeds if they have a scored child.
+        controls: the random control, of one or several seeds, if it has a scored child.
+        remarks: why other searches are left out.
         difference: of search and control; None without a control or with too few children.
         seconds: of each child [N].
         attempts: at training all children.
@@ -117,6 +118,7 @@ class ReportData:
     numbers: dict[str, Floats]
     own: tuple[Track, ...]
     controls: tuple[Track, ...]
+    remarks: tuple[str, ...]
     difference: Difference | None
     seconds: Floats
     attempts: int
@@ -139,30 +141,27 @@ class ReportData:
         return self.children >= self.budget
 
 
-def relatives(ledger: Ledger) -> list[Ledger]:
-    """Find the same search with other seeds (`NAME-s2`) and its random controls (`NAME-control`, `NAME-s2-control`)."""
+def relatives(ledger: Ledger) -> list[str]:
+    """Name the same search with other seeds (`NAME-s2`) and its random controls (`NAME-control`, `NAME-s2-control`)."""
     names = re.compile(rf"{re.escape(ledger.name)}(-s\d+)?(-control)?")
-    return [open_search(ledger.bucket, n) for n in list_searches(ledger.bucket, names) if n != ledger.name]
+    return [name for name in list_searches(ledger.bucket, names) if name != ledger.name]
 
 
-def read_report(ledger: Ledger, others: Sequence[Ledger] = (), versions: int = VERSIONS_READ) -> ReportData:
-    """Read a search, as far as its rounds are complete.
+def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VERSIONS_READ) -> ReportData:
+    """Read a search, as far as its rounds are complete, and its relatives, as far as they can be compared with it.
 
     Args:
         ledger: of the search.
-        others: to compare it with: those whose controller is `random` are controls, the rest are other seeds of it.
+        named: others to compare it with. Those whose controller is `random` are controls, the rest are other seeds.
         versions: of the controller that are read at most, evenly spaced.
 
     Raises:
-        UserError: another search differs from this one in more than seed and controller.
+        UserError: a named search differs from this one in more than seed and controller.
     """
-    for other in others:
-        _check_comparable(ledger, other)
     summaries, version = ledger.summaries(), ledger.version()
     children = [child for summary in summaries for child in summary.children]
-    tracks = [(other.spec.controller.kind, _track(other.name, other.summaries())) for other in others]
-    own = (_track(ledger.name, summaries), *(track for kind, track in tracks if kind != "random"))
-    controls = tuple(track for kind, track in tracks if kind == "random")
+    seeds, controls, remarks = _compared(ledger, named)
+    own = [_track(ledger.name, summaries), *seeds]
     choices, habits, skip_rate, bins = _chosen(ledger, summaries)
     return ReportData(
         name=ledger.name,
@@ -171,8 +170,9 @@ def read_report(ledger: Ledger, others: Sequence[Ledger] = (), versions: int = V
         rounds=ledger.spec.loop.rounds,
         version=version,
         numbers=read_numbers(ledger, versions),
-        own=own,
-        controls=controls,
+        own=tuple(own),
+        controls=tuple(controls),
+        remarks=tuple(remarks),
         difference=difference([t.rewards for t in own], [t.rewards for t in controls]) if controls else None,
         seconds=np.array([child.result.seconds for child in children]),
         attempts=sum(child.result.attempts for child in children),
@@ -184,6 +184,40 @@ def read_report(ledger: Ledger, others: Sequence[Ledger] = (), versions: int = V
         failures=_failures(summaries),
         finals=tuple(record for final, _ in finals(ledger) if (record := final.record)),
     )
+
+
+def _compared(ledger: Ledger, named: Sequence[Ledger]) -> tuple[list[Track], list[Track], list[str]]:
+    """Return other seeds, controls, and remarks on what is left out of both.
+
+    A relative that nobody named may be of an older spec, or of another version of rlnas: no reason to fail.
+    """
+    own: list[Track] = []
+    controls: list[Track] = []
+    remarks: list[str] = []
+    given, seen = {other.name: other for other in named}, {_randomness(ledger)}
+    for name in dict.fromkeys([*given, *relatives(ledger)]):
+        try:
+            other = given.get(name) or open_search(ledger.bucket, name)
+            _check_comparable(ledger, other)
+            track = _track(name, other.summaries())
+        except (UserError, StoreError, SearchDeleted) as error:
+            if name in given:
+                raise
+            remarks.append(f"Search {name} is left out: {one_line(error, 400)}.")
+            continue
+        if not track.ok.any():
+            remarks.append(f"Search {name} has no scored child yet.")
+        elif _randomness(other) in seen:
+            remarks.append(f"Search {name} is left out: its seed {other.spec.seed} counts already.")
+        else:
+            seen.add(_randomness(other))
+            (controls if other.spec.controller.kind == "random" else own).append(track)
+    return own, controls, remarks
+
+
+def _randomness(ledger: Ledger) -> tuple[str, int]:
+    """What must differ between searches for one to say something that the other does not."""
+    return ledger.spec.controller.kind, ledger.spec.seed
 
 
 def _check_comparable(ledger: Ledger, other: Ledger) -> None:

@@ -88,7 +88,10 @@ def verdict(data: ReportData) -> str:
     if data.own[0].name in [track.name for track in data.controls] or dict(data.facts)["controller"] == "random":
         return "This search is itself a random control."
     if not data.controls:
-        return f"No random control yet: rlnas run SPEC --control runs one of equal budget, {data.name}-control."
+        return (
+            "No random control to compare with yet: rlnas run SPEC --control runs one of equal budget,"
+            f" {data.name}-control, or continues it."
+        )
     found = data.difference
     if found is None:
         return f"No difference shown: fewer than {MIN_CHILDREN} children on a side."
@@ -112,10 +115,10 @@ def _cards(data: ReportData) -> list[Card]:
     best = data.leaders[0] if data.leaders else None
     cards = [Card("best reward", compact(best.reward) if best else "–", f"child {best.child}" if best else "none yet")]
     if data.controls:
-        found = [np.nanmax(track.scored) for track in data.controls if track.ok.any()]
+        found = [np.nanmax(track.scored) for track in data.controls]
         count = len(data.controls[0].rewards)
         seeds = f"mean of {len(found)} seeds" if len(found) > 1 else f"{count:,} children"
-        cards.append(Card("random control", compact(float(np.mean(found))) if found else "–", seeds))
+        cards.append(Card("random control", compact(float(np.mean(found))), seeds))
     if data.finals:
         model = data.finals[0].models[0]
         cards += [

@@ -74,8 +74,8 @@ def test_failures_are_counted_by_reason(bucket: Bucket) -> None:
 def test_relatives_are_found_by_name(bucket: Bucket) -> None:
     names = ["mine", "mine-control", "mine-s2", "mine-s2-control", "mine-two", "mine-s2x", "another"]
     ledgers = {name: make_up(bucket, spec_of("tabular", name, 8)) for name in names}
-    assert [r.name for r in relatives(ledgers["mine"])] == ["mine-control", "mine-s2", "mine-s2-control"]
-    assert [r.name for r in relatives(ledgers["mine-s2"])] == ["mine-s2-control"]
+    assert relatives(ledgers["mine"]) == ["mine-control", "mine-s2", "mine-s2-control"]
+    assert relatives(ledgers["mine-s2"]) == ["mine-s2-control"]
 
 
 def test_random_searches_are_controls_and_others_are_seeds(bucket: Bucket) -> None:
@@ -100,3 +100,35 @@ def test_searches_that_differ_in_more_are_refused(bucket: Bucket, sections: dict
     other = make_up(bucket, spec_of("tabular", "other", 8, **sections))
     with pytest.raises(UserError, match=field):
         read_report(ledger, [other])
+
+
+def test_a_relative_that_does_not_compare_fails_only_where_it_is_named(bucket: Bucket) -> None:
+    ledger = make_up(bucket, spec_of("tabular", "mine", 32))
+    random = {"kind": "random"}
+    stale = make_up(bucket, spec_of("tabular", "mine-control", 32, controller=random, failures={"reward": -1}))
+    make_up(bucket, spec_of("tabular", "mine-s2", 32, seed=2))
+    bucket.put("searches/mine-s3/search.json", b'{"schema_version":9}')
+    bucket.put("searches/mine-s4/search.json", b'{"schema_version":1,')
+    data = read_report(ledger)
+    assert [track.name for track in (*data.own, *data.controls)] == ["mine", "mine-s2"]
+    first, second, third = data.remarks
+    assert first.startswith("Search mine-control is left out: ")
+    assert "failures.reward: -1.0, not 0.0" in first
+    assert "mine-s3/search.json: written by another version" in second
+    assert "mine-s4/search.json" in third
+    with pytest.raises(UserError, match=r"failures\.reward"):
+        read_report(ledger, [stale])
+
+
+def test_a_seed_counts_once_on_a_side(bucket: Bucket) -> None:
+    random = {"kind": "random"}
+    ledger = make_up(bucket, spec_of("tabular", "mine", 32, seed=1))
+    make_up(bucket, spec_of("tabular", "mine-control", 32, seed=1, controller=random))
+    make_up(bucket, spec_of("tabular", "mine-s1", 32, seed=1))
+    make_up(bucket, spec_of("tabular", "mine-s1-control", 32, seed=1, controller=random))
+    data = read_report(ledger, [ledger])
+    assert [track.name for track in data.own] == ["mine"]
+    assert [track.name for track in data.controls] == ["mine-control"]
+    assert data.remarks == tuple(
+        f"Search {name} is left out: its seed 1 counts already." for name in ("mine", "mine-s1", "mine-s1-control")
+    )

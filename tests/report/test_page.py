@@ -6,14 +6,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from report.made_up import make_up, spec_of
 from searches import make_spec, run
 
-from rlnas.report.data import ReportData, read_report, relatives
+from rlnas.report.data import ReportData, Track, read_report
 from rlnas.report.page import compact, duration, render, verdict
 from rlnas.report.statistics import Difference
-from rlnas.state import Bucket, FinalRecord
+from rlnas.state import Bucket, FinalRecord, create_search
 from rlnas.state.records import FinalModel
 
 SECTIONS = {"progress", "leaderboard", "decisions", "failures"}
@@ -71,7 +72,7 @@ def pages(bucket: Bucket) -> dict[str, ReportData]:
         ledger = make_up(bucket, spec_of(kind, kind, children), gain=0.2, failing=0.1)
         if kind == "tabular":
             make_up(bucket, spec_of(kind, f"{kind}-control", children, controller={"kind": "random"}))
-        found[kind] = read_report(ledger, relatives(ledger))
+        found[kind] = read_report(ledger)
     return found
 
 
@@ -149,6 +150,34 @@ def test_a_search_that_has_just_begun_has_a_page(bucket: Bucket, browser: Any, t
     assert "No round is complete yet" in tab.inner_text("main")
     assert noise == []
     tab.close()
+
+
+def test_what_is_young_or_has_only_failures_is_named_and_not_drawn(
+    bucket: Bucket, browser: Any, tmp_path: Path
+) -> None:
+    ledger = make_up(bucket, spec_of("tabular", "mine", 32), gain=0.2)
+    begun = spec_of("tabular", "mine-control", 32, controller={"kind": "random"})
+    create_search(bucket, begun, ledger.shape)
+    create_search(bucket, spec_of("tabular", "mine-s2", 32, seed=2), ledger.shape)
+    make_up(bucket, spec_of("tabular", "mine-s3", 32, seed=3), failing=1.0)
+    data = read_report(ledger)
+    assert [track.name for track in (*data.own, *data.controls)] == ["mine"]
+    tab, noise = opened(browser, render(data), tmp_path, 400)
+    assert noise == []
+    for name in ("mine-control", "mine-s2", "mine-s3"):
+        assert f"Search {name} has no scored child yet." in tab.inner_text("main")
+    found = tab.evaluate(LAYOUT)
+    assert (found["overlaps"], found["wide"], found["width"]) == ([], [], 400)
+    tab.close()
+
+
+def test_seeds_whose_scored_children_do_not_meet_have_a_page(bucket: Bucket) -> None:
+    """Ten have failed in one, the other has but two."""
+    own, short = np.r_[np.full(10, np.nan), 0.5], np.array([0.4, 0.6])
+    tracks = tuple(Track(name, rewards, ~np.isnan(rewards)) for name, rewards in (("mine", own), ("mine-s2", short)))
+    data = read_report(make_up(bucket, spec_of("tabular", "mine", 16)))
+    page = render(dataclasses.replace(data, own=tracks))
+    assert "Best so far" in page
 
 
 def test_words_of_failures_are_text_and_no_markup(pages: dict[str, ReportData]) -> None:
