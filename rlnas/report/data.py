@@ -136,6 +136,11 @@ class ReportData:
         return len(self.own[0].rewards)
 
     @property
+    def best(self) -> str:
+        """The best child's name; empty if none is scored yet."""
+        return self.leaders[0].child if self.leaders else ""
+
+    @property
     def complete(self) -> bool:
         """Whether the budget is reached."""
         return self.children >= self.budget

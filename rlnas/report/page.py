@@ -120,9 +120,11 @@ def _cards(data: ReportData) -> list[Card]:
         seeds = f"mean of {len(found)} seeds" if len(found) > 1 else f"{count:,} children"
         cards.append(Card("random control", compact(float(np.mean(found))), seeds))
     if data.finals:
-        model = data.finals[0].models[0]
+        record = ([record for record in data.finals if record.winner == data.best] or data.finals)[-1]
+        whose = "the winner" if record.winner == data.best else f"child {record.winner}"
         cards += [
-            Card(f"test {name}", compact(value), "of the winner, tested once") for name, value in model.test.items()
+            Card(f"test {name}", compact(value), f"of {whose}, tested once")
+            for name, value in record.models[0].test.items()
         ]
     share = f"{failed / data.children:.1%} of children" if data.children else "none yet"
     spent = float(data.seconds.sum())

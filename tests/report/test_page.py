@@ -195,11 +195,21 @@ def test_the_final_model_and_its_references_are_shown_once_there_is_one(
     scores = [{"accuracy": 0.9512}, {"accuracy": 0.9412}]
     winner = FinalModel(child="000009-000", recipe=recipe, validation=scores[0], test=scores[1])
     reference = FinalModel(child="000009-001", reference="resnet", reason="not_finite: loss is nan")
-    record = FinalRecord(winner="000006-003", models=(winner, reference))
-    tab, _ = opened(browser, render(dataclasses.replace(data, finals=(record,))), tmp_path, 400)
+    best, other = data.leaders[0].child, data.leaders[1].child
+    first = FinalRecord(winner=other, models=(winner.model_copy(update={"test": {"accuracy": 0.9333}}),))
+    record = FinalRecord(winner=best, models=(winner, reference))
+    page = render(dataclasses.replace(data, finals=(first,)))
+    assert f"of child {other}, tested once" in page
+    assert "honest estimate" not in page
+    tab, _ = opened(browser, render(dataclasses.replace(data, finals=(first, record))), tmp_path, 400)
+    cards = [card.inner_text() for card in tab.query_selector_all(".cards div")]
+    assert "test accuracy\n0.9412\nof the winner, tested once" in cards
+    assert not any("0.9333" in card for card in cards)
+    assert "A choice among several children by test numbers is not an honest estimate." in tab.inner_text("#final")
     rows = [row.inner_text().split() for row in tab.query_selector_all("#final tbody tr")]
-    assert rows[0] == ["winner", "000006-003", "0.9512", "0.9412", "learning_rate", "0.05,", "weight_decay", "0.0001"]
-    assert rows[1] == ["resnet", "–", "–", "not_finite:", "loss", "is", "nan"]
+    assert rows[0][:4] == ["child", other, "0.9512", "0.9333"]
+    assert rows[1] == ["winner", best, "0.9512", "0.9412", "learning_rate", "0.05,", "weight_decay", "0.0001"]
+    assert rows[2] == ["resnet", "–", "–", "not_finite:", "loss", "is", "nan"]
     found = tab.evaluate(LAYOUT)
     assert (found["overlaps"], found["wide"], found["width"]) == ([], [], 400)
     tab.close()
