@@ -10,7 +10,7 @@ from rlnas.errors import SearchDeleted, UserError
 from rlnas.report.status import read_child
 from rlnas.spaces import Description
 from rlnas.spec import SearchSpec
-from rlnas.state import FinalRecord, Ledger, open_search
+from rlnas.state import FinalRecord, Ledger, finals, open_search
 
 PACKAGES = ("rlnas", "torch", "onnx", "numpy")
 HOW_TO_USE = {
@@ -51,6 +51,8 @@ class ModelFacts:
         scores: of the exported model; validation scores are of the training that chose the recipe.
         references: name -> scores of the models it is compared with.
         tuned: how many recipes were tried for each of these and for the winner.
+        tested: children of the search that test data scored.
+        test_readings: how often test data was read in the search.
         control: best reward of an equal budget of random sampling; None: not run.
         versions: of the software that trained it.
     """
@@ -67,6 +69,8 @@ class ModelFacts:
     scores: Scores
     references: Mapping[str, Scores] = field(default_factory=dict)
     tuned: int = 1
+    tested: int = 1
+    test_readings: int = 1
     control: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -81,6 +85,10 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
     spec, version, child = ledger.spec, ledger.version(), read_child(ledger, record.winner)
     winner, *others = record.models
     trained = read_child(ledger, winner.child)
+    # What was tried for a field stands above what the architecture predicts for it, and this above the recipe.
+    architecture = spec.space.decode(child.tokens).without(winner.recipe)
+    records = [final.record for final, _ in finals(ledger)]
+    tested = {tried.winner for tried in records if tried and any(model.test for model in tried.models)}
     assert spec.final is not None
     facts = ModelFacts(
         spec=spec,
@@ -88,13 +96,15 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
         failed=version.failed,
         child=record.winner,
         reward=(child.result.reward if child.result else None) or 0.0,
-        architecture=spec.space.describe(spec.space.decode(child.tokens), ledger.shape),
-        recipe=spec.child.vary(winner.recipe),
+        architecture=spec.space.describe(architecture, ledger.shape),
+        recipe=spec.child.vary(winner.recipe | architecture.predicted),
         seed=trained.seed,
         trained_on=spec.final.data.replace("_and_", " + "),
         scores=Scores(winner.validation, winner.test),
         references={model.reference: Scores(model.validation, model.test) for model in others},
         tuned=len(spec.final.points),
+        tested=len(tested),
+        test_readings=ledger.test_readings(),
         control=_control(ledger),
         versions=software_versions(),
     )
@@ -122,8 +132,7 @@ def model_card(facts: ModelFacts) -> str:
         "A network that rlnas found by neural architecture search.",
         "## Results",
         _results(facts),
-        "Validation numbers are those of the training that chose the recipe. "
-        + ("The test data was read once, after that." if facts.scores.test else "The test data has not been read."),
+        f"Validation numbers are those of the training that chose the recipe. {_readings(facts)}",
         "## Data",
         _table(("setting", "value"), _settings(spec.dataset.model_dump(mode="json"))),
         "## Search",
@@ -149,6 +158,21 @@ def model_card(facts: ModelFacts) -> str:
         parts += ["## Use", f"```python\n{HOW_TO_USE[facts.recipe.modality]}\n```"]
     parts += ["## Versions", _table(("software", "version"), list(facts.versions.items()))]
     return "\n\n".join(parts) + "\n"
+
+
+def _readings(facts: ModelFacts) -> str:
+    """Say how often test data was read: other children may be finalized, and a test that is interrupted begins anew."""
+    if not facts.scores.test:
+        return "The test data has not been read."
+    if facts.test_readings <= 1:
+        return "The test data was read once, after that."
+    read = f"The test data was read {facts.test_readings} times in this search"
+    if facts.tested <= 1:
+        return f"{read}; no other child of it was scored by it."
+    return (
+        f"{read}: for each of its {facts.tested} finalized children; a choice among these by test numbers is not an"
+        " honest estimate."
+    )
 
 
 def _results(facts: ModelFacts) -> str:

@@ -5,9 +5,9 @@ A space describes; it builds nothing and knows no torch. The controller sees onl
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -85,6 +85,15 @@ class Architecture(BaseModel):
 
     predicts: ClassVar[tuple[str, ...]] = ()
     """Fields that stand above those of the same name of a recipe; one that is None leaves it to the recipe."""
+
+    @property
+    def predicted(self) -> dict[str, Any]:
+        """What stands above the recipe, by field."""
+        return {name: value for name in self.predicts if (value := getattr(self, name)) is not None}
+
+    def without(self, names: Container[str]) -> Self:
+        """Return it with these fields left to the recipe, as far as it predicts them."""
+        return self.model_copy(update={name: None for name in self.predicts if name in names})
 
 
 class Space(BaseModel, ABC):

@@ -5,11 +5,14 @@ import re
 from pathlib import Path
 
 import pytest
+from searches import finalize, make_spec, run
 
-from rlnas.report.card import HOW_TO_USE, ModelFacts, Scores, model_card, software_versions
+from rlnas.report.card import HOW_TO_USE, ModelFacts, Scores, card_of, model_card, software_versions
+from rlnas.report.status import read_child
 from rlnas.spaces import DataShape
 from rlnas.spaces.rnn import LSTM
 from rlnas.spec import load_spec
+from rlnas.state import finals
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SPEC = load_spec(EXAMPLES / "digits.yaml")
@@ -68,6 +71,37 @@ def test_what_was_not_done_is_said():
     card = model_card(dataclasses.replace(FACTS, control=None, scores=Scores({"accuracy": 0.9})))
     assert rows(card)["random sampling, equal budget"] == ["not run"]
     assert "The test data has not been read." in card
+
+
+@pytest.mark.parametrize(
+    ("tested", "readings", "words"),
+    [
+        (1, 1, "The test data was read once, after that."),
+        (1, 2, "The test data was read 2 times in this search; no other child of it was scored by it."),
+        (3, 3, "read 3 times in this search: for each of its 3 finalized children; a choice among these by test"),
+    ],
+)
+def test_how_often_the_test_data_was_read_is_said(tested, readings, words):
+    assert words in model_card(dataclasses.replace(FACTS, tested=tested, test_readings=readings))
+
+
+@pytest.mark.parametrize(("grid", "own"), [({"learning_rate": [0.05]}, False), ({"weight_decay": [0.0]}, True)])
+def test_the_learning_rate_is_the_one_of_the_last_training(bucket, grid, own):
+    """That of the grid, else the one that the winner predicts, never the recipe's beside it."""
+    spec = make_spec("cnn", space={"learning_rates": [0.1, 0.2]}, child={"learning_rate": 0.3}, finalize={"grid": grid})
+    ledger = run(bucket.settings, spec)
+    record = next(final.record for final, _ in finals(ledger))
+    predicted = spec.space.decode(read_child(ledger, record.winner).tokens).learning_rate
+    card = card_of(ledger, record)
+    assert rows(card)["learning_rate"] == [str(predicted if own else 0.05)]
+    assert (f"learning rate {predicted:g}, predicted" in card) == own
+
+
+def test_another_finalized_child_is_told(bucket):
+    ledger = run(bucket.settings, make_spec("cnn", finalize={}))
+    finalize(ledger, ledger.version().leaders[1].child)
+    for final, _ in finals(ledger):
+        assert "was read 2 times in this search: for each of its 2 finalized children;" in card_of(ledger, final.record)
 
 
 def test_every_table_is_whole(card):

@@ -164,6 +164,14 @@ def test_the_learning_rate_is_predicted_or_the_recipes():
     assert SMALL.decode((0,) * 7).learning_rate is None
 
 
+def test_what_is_predicted_can_be_left_to_the_recipe():
+    architecture = TYPED.decode((1, 3, 3, 0))
+    assert architecture.predicted == {"learning_rate": 0.05}
+    assert architecture.without(["layers", "weight_decay"]) == architecture
+    without = architecture.without(["learning_rate", "layers"])
+    assert (without.predicted, without.layers) == ({}, architecture.layers)
+
+
 def test_fixed_pools_sit_after_the_layers_that_exist():
     space = CNNSpace(layers=2, grow_every=1, grow_by=1, max_layers=4, pool_after=(1, 3), **ONE_CONVOLUTION)
     assert space.decode((1,)).pool_after == (0,)
