@@ -9,7 +9,7 @@ from rlnas.children import Recipe
 from rlnas.errors import SearchDeleted, UserError
 from rlnas.report.status import read_child
 from rlnas.spaces import Description
-from rlnas.spec import SearchSpec
+from rlnas.spec import SearchSpec, control_of
 from rlnas.state import FinalRecord, Ledger, finals, open_search
 
 PACKAGES = ("rlnas", "torch", "onnx", "numpy")
@@ -114,8 +114,11 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
 def _control(ledger: Ledger) -> float | None:
     """Return the best reward of the search's random control, where that has been run to its budget."""
     try:
-        control = open_search(ledger.bucket, f"{ledger.name}-control")
+        expected = control_of(ledger.spec)
+        control = open_search(ledger.bucket, expected.name)
     except (UserError, SearchDeleted):
+        return None
+    if control.spec != expected:  # of an older spec, perhaps
         return None
     version = control.version()
     done = version.rounds == ledger.spec.loop.rounds and version.leaders

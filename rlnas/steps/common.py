@@ -117,9 +117,7 @@ def architecture_of(ledger: Ledger, planned: PlannedChild, trainer: Trainer) -> 
 
     What a grid tries for a field of the recipe stands above what the architecture predicts for it.
     """
-    architecture = ledger.spec.space.decode(planned.tokens)
-    tried = [name for name in architecture.predicts if name in planned.recipe]
-    architecture = architecture.model_copy(update=dict.fromkeys(tried))
+    architecture = ledger.spec.space.decode(planned.tokens).without(planned.recipe)
     return trainer.reference(planned.reference, architecture) if planned.reference else architecture
 
 

@@ -11,7 +11,7 @@ from rlnas.report.card import HOW_TO_USE, ModelFacts, Scores, card_of, model_car
 from rlnas.report.status import read_child
 from rlnas.spaces import DataShape
 from rlnas.spaces.rnn import LSTM
-from rlnas.spec import load_spec
+from rlnas.spec import control_of, load_spec
 from rlnas.state import finals
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -128,3 +128,13 @@ def test_versions_are_those_that_run():
     versions = software_versions()
     assert versions["torch"] == torch.__version__.partition("+")[0]
     assert versions.keys() >= {"python", "rlnas"}
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_only_a_control_of_this_very_spec_counts(bucket, stale):
+    spec = make_spec("cnn", finalize={})
+    ledger = run(bucket.settings, spec)
+    (final, _), control = next(finals(ledger)), control_of(spec)
+    best = run(bucket.settings, control.model_copy(update={"seed": 9} if stale else {})).version().leaders[0].reward
+    (said,) = rows(card_of(ledger, final.record))["random sampling, equal budget"]
+    assert said == ("not run" if stale else f"best reward {best:.4g}")
