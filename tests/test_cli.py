@@ -34,7 +34,7 @@ def rlnas(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd
     """Run a command against the test's bucket; gives exit status, standard output and standard error."""
     for name, value in bucket.settings.to_environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(cli.console, "width", 120)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:

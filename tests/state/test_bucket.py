@@ -1,16 +1,20 @@
 """The bucket on a real SeaweedFS, through networks good and bad."""
 
 import logging
+import os
 import shutil
+import signal
 import ssl
 import subprocess
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from proxy import FaultyProxy
+from searches import in_process
 
 from rlnas.errors import StoreError
 from rlnas.state import bucket as module
@@ -49,6 +53,26 @@ def test_large_object(bucket):
     assert found.data == data
     assert found.etag == etag
     assert bucket.replace("large", b"small", etag) is not None
+
+
+def test_a_write_whose_sender_is_killed_before_the_body_leaves_nothing(bucket):
+    """The headers are out by then; an object made of them alone could never be created again."""
+
+    class Body:
+        def __init__(self, data):
+            pass
+
+        def read(self, size=-1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def killed():
+        module.io = SimpleNamespace(BytesIO=Body)
+        Bucket(bucket.settings).create("a/x", b"data")
+
+    assert in_process(killed) == -signal.SIGKILL
+    time.sleep(0.5)  # for the server to see the end of the connection
+    assert bucket.get("a/x") is None
+    assert bucket.create("a/x", b"data")
 
 
 def test_body_may_take_longer_than_connecting(proxied, proxy, monkeypatch):
