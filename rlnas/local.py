@@ -164,7 +164,7 @@ class _View:
 
     Args:
         ledger: of the search.
-        goal: the round at which the run ends.
+        goal: the round at which the run ends; 0: no round is its matter.
         clock: monotonic seconds.
     """
 
@@ -187,7 +187,7 @@ class _View:
 
     def print_progress(self, console: Console) -> None:
         """Print a line whenever a round is done, where there is no terminal to redraw."""
-        if self._now is not None and self._now.round > self._printed:
+        if self._goal and self._now is not None and self._now.round > self._printed:
             self._printed, best = self._now.round, self._now.leaders[:1]
             reward = f", best reward {best[0].reward:.4f}" if best else ""
             console.print(f"round {self._now.round} of {self._now.rounds}: {self._now.children} children{reward}")

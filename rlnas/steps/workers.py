@@ -1,5 +1,6 @@
 """Children side by side, each in a process of its own: one that is killed takes no other along."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -19,6 +20,7 @@ from rlnas.errors import SearchDeleted, StoreError, UserError
 # Forked processes share what the parent has imported and read. Elsewhere than on Linux forking is not safe.
 _CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 CONTEXT_GIB = 0.5  # that CUDA itself takes from a GPU for each process
+_PR_SET_PDEATHSIG = 1  # of Linux' prctl(2)
 _REPORTED = 3  # exit status of a worker whose error is in the queue
 
 
@@ -107,11 +109,22 @@ def _sigterm_held_back() -> Iterator[None]:
 def _work(work: Callable[[str], None], child: str, errors: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # held back by the parent
+    _stop_with_parent()
     try:
         work(child)
     except (StoreError, UserError, SearchDeleted) as error:
         errors.put(error)
         sys.exit(_REPORTED)
+
+
+def _stop_with_parent() -> None:
+    """Have the kernel tell this process to stop when its parent dies, lest it train on unseen, its child held."""
+    parent = multiprocessing.parent_process()
+    if sys.platform != "linux" or parent is None:
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent.pid:  # it died before the kernel knew
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def device() -> str:

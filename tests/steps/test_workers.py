@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -106,6 +107,30 @@ def test_told_to_stop(tmp_path):
     os.kill(process.pid, signal.SIGTERM)
     process.join(20)
     assert process.exitcode == 128 + signal.SIGTERM
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not tell")
+def test_workers_are_told_to_stop_when_their_parent_is_killed(tmp_path):
+    def work(child):
+        def tidy(*_):
+            (tmp_path / f"{child}-stopped").touch()
+            os._exit(0)
+
+        signal.signal(signal.SIGTERM, tidy)
+        (tmp_path / f"{child}-began").touch()
+        for _ in range(300):
+            time.sleep(0.1)
+
+    def names(count):
+        deadline = time.monotonic() + 20
+        while len(list(tmp_path.iterdir())) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return {path.name for path in tmp_path.iterdir()}
+
+    process = start(run_in_processes, work, ["a", "b"], 2, 5)
+    assert names(2) == {"a-began", "b-began"}
+    process.kill()
+    assert names(4) == {"a-began", "b-began", "a-stopped", "b-stopped"}
 
 
 def test_told_to_stop_while_a_worker_starts():
