@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NoReturn
 
@@ -19,6 +20,7 @@ from rlnas.report import draw, read_child, read_status
 from rlnas.report.artifacts import write_files
 from rlnas.spec import SearchSpec, control_of, load_spec, with_seed
 from rlnas.state import Bucket, EmbeddedStore, FinalRecord, Ledger, StoreSettings, Version, list_searches, open_search
+from rlnas.state.settings import ENDPOINT
 
 HOME = Path(".rlnas")
 PATIENCE = 5.0  # seconds that a person waits for a store that does not answer
@@ -102,12 +104,14 @@ def run(
     _print_leaders(ledger, ledger.version(), 10)
     if not status.complete:
         flags = f" --seed {seed}" * (seed is not None) + " --control" * control
-        return _next(f"rlnas run {spec_file}{flags}", "continues the search")
+        return _next(f"rlnas run {quote(str(spec_file))}{flags}", "continues the search")
     final = find_final(ledger) if ledger.spec.final and status.leaders else None
     if final and (record := final.record):
         _print_final(record)
         _save_model(read_model(ledger, record.winner), HOME / "models" / spec.name)
-    if seed is not None or control:
+    if not status.leaders:
+        _next(f"rlnas report {spec.name}", "tells of all failures")
+    elif seed is not None or control:
         _next(f"rlnas report {load_spec(spec_file).name}", "compares searches of other seeds and random controls")
     else:
         _next(f"rlnas show {spec.name}", "shows the best architecture")
@@ -148,6 +152,8 @@ def export(
     from rlnas.steps import export_model, find_final, winner_of
 
     ledger = open_search(_bucket(), search)
+    if ledger.spec.final is None:
+        raise UserError(f"search {search}: nothing of it is finalized, so there is nothing to export; see its spec")
     child = winner_of(ledger, child)
     final = find_final(ledger, child)
     if final is None or (record := final.record) is None:
@@ -192,14 +198,14 @@ def validate(spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="YAM
 
     spec = load_spec(spec_file)
     shape = check_spec(
-        spec, lambda path: opener(_bucket())(path) if path.startswith(STORE_PREFIX) else open_local(path)
+        spec, lambda path: opener(_bucket(begin=True))(path) if path.startswith(STORE_PREFIX) else open_local(path)
     )
     loop = spec.loop
     console.print(
         f"{spec_file} is valid: search {spec.name}, {loop.children} children in {loop.rounds} rounds,"
         f" {spec.space.kind} on {spec.dataset.kind} ({shape.modality}, {shape.classes} classes)"
     )
-    _next(f"rlnas run {spec_file}", "runs it here")
+    _next(f"rlnas run {quote(str(spec_file))}", "runs it here")
 
 
 @app.command("compile")
@@ -212,7 +218,8 @@ def compile_pipelines(
     paths = compile_all(folder)
     for path in paths:
         console.print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
-    _next(f"kfp run create -e rlnas -f {paths[0]} search_name=NAME", "starts a run of a search that is in the store")
+    package = quote(str(paths[0]))
+    _next(f"kfp run create -e rlnas -f {package} search_name=NAME", "starts a run of a search that is in the store")
 
 
 @app.command()
@@ -327,9 +334,14 @@ def status(
 
     where = Endpoint.from_environment(os.environ, endpoint, namespace)
     now = read_status(open_search(_bucket(), search))
-    run = Cluster(where).run_of(search) if where else None
+    run, trouble = None, ""
+    try:
+        run = Cluster(where).run_of(search) if where else None
+    except UserError as error:  # Kubeflow is down; how far the search is can be told all the same
+        trouble = one_line(error)
     if as_json:
-        _print_json(now.to_json() | ({"run": vars(run) if run else None} if where else {}))
+        about = {"run": vars(run) if run else None} | ({"run_error": trouble} if trouble else {})
+        _print_json(now.to_json() | (about if where else {}))
         return
     table = Table(show_header=False)
     table.add_row("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed")
@@ -343,7 +355,7 @@ def status(
         for words in run.words:
             table.add_row("", words)
     elif where:
-        table.add_row("run", "none on Kubeflow")
+        table.add_row("run", trouble or "none on Kubeflow")
     console.print(table)
     if now.complete:
         _next(f"rlnas leaderboard {search}", "shows its best architectures")
@@ -367,8 +379,12 @@ def leaderboard(
             [leader.model_dump(mode="json") | {"summary": _summary(ledger, leader.tokens)} for leader in leaders]
         )
         return
-    _print_leaders(ledger, ledger.version(), top)
-    _next(f"rlnas show {search}", "shows the best architecture")
+    version = ledger.version()
+    _print_leaders(ledger, version, top)
+    if version.leaders:
+        _next(f"rlnas show {search}", "shows the best architecture")
+    else:
+        _next(f"rlnas report {search}", "tells of all failures")
 
 
 @app.command()
@@ -390,6 +406,9 @@ def show(
         described = {"summary": description.summary, "remarks": description.remarks}
         _print_json(known | {"log_probability": found.log_probability, "result": result} | shown | described)
         return
+    path = output or HOME / "drawings" / f"{search}-{found.name}.svg"
+    if description.nodes:
+        draw(description, f"{search} {found.name}", path)
     console.print(f"{search} {found.name}: {description.summary}")
     table = Table(*description.columns)
     for row in description.rows:
@@ -399,8 +418,6 @@ def show(
         console.print(f"- {remark}")
     console.print(f"- {_fate(found.result)}")
     if description.nodes:
-        path = output or HOME / "drawings" / f"{search}-{found.name}.svg"
-        draw(description, f"{search} {found.name}", path)
         console.print(f"drawn: {path}")
     _next(f"rlnas leaderboard {search}", "lists the others")
 
@@ -424,10 +441,12 @@ def report(
     from rlnas.report.data import read_report
     from rlnas.report.page import render
 
+    path = output or HOME / "reports" / f"{search}.html"
+    if path.suffix not in (".html", ".htm"):
+        raise UserError(f"{path}: a report is a page; allowed: .html")
     bucket = _bucket()
     ledger = open_search(bucket, search)
     data = read_report(ledger, [open_search(bucket, other) for other in others])
-    path = output or HOME / "reports" / f"{search}.html"
     _write(path, render(data).encode())
     console.print(f"report: {path} ({path.stat().st_size / 1000:.0f} kB): open it in a browser", soft_wrap=True)
     _next(
@@ -458,7 +477,7 @@ def tensorboard(
 
     values = write_events(open_search(_bucket(), search), folder)
     console.print(f"events: {folder}, {values} values", soft_wrap=True)
-    _next(f"tensorboard --logdir {folder}", "shows them")
+    _next(f"tensorboard --logdir {quote(str(folder))}", "shows them")
 
 
 @app.command()
@@ -510,7 +529,7 @@ def store_put(
 
     check_key(key := key.removeprefix(STORE_PREFIX))
     data = file.read_bytes()
-    _bucket().put(key, data)
+    _bucket(begin=True).put(key, data)
     console.print(f"{file} ({len(data) / 1e6:.1f} MB) lies in the store; a spec names it {STORE_PREFIX}{key}")
     _next("rlnas validate SPEC", "checks a spec and its data")
 
@@ -528,7 +547,13 @@ def _store() -> StoreSettings:
     return StoreSettings.from_environment(os.environ) or EmbeddedStore(HOME).start()
 
 
-def _bucket() -> Bucket:
+def _bucket(begin: bool = False) -> Bucket:
+    """The store; unless told to, none is begun where there never was one, since there is nothing in it to look at."""
+    if not begin and not os.environ.get(ENDPOINT, "").strip() and not EmbeddedStore(HOME).exists:
+        raise UserError(
+            f"{HOME.absolute()} holds no store, so there is no search; allowed: the folder in which it was run, or"
+            f" {ENDPOINT} and its keys"
+        )
     bucket = Bucket(_store(), patience=PATIENCE)
     bucket.ensure()
     return bucket
@@ -588,6 +613,9 @@ def _print_leaders(ledger: Ledger, now: Version, top: int) -> None:
         summary = _summary(ledger, leader.tokens)
         table.add_row(*row, summary if len(summary) <= room else summary[: room - 1] + "…")
     console.print(table)
+    if now.children and not now.leaders:
+        first = ledger.summaries()[0].children[0]
+        console.print(f"no child was scored; the first: {_fate(first.result)}")
     console.print(
         f"{now.children} of {ledger.spec.loop.children} children, {now.failed} failed; scores are of validation data"
     )

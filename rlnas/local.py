@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -105,10 +106,15 @@ def _run_pipeline(
     environment = os.environ | ledger.bucket.settings.to_environment() | {"PYTHONUNBUFFERED": "1"}
     view = _View(ledger, goal, time.monotonic)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to stop is as good as Ctrl-C
-    with log.open("wb") as file:
+    # All temporary files of the run, since what is killed leaves its own behind.
+    with log.open("wb") as file, TemporaryDirectory(prefix="rlnas-", ignore_cleanup_errors=True) as folder:
         # Ctrl-C goes to all of the terminal's processes; these end as `_stop` has it, and give their children back.
         process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, env=environment, preexec_fn=_ignore_interrupts
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment | {"TMPDIR": folder},
+            preexec_fn=_ignore_interrupts,
         )
         try:
             with Live(console=console, refresh_per_second=4, get_renderable=view.render, transient=True):
@@ -191,7 +197,7 @@ class _View:
             self._printed, best = self._now.round, self._now.leaders[:1]
             reward = f", best reward {best[0].reward:.4f}" if best else ""
             console.print(f"round {self._now.round} of {self._now.rounds}: {self._now.children} children{reward}")
-            if self._now.complete and self._ledger.spec.final:
+            if self._is_winners_turn:
                 console.print(WINNERS_TURN)
 
     def render(self) -> Table:
@@ -203,15 +209,20 @@ class _View:
             return table
         seconds, done = self._clock() - self._start, now.children - first.children
         left = max(0, self._goal - now.children)
-        expected = f"about {seconds / done * left:.0f} s left" if done else "time left not known yet"
+        expected = f", about {seconds / done * left:.0f} s left" if done and left else ""
         table.add_row("round", f"{min(now.round + 1, now.rounds)} of {now.rounds}")
         table.add_row("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed")
         best = f"{now.leaders[0].child}, reward {now.leaders[0].reward:.4f}" if now.leaders else "none yet"
         table.add_row("best so far", best)
-        if now.complete:
+        if self._is_winners_turn:
             table.add_row("", WINNERS_TURN)
-        table.add_row("time", f"{seconds:.0f} s, {expected}")
+        table.add_row("time", f"{seconds:.0f} s{expected}")
         return table
+
+    @property
+    def _is_winners_turn(self) -> bool:
+        now = self._now
+        return bool(now and now.complete and now.leaders and self._ledger.spec.final)
 
 
 def _reason(log: Path) -> str:

@@ -332,7 +332,9 @@ def load_spec(path: str | Path) -> SearchSpec:
 
 
 def _one_line(error: ValidationError, model: Any, prefix: str = "") -> str:
-    first, more = error.errors()[0], error.error_count() - 1
+    # A key that is unknown may be the one that is missing, misspelt.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    more = error.error_count() - 1
     where = prefix + ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if isinstance(first.get("ctx", {}).get("error"), UserError):

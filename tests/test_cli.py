@@ -349,6 +349,50 @@ def test_a_control_of_another_seed_is_a_search_of_its_own(rlnas: Any, bucket: Bu
     assert open_search(bucket, f"{spec.name}-s5-control", None).spec == control_of(with_seed(spec, 5))
 
 
+def test_a_search_without_a_scored_child_says_why(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
+    spec = parse_spec(changed(child={**DIGITS["child"], "learning_rate": 1e30}, finalize={}))
+    path = write(tmp_path, spec.model_dump(mode="json"))
+    for arguments in (("run", path), ("leaderboard", "tiny")):
+        status, out, err = rlnas(*arguments)
+        assert (status, err) == (0, "")
+        assert "no child was scored; the first: failed: not_finite: loss" in out
+        assert "next: rlnas report tiny " in out
+        assert "now the winner" not in out
+
+
+def test_without_a_store_there_is_no_search_and_none_is_begun(
+    rlnas: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RLNAS_STORE_ENDPOINT")
+    for arguments in (("show", "tiny"), ("list",), ("status", "tiny"), ("report", "tiny")):
+        status, _, err = rlnas(*arguments)
+        assert status == 2
+        assert err.startswith(f"rlnas: {tmp_path}/.rlnas holds no store, so there is no search; allowed: the folder in")
+    assert not (tmp_path / ".rlnas").exists()
+
+
+def test_kubeflow_that_is_down_does_not_hide_the_search(rlnas: Any, bucket: Bucket) -> None:
+    name = run_steps(bucket.settings, make_spec()).name
+    status, out, _ = rlnas("status", name, "--endpoint", "http://127.0.0.1:9")
+    assert status == 0
+    assert "4 of 4 done" in out
+    assert "cannot be reached" in " ".join(out.split())
+    found = json.loads(rlnas("status", name, "--endpoint", "http://127.0.0.1:9", "--json")[1])
+    assert (found["children"], found["run"]) == (4, None)
+    assert "cannot be reached" in found["run_error"]
+
+
+def test_next_commands_can_be_typed_whatever_the_path(rlnas: Any, tmp_path: Path) -> None:
+    (tmp_path / "my specs").mkdir()
+    write(tmp_path / "my specs", DIGITS)
+    assert "next: rlnas run 'my specs/spec.yaml'  (" in rlnas("validate", "my specs/spec.yaml")[1]
+
+
+def test_a_page_goes_into_a_page(rlnas: Any, bucket: Bucket) -> None:
+    name = run_steps(bucket.settings, make_spec()).name
+    assert rlnas("report", name, "-o", "x.pdf")[::2] == (2, "rlnas: x.pdf: a report is a page; allowed: .html\n")
+
+
 def test_words_of_others_are_printed_as_they_are(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
     """Brackets are no markup, colons no emoji."""
     spec = make_spec()
@@ -365,7 +409,7 @@ def test_words_of_others_are_printed_as_they_are(rlnas: Any, bucket: Bucket, tmp
     status, out, err = rlnas("validate", path)
     assert (status, err) == (0, "")
     assert f"{path} is valid" in out
-    assert f"next: rlnas run {path}  (" in out
+    assert f"next: rlnas run '{path}'  (" in out
 
 
 def test_commands_that_read_say_what_to_do_in_an_empty_store(rlnas: Any) -> None:
@@ -409,7 +453,8 @@ def test_the_store_commands(rlnas: Any, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.delenv("RLNAS_STORE_ENDPOINT")
     assert json.loads(rlnas("store", "status", "--json")[1])["running"] is False
     try:
-        assert rlnas("list")[0] == 0, "a command that needs the store starts it"
+        assert rlnas("store", "start")[0] == rlnas("store", "stop")[0] == 0
+        assert rlnas("list")[0] == 0, "a command that needs a store that is there starts it"
         now = json.loads(rlnas("store", "status", "--json")[1])
         assert now["running"]
         assert now["endpoint"].startswith("127.0.0.1:")

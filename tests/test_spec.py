@@ -112,6 +112,12 @@ def test_no_section_takes_a_number_that_is_not_finite(base, number):
         section.model_validate(document | {"mine": number})
 
 
+def test_a_misspelt_section_is_named_before_the_one_that_is_missing_for_it():
+    document = {("lop" if key == "loop" else key): value for key, value in GOOD.items()}
+    with pytest.raises(UserError, match=r"^spec: unknown key lop; allowed: .*loop.* \(and 1 more\)$"):
+        parse_spec(document)
+
+
 def test_several_mistakes_are_counted():
     with pytest.raises(UserError, match=r"loop\.children.* \(and 1 more\)$"):
         parse_spec(changed("loop", {"children": 0, "window": 0}))

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -97,6 +97,9 @@ class Dataset(BaseModel, ABC):
     """A dataset. Its fields are what a person may set in the `dataset` section of a spec."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    reading: ClassVar[str] = ""
+    """What a model's user must know of how files become what the model reads; empty: they hold just that."""
 
     kind: str
 

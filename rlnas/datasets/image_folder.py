@@ -1,6 +1,6 @@
 """Images in one folder a class."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,11 @@ class ImageFolder(Dataset):
     The shorter side is resized to `size` and the centre cropped to a square. Validation images are drawn from the
     training images. Before `open_test`, of `test` only the names of its folders are looked at.
     """
+
+    reading: ClassVar[str] = (
+        "A file becomes pixels so: RGB, the shorter side resized to `size`, the centre cropped (torchvision's `Resize`"
+        " and `CenterCrop`)."
+    )
 
     kind: Literal["image_folder"] = "image_folder"
     folder: str = Field(description="on a cluster a mounted volume")

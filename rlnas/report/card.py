@@ -1,9 +1,7 @@
 """The card that goes with an exported model, in Markdown: what it is, what it reached, and how to use it."""
 
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 from rlnas.children import Recipe
 from rlnas.errors import SearchDeleted, UserError
@@ -12,7 +10,6 @@ from rlnas.spaces import Description
 from rlnas.spec import SearchSpec, control_of
 from rlnas.state import FinalRecord, Ledger, finals, open_search
 
-PACKAGES = ("rlnas", "torch", "onnx", "numpy")
 HOW_TO_USE = {
     "images": """\
 session = onnxruntime.InferenceSession("model.onnx")
@@ -75,11 +72,6 @@ class ModelFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def software_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a model's numbers."""
-    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
-
-
 def card_of(ledger: Ledger, record: FinalRecord) -> str:
     """Write the card of a tested winner."""
     spec, version, child = ledger.spec, ledger.version(), read_child(ledger, record.winner)
@@ -106,7 +98,7 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
         tested=len(tested),
         test_readings=ledger.test_readings(),
         control=_control(ledger),
-        versions=software_versions(),
+        versions=record.software,
     )
     return model_card(facts)
 
@@ -159,6 +151,7 @@ def model_card(facts: ModelFacts) -> str:
     ]
     if facts.recipe.modality in HOW_TO_USE:
         parts += ["## Use", f"```python\n{HOW_TO_USE[facts.recipe.modality]}\n```"]
+        parts += [spec.dataset.reading] if spec.dataset.reading else []
     parts += ["## Versions", _table(("software", "version"), list(facts.versions.items()))]
     return "\n\n".join(parts) + "\n"
 

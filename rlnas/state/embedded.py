@@ -98,6 +98,11 @@ class EmbeddedStore:
                 return
         raise StoreError(f"the embedded store does not stop; see {self.log}")
 
+    @property
+    def exists(self) -> bool:
+        """Whether there ever was one in this folder."""
+        return (self.folder / "store").exists()
+
     def status(self) -> StoreStatus:
         """How it stands, without starting or creating anything."""
         alive, state = self._alive(), self._read()

@@ -136,6 +136,7 @@ class FinalRecord(Record):
 
     winner: str
     models: tuple[FinalModel, ...]
+    software: dict[str, str] = Field(default_factory=dict)  # versions that tested them
 
 
 class Leader(Record):

@@ -27,8 +27,11 @@ def export_model(ledger: Ledger, card: Callable[[Ledger, FinalRecord], str], chi
     record = final.record if final else None
     if record is None or not record.models[0].test:
         return {}
+    page = card(ledger, record).encode()
     if known := read_model(ledger, record.winner):
-        return known
+        if known[MODEL_CARD] != page:  # since, a control was run perhaps, or another child tested
+            ledger.bucket.put(ledger.model_key(record.winner, MODEL_CARD), page)
+        return known | {MODEL_CARD: page}
     model, spec, files = record.models[0], ledger.spec, opener(ledger.bucket)
     number, index = parse_child_id(model.child)
     plan, snapshots = ledger.plan(number), ledger.snapshots(model.child)
@@ -38,7 +41,7 @@ def export_model(ledger: Ledger, card: Callable[[Ledger, FinalRecord], str], chi
     trainer = trainer_of(ledger, planned, "cpu")
     deployable = trainer.deploy(architecture_of(ledger, planned, trainer), snapshots, spec.dataset.validation(files))
     exported = export_files(deployable, spec.space, spec.dataset.vocabulary(files))
-    exported[MODEL_CARD] = card(ledger, record).encode()
+    exported[MODEL_CARD] = page
     for name, data in exported.items():
         ledger.bucket.put(ledger.model_key(record.winner, name), data)
     return exported

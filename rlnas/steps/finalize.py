@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from rlnas.datasets import Validation
 from rlnas.errors import ChildFailure, UserError
 from rlnas.seeds import derive_seed
+from rlnas.software import versions
 from rlnas.spec import check_references
 from rlnas.state import Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals
 from rlnas.state.records import FinishedChild, parse_child_id
@@ -175,7 +176,7 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
         else:
             models.append(FinalModel(child="", reference=reference, recipe=found.recipe, reason=found.result.detail))
     winner = _winner(ledger, child)[0]
-    ledger.create_final(final.number, FinalRecord(winner=winner, models=tuple(models)))
+    ledger.create_final(final.number, FinalRecord(winner=winner, models=tuple(models), software=versions()))
     _tidy(ledger, final)
     return final.record
 

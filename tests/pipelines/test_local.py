@@ -200,7 +200,12 @@ def test_a_full_disk_is_one_line_and_running_again_continues(folder: Path, small
     assert outcome(folder) == undisturbed
 
 
-def test_being_told_to_stop_leaves_no_process_behind(folder: Path, undisturbed: Any) -> None:
+def test_being_told_to_stop_leaves_no_process_and_no_file_behind(
+    folder: Path, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     process = start(folder)
     time.sleep(9)
     process.send_signal(signal.SIGTERM)
@@ -209,6 +214,7 @@ def test_being_told_to_stop_leaves_no_process_behind(folder: Path, undisturbed: 
         assert process.returncode == 130
         assert "continues" in err
     assert_no_process_is_left(process.pid)
+    assert list(temporary.iterdir()) == []
     assert rlnas(folder, "run", "spec.yaml").returncode == 0
     assert outcome(folder) == undisturbed
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from searches import finalize, make_spec, run
 
-from rlnas.report.card import HOW_TO_USE, ModelFacts, Scores, card_of, model_card, software_versions
+from rlnas.report.card import HOW_TO_USE, ModelFacts, Scores, card_of, model_card
 from rlnas.report.status import read_child
+from rlnas.software import versions
 from rlnas.spaces import DataShape
 from rlnas.spaces.rnn import LSTM
 from rlnas.spec import control_of, load_spec
@@ -125,9 +126,9 @@ def test_a_language_models_card_says_how_to_read_words():
 def test_versions_are_those_that_run():
     import torch
 
-    versions = software_versions()
-    assert versions["torch"] == torch.__version__.partition("+")[0]
-    assert versions.keys() >= {"python", "rlnas"}
+    found = versions()
+    assert found["torch"] == torch.__version__.partition("+")[0]
+    assert found.keys() >= {"python", "rlnas"}
 
 
 @pytest.mark.parametrize("stale", [False, True])

@@ -16,6 +16,7 @@ from rlnas.children.images import ImageTrainer
 from rlnas.datasets import Validation, open_local
 from rlnas.errors import ChildFailure, UserError
 from rlnas.report import card_of
+from rlnas.spec import control_of
 from rlnas.state import Bucket, Ledger, child_id, finals, open_search
 from rlnas.steps.common import NOTHING_TO_DO, architecture_of, trainer_of
 from rlnas.steps.train_child import failed_result
@@ -280,6 +281,18 @@ def test_the_exported_files_are_those_of_the_tested_weights(bucket):
     accuracy = float((logits.argmax(axis=1) == data.labels.numpy()).mean())
     assert accuracy == pytest.approx(ledger.final(0).models[0].test["accuracy"], abs=1e-4)
     assert f"{accuracy:.4g}" in files["README.md"].decode()
+
+
+def test_the_card_of_an_exported_model_stays_true(bucket):
+    spec = make_spec("cnn", finalize={})
+    ledger = searches.run(bucket.settings, spec)
+    first = steps.export_model(ledger, card_of)
+    assert "| random sampling, equal budget | not run |" in first["README.md"].decode()
+    searches.run(bucket.settings, control_of(spec))
+    second = steps.export_model(ledger, card_of)
+    assert "| random sampling, equal budget | best reward" in second["README.md"].decode()
+    assert steps.read_model(ledger, ledger.final(0).winner) == second
+    assert {name for name in first if first[name] != second[name]} == {"README.md"}
 
 
 def test_reference_models_go_the_same_way(bucket):
