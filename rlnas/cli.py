@@ -383,8 +383,10 @@ def leaderboard(
     _print_leaders(ledger, version, top)
     if version.leaders:
         _next(f"rlnas show {search}", "shows the best architecture")
-    else:
+    elif version.children:
         _next(f"rlnas report {search}", "tells of all failures")
+    else:
+        _next(f"rlnas status {search}", "shows how far it is")
 
 
 @app.command()
