@@ -94,8 +94,7 @@ def run(
     from rlnas.steps import find_final, read_model
 
     spec = _variant(spec_file, seed, control)
-    settings = _store()
-    bucket = Bucket(settings, patience=PATIENCE)
+    bucket = Bucket(_store(begin=True), patience=PATIENCE)
     try:
         status = run_search(bucket, spec, rounds, HOME / "logs", console)
     except KeyboardInterrupt:
@@ -544,19 +543,24 @@ def _variant(spec_file: Path, seed: int | None, control: bool) -> SearchSpec:
     return control_of(spec) if control else spec
 
 
-def _store() -> StoreSettings:
-    """The store of the environment, or the embedded one of this folder, started if need be."""
-    return StoreSettings.from_environment(os.environ) or EmbeddedStore(HOME).start()
+def _store(begin: bool = False) -> StoreSettings:
+    """The store of the environment, or the embedded one of this folder, started if need be.
 
-
-def _bucket(begin: bool = False) -> Bucket:
-    """The store; unless told to, none is begun where there never was one, since there is nothing in it to look at."""
-    if not begin and not os.environ.get(ENDPOINT, "").strip() and not EmbeddedStore(HOME).exists:
+    Unless told to, none is begun where there never was one, since there is nothing in it to look at.
+    """
+    if settings := StoreSettings.from_environment(os.environ):
+        return settings
+    store = EmbeddedStore(HOME)
+    if not begin and not store.exists:
         raise UserError(
             f"{HOME.absolute()} holds no store, so there is no search; allowed: the folder in which it was run, or"
             f" {ENDPOINT} and its keys"
         )
-    bucket = Bucket(_store(), patience=PATIENCE)
+    return store.start()
+
+
+def _bucket(begin: bool = False) -> Bucket:
+    bucket = Bucket(_store(begin), patience=PATIENCE)
     bucket.ensure()
     return bucket
 

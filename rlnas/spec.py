@@ -234,9 +234,12 @@ class SearchSpec(BaseModel):
     def recipes(self) -> Iterator[Recipe]:
         """Every recipe that a child of the search, or its winner, may be trained by."""
         yield self.child
-        for point in self.final.points if self.final else ():
+        final = self.final
+        if final is None:
+            return
+        for point in final.points:
             yield self.child.vary(point)
-            yield self.child.vary(point | self.final.last(self.child))  # type: ignore[union-attr]
+            yield self.child.vary(point | final.last(self.child))
 
     @property
     def sha256(self) -> str:

@@ -168,7 +168,7 @@ class Policy(nn.Module):
                 draw += 1
             x = fed if exists is None else torch.where(exists[:, None], fed, x)
         actions = Actions(options, links)
-        return actions, self._judge(decisions, actions, outputs)[0]
+        return actions, self._judge(self._spans_of(decisions), actions, outputs)[0]
 
     def score(self, decisions: Sequence[Decision], actions: Actions) -> tuple[Tensor, Tensor]:
         """Score given architectures, all at once and differentiably.
@@ -177,17 +177,17 @@ class Policy(nn.Module):
             log-probability [B] of each whole architecture, and the summed entropy [B] of the decisions it met.
         """
         options, links = actions.options, actions.links
-        is_anchor, first, _ = self._spans_of(decisions)
+        spans = is_anchor, first, _ = self._spans_of(decisions)
         fed = self.embedding[first[:, None] + options.clamp(min=0)]
         fed = fed.masked_scatter(
             is_anchor[:, None, None].expand_as(fed), self._feed_links(links, torch.arange(len(links)))
         )
-        return self._judge(decisions, actions, self._unroll(fed, options != ABSENT))
+        return self._judge(spans, actions, self._unroll(fed, options != ABSENT))
 
-    def _judge(self, decisions: Sequence[Decision], actions: Actions, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def _judge(self, spans: tuple[Tensor, Tensor, Tensor], actions: Actions, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """What `score` returns, from the LSTM's outputs [P, B, H]; where a decision is absent they do not matter."""
         options, links = actions.options, actions.links
-        is_anchor, first, ends = self._spans_of(decisions)
+        is_anchor, first, ends = spans
         exists = options != ABSENT
         rows = torch.arange(len(self.embedding))
         inside = (rows >= first[:, None]) & (rows < ends[:, None])

@@ -264,14 +264,16 @@ class Bucket:
     # --- requests ---
 
     def _send(self, method: str, key: str, data: bytes | None = None, headers: Mapping[str, str] = {}) -> Answers:
-        # Without it, SeaweedFS 4.48 makes an empty object of a write whose sender dies between headers and body.
-        checksum = base64.b64encode(hashlib.md5(data or b"", usedforsecurity=False).digest()).decode()
+        about = {}
+        if data is not None:
+            # Without it, SeaweedFS 4.48 makes an empty object of a write whose sender dies between headers and body.
+            checksum = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+            about = {"Content-Length": str(len(data)), "Content-MD5": checksum}
 
         def attempt() -> _Answer:
             url = self._client.get_presigned_url(method, self.settings.bucket, key, expires=timedelta(hours=1))
             # A stream, because urllib3 holds the sending of a bytes body as a whole to the connect timeout.
             body = None if data is None else io.BytesIO(data)
-            about = {} if data is None else {"Content-Length": str(len(data)), "Content-MD5": checksum}
             answer = self._pool.request(method, url, body=body, headers={**headers, **about}, redirect=False)
             code = re.search(rb"<Code>(\w+)</Code>", answer.data) if answer.status >= 300 else None
             return _Answer(answer.status, code[1].decode() if code else "", answer.data, answer.headers.get("ETag", ""))

@@ -162,12 +162,13 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
     trained = {c.reference: (child_id(final.last_round, i), c) for i, c in enumerate(plan.children if plan else ())}
     if plan is None and any(found.result.status == "ok" for found in best.values()):
         return None
-    ended = ledger.finished_children(final.last_round) | ledger.trained_children(final.last_round)
+    with_weights = ledger.trained_children(final.last_round)
+    ended = ledger.finished_children(final.last_round) | with_weights
     if any(name not in ended for name, _ in trained.values()):
         print("other runs train a part of the models; they, or the next run, test them", flush=True)
         return None
     data = None
-    if "" in trained and trained[""][0] in ledger.trained_children(final.last_round):
+    if "" in trained and trained[""][0] in with_weights:
         data = Validation(ledger.spec.dataset.open_test(opener(ledger.bucket), ledger.record_test_reading).content)
     models = []
     for reference, found in best.items():
