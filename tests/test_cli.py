@@ -14,6 +14,7 @@ from searches import make_spec
 from searches import run as run_steps
 
 from rlnas import cli
+from rlnas.cli import common
 from rlnas.spec import control_of, parse_spec, with_seed
 from rlnas.state import Bucket, Result, list_searches
 from rlnas.steps import open_search, sample_architecture
@@ -34,7 +35,7 @@ def rlnas(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd
     """Run a command against the test's bucket; gives exit status, standard output and standard error."""
     for name, value in bucket.settings.to_environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(cli.console, "width", 120)
+    monkeypatch.setattr(common.console, "width", 120)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -155,7 +156,7 @@ def test_a_file_that_is_not_there_is_one_line(rlnas: Any) -> None:
 
 
 def test_a_store_that_is_down_is_one_line(rlnas: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "PATIENCE", 0.1)
+    monkeypatch.setattr(common, "PATIENCE", 0.1)
     monkeypatch.setenv("RLNAS_STORE_ENDPOINT", "127.0.0.1:9")
     status, _, err = rlnas("run", write(tmp_path, DIGITS))
     assert status == 2

@@ -1,0 +1,5 @@
+"""`python -m rlnas.cli`: the same as `rlnas`."""
+
+from rlnas.cli import main
+
+main()

@@ -1,0 +1,166 @@
+"""What the commands share: the app, options, the store, and how things are printed."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rlnas.errors import UserError, one_line
+from rlnas.report.artifacts import write_files
+from rlnas.spec import SearchSpec, control_of, load_spec, with_seed
+from rlnas.state import Bucket, EmbeddedStore, FinalRecord, Ledger, StoreSettings, Version
+from rlnas.state.settings import ENDPOINT
+
+HOME = Path(".rlnas")
+PATIENCE = 5.0  # seconds that a person waits for a store that does not answer
+app = typer.Typer(
+    help="Neural architecture search with reinforcement learning, on Kubeflow.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+# What it prints is text of others too: of pods, of plugins, of paths. None of it is markup.
+console = Console(highlight=False, markup=False, emoji=False)
+
+SearchName = Annotated[str, typer.Argument(help="name of the search")]
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file, such as examples/digits.yaml")]
+BestUnlessGiven = Annotated[str, typer.Argument(help="such as 000003-001; the best one unless given")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+KfpEndpoint = Annotated[
+    str | None, typer.Option("--endpoint", help="URL of Kubeflow Pipelines; KFP_ENDPOINT unless given", metavar="URL")
+]
+KfpNamespace = Annotated[
+    str | None, typer.Option("--namespace", help="where pods run; KFP_NAMESPACE, or kubeflow, unless given")
+]
+Control = Annotated[
+    bool, typer.Option("--control", help="sample at random instead, with an equal budget, as search NAME-control")
+]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="another seed, as search NAME-sSEED")]
+
+
+def variant_of(spec_file: Path, seed: int | None, control: bool) -> SearchSpec:
+    """Read a spec, with another seed or as a random control where asked for."""
+    spec = load_spec(spec_file)
+    if seed is not None:
+        spec = with_seed(spec, seed)
+    return control_of(spec) if control else spec
+
+
+def store_settings(begin: bool = False) -> StoreSettings:
+    """The store of the environment, or the embedded one of this folder, started if need be.
+
+    Unless told to, none is begun where there never was one, since there is nothing in it to look at.
+    """
+    if settings := StoreSettings.from_environment(os.environ):
+        return settings
+    store = EmbeddedStore(HOME)
+    if not begin and not store.exists:
+        raise UserError(
+            f"{HOME.absolute()} holds no store, so there is no search; allowed: the folder in which it was run, or"
+            f" {ENDPOINT} and its keys"
+        )
+    return store.start()
+
+
+def connect(begin: bool = False) -> Bucket:
+    """Return the store's bucket, which need not be there yet."""
+    return Bucket(store_settings(begin), patience=PATIENCE)
+
+
+def open_bucket(begin: bool = False) -> Bucket:
+    """Return the store's bucket, made if need be."""
+    bucket = connect(begin)
+    bucket.ensure()
+    return bucket
+
+
+def save_model(files: Mapping[str, bytes], folder: Path) -> None:
+    """Save an exported model's files, if there are any."""
+    write_files(files, folder)
+    if files:
+        console.print(f"exported: {', '.join(sorted(files))} in {folder}")
+
+
+def _compact(value: float) -> str:
+    for limit, divisor, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / divisor:.3g}{unit}"
+    return f"{value:.4g}"
+
+
+def fate_of(result: Any) -> str:
+    if result is None:
+        return "not scored yet"
+    if result.status == "ok":
+        numbers = ", ".join(f"{name} {value:,.6g}" for name, value in result.metrics.items())
+        return f"reward {result.reward:.4f} on validation data; {numbers}; trained in {result.seconds:.1f} s"
+    return f"{result.status}: {result.reason}: {result.detail}"
+
+
+def summary_of(ledger: Ledger, tokens: tuple[int, ...]) -> str:
+    space = ledger.spec.space
+    return space.describe(space.decode(tokens), ledger.shape).summary
+
+
+def print_leaders(ledger: Ledger, now: Version, top: int) -> None:
+    metrics = list(dict.fromkeys(name for leader in now.leaders[:top] for name in leader.metrics))
+    table = Table(title=f"leaderboard of {ledger.name}")
+    titles, rows = ["", "child", "reward", *metrics], []
+    for place, leader in enumerate(now.leaders[:top], 1):
+        values = [_compact(leader.metrics[name]) if name in leader.metrics else "-" for name in metrics]
+        rows.append([str(place), leader.child, f"{leader.reward:.4f}", *values])
+    taken = sum(3 + max(len(line[i]) for line in [titles, *rows]) for i in range(len(titles)))
+    room = max(10, console.width - taken - 4)
+    for title in (*titles, "architecture"):
+        table.add_column(title, no_wrap=True)
+    for row, leader in zip(rows, now.leaders, strict=False):
+        summary = summary_of(ledger, leader.tokens)
+        table.add_row(*row, summary if len(summary) <= room else summary[: room - 1] + "…")
+    console.print(table)
+    if now.children and not now.leaders:
+        first = ledger.summaries()[0].children[0]
+        console.print(f"no child was scored; the first: {fate_of(first.result)}")
+    console.print(
+        f"{now.children} of {ledger.spec.loop.children} children, {now.failed} failed; scores are of validation data"
+    )
+
+
+def print_final(record: FinalRecord) -> None:
+    """Print what validation and test data say of a finalized child and its reference models."""
+    shown = dict.fromkeys(
+        (part, name) for m in record.models for part in ("validation", "test") for name in vars(m)[part]
+    )
+    columns = [(part, name) for part, name in shown if name not in ("parameters", "flops", "hidden")]
+    table = Table("model", *(f"{part} {name}" for part, name in columns), title=f"child {record.winner}, tested once")
+    for model in record.models:
+        numbers = [f"{vars(model)[part][name]:.4f}" if name in vars(model)[part] else "-" for part, name in columns]
+        table.add_row(model.reference or "the winner", *(numbers if model.test else [model.reason]))
+    console.print(table)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+def next_step(command: str, what: str) -> None:
+    console.print(Text.assemble("next: ", (command, "bold"), f"  ({what})"), soft_wrap=True)
+
+
+def fail(error: object, status: int) -> NoReturn:
+    print(f"rlnas: {one_line(error)}", file=sys.stderr)
+    sys.exit(status)

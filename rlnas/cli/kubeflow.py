@@ -1,0 +1,164 @@
+"""Commands about Kubeflow: `compile`, `submit`, `schedule ...`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from rlnas.cli.common import (
+    AsJson,
+    Control,
+    KfpEndpoint,
+    KfpNamespace,
+    SearchName,
+    Seed,
+    SpecFile,
+    app,
+    console,
+    next_step,
+    print_json,
+    variant_of,
+)
+
+SERVICE_ACCOUNT = "rlnas"
+schedule_app = typer.Typer(
+    help="Searches that Kubeflow continues by itself.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(schedule_app, name="schedule")
+ServiceAccount = Annotated[str, typer.Option(help="of the pods")]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", help="a run parameter; again for more", default_factory=list, show_default=False),
+]
+MaxConcurrency = Annotated[int, typer.Option(min=1, max=10, help="runs at once")]
+Cron = Annotated[str, typer.Argument(help="such as '*/30 * * * *': every half hour")]
+
+
+@app.command("compile")
+def compile_pipelines(
+    folder: Annotated[Path, typer.Argument(help="where to write the packages")] = Path("build/pipelines"),
+) -> None:
+    """Compile the pipelines into packages for Kubeflow."""
+    from pipelines.compile import compile_all
+
+    paths = compile_all(folder)
+    for path in paths:
+        console.print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
+    package = quote(str(paths[0]))
+    next_step(f"kfp run create -e rlnas -f {package} search_name=NAME", "starts a run of a search that is in the store")
+
+
+@app.command()
+def submit(
+    spec_file: SpecFile,
+    settings: Settings,
+    endpoint: KfpEndpoint = None,
+    namespace: KfpNamespace = None,
+    service_account: ServiceAccount = SERVICE_ACCOUNT,
+    seed: Seed = None,
+    control: Control = False,
+) -> None:
+    """Start a run of a search on Kubeflow, or continue it there."""
+    from rlnas.cluster import Cluster, endpoint_or_fail, run_parameters
+
+    spec = variant_of(spec_file, seed, control)
+    where = endpoint_or_fail(endpoint, namespace)
+    with _package(spec.name) as package:
+        arguments = run_parameters(package, settings)
+        arguments |= {"search_name": spec.name, "search_spec": spec.model_dump(mode="json")}
+        run = Cluster(where).submit(package, spec.name, arguments, service_account)
+    console.print(f"run {run.name} of search {spec.name}: {run.url}", soft_wrap=True)
+    next_step(f"rlnas status {spec.name}", "shows how far it is; needs the store's address too")
+
+
+@schedule_app.command("create")
+def schedule_create(
+    search: SearchName,
+    cron: Cron,
+    settings: Settings,
+    max_concurrency: MaxConcurrency = 1,
+    endpoint: KfpEndpoint = None,
+    namespace: KfpNamespace = None,
+    service_account: ServiceAccount = SERVICE_ACCOUNT,
+) -> None:
+    """Continue a search, which is in the store, again and again until its budget is reached."""
+    _schedule(search, cron, settings, max_concurrency, endpoint, namespace, service_account, replace=False)
+
+
+@schedule_app.command("replace")
+def schedule_replace(
+    search: SearchName,
+    cron: Cron,
+    settings: Settings,
+    max_concurrency: MaxConcurrency = 1,
+    endpoint: KfpEndpoint = None,
+    namespace: KfpNamespace = None,
+    service_account: ServiceAccount = SERVICE_ACCOUNT,
+) -> None:
+    """Put another schedule, with the pipeline as it is now, in the place of a search's schedules."""
+    _schedule(search, cron, settings, max_concurrency, endpoint, namespace, service_account, replace=True)
+
+
+@schedule_app.command("list")
+def schedule_list(endpoint: KfpEndpoint = None, namespace: KfpNamespace = None, as_json: AsJson = False) -> None:
+    """List the schedules of searches."""
+    from rlnas.cluster import Cluster, endpoint_or_fail
+
+    found = Cluster(endpoint_or_fail(endpoint, namespace)).schedules()
+    if as_json:
+        print_json([vars(schedule) for schedule in found])
+        return
+    table = Table("search", "cron (seconds first)", "runs at once", "state", "id")
+    for s in found:
+        table.add_row(s.search, s.cron, str(s.max_concurrency), "fires" if s.enabled else "disabled", s.id)
+    console.print(table if found else "no schedules")
+    next_step("rlnas schedule create NAME CRON", "makes one")
+
+
+@schedule_app.command("disable")
+def schedule_disable(search: SearchName, endpoint: KfpEndpoint = None, namespace: KfpNamespace = None) -> None:
+    """Stop the schedules of a search; a run that is under way goes on."""
+    from rlnas.cluster import Cluster, endpoint_or_fail
+
+    stopped = Cluster(endpoint_or_fail(endpoint, namespace)).disable(search)
+    console.print(f"search {search}: {len(stopped)} schedule{'s' if len(stopped) > 1 else ''} disabled")
+    next_step(f"rlnas schedule replace {search} CRON", "starts it again")
+
+
+@contextmanager
+def _package(search: str) -> Iterator[Path]:
+    """Compile the pipeline of a search."""
+    from pipelines.compile import compile_all
+    from rlnas.cluster import label_package
+
+    with TemporaryDirectory(prefix="rlnas-") as folder:
+        package = compile_all(Path(folder))[0]
+        label_package(package, search)
+        yield package
+
+
+def _schedule(
+    search: str,
+    cron: str,
+    settings: list[str],
+    max_concurrency: int,
+    endpoint: str | None,
+    namespace: str | None,
+    service_account: str,
+    replace: bool,
+) -> None:
+    from rlnas.cluster import Cluster, endpoint_or_fail, run_parameters
+    from rlnas.spec import check_name
+
+    check_name(search)
+    where = endpoint_or_fail(endpoint, namespace)
+    with _package(search) as package:
+        arguments = run_parameters(package, settings)
+        made = Cluster(where).schedule(package, search, cron, max_concurrency, arguments, service_account, replace)
+    console.print(f"search {search} is continued at {made.cron} (seconds first), {made.max_concurrency} run at once")
+    next_step(f"rlnas schedule disable {search}", "stops it; runs after the budget is reached end at once")

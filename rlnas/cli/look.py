@@ -1,0 +1,212 @@
+"""Commands that look at searches and change nothing."""
+
+import os
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from rlnas.cli.common import (
+    HOME,
+    AsJson,
+    KfpEndpoint,
+    KfpNamespace,
+    SearchName,
+    app,
+    console,
+    fate_of,
+    next_step,
+    open_bucket,
+    print_json,
+    print_leaders,
+    summary_of,
+    write_file,
+)
+from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
+from rlnas.report import draw, read_child, read_status
+from rlnas.state import list_searches, open_search
+
+
+@app.command("list")
+def list_all(as_json: AsJson = False) -> None:
+    """List the searches in the store."""
+    bucket = open_bucket()
+    listed: list[dict[str, Any]] = []
+    table = Table("search", "children", "failed", "rounds", "best reward", "state")
+    for name in list_searches(bucket):
+        try:
+            s = read_status(open_search(bucket, name))
+        except SearchDeleted:  # just now
+            continue
+        except (UserError, StoreError) as error:
+            listed.append({"name": name, "unreadable": one_line(error)})
+            table.add_row(name, "-", "-", "-", "-", f"unreadable: {one_line(error)}")
+            continue
+        listed.append(s.to_json())
+        best = f"{s.leaders[0].reward:.4f}" if s.leaders else "-"
+        state = "complete" if s.complete else "open"
+        table.add_row(s.name, f"{s.children}/{s.budget}", str(s.failed), f"{s.round}/{s.rounds}", best, state)
+    if as_json:
+        print_json(listed)
+        return
+    console.print(table if listed else "no search in the store")
+    next_step(*("rlnas leaderboard NAME", "shows the best of one") if listed else ("rlnas run SPEC", "starts one"))
+
+
+@app.command()
+def status(
+    search: SearchName, endpoint: KfpEndpoint = None, namespace: KfpNamespace = None, as_json: AsJson = False
+) -> None:
+    """Show how far a search is, and its newest run where Kubeflow's endpoint is known."""
+    from rlnas.cluster import Cluster, Endpoint
+
+    where = Endpoint.from_environment(os.environ, endpoint, namespace)
+    now = read_status(open_search(open_bucket(), search))
+    run, trouble = None, ""
+    try:
+        run = Cluster(where).run_of(search) if where else None
+    except UserError as error:  # Kubeflow is down; how far the search is can be told all the same
+        trouble = one_line(error)
+    if as_json:
+        about = {"run": vars(run) if run else None} | ({"run_error": trouble} if trouble else {})
+        print_json(now.to_json() | (about if where else {}))
+        return
+    table = Table(show_header=False)
+    table.add_row("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed")
+    table.add_row("rounds", f"{now.round} of {now.rounds} applied, controller version {now.version}")
+    for name, value in now.numbers.items():
+        table.add_row(name.replace("_", " "), f"{value:.4f}")
+    if now.leaders:
+        table.add_row("best so far", f"{now.leaders[0].child}, reward {now.leaders[0].reward:.4f}")
+    if run:
+        table.add_row("run", f"{run.name}, {run.state.lower()}, since {run.created}, {run.url}")
+        for words in run.words:
+            table.add_row("", words)
+    elif where:
+        table.add_row("run", trouble or "none on Kubeflow")
+    console.print(table)
+    if now.complete:
+        next_step(f"rlnas leaderboard {search}", "shows its best architectures")
+    else:
+        next_step(
+            f"rlnas {'submit' if where else 'run'} SPEC", f"continues it {'there' if where else 'here'}; its own spec"
+        )
+
+
+@app.command()
+def leaderboard(
+    search: SearchName,
+    top: Annotated[int, typer.Option(min=1, max=20, help="how many")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show the best architectures of a search."""
+    ledger = open_search(open_bucket(), search)
+    if as_json:
+        leaders = ledger.version().leaders[:top]
+        print_json(
+            [leader.model_dump(mode="json") | {"summary": summary_of(ledger, leader.tokens)} for leader in leaders]
+        )
+        return
+    version = ledger.version()
+    print_leaders(ledger, version, top)
+    if version.leaders:
+        next_step(f"rlnas show {search}", "shows the best architecture")
+    elif version.children:
+        next_step(f"rlnas report {search}", "tells of all failures")
+    else:
+        next_step(f"rlnas status {search}", "shows how far it is")
+
+
+@app.command()
+def show(
+    search: SearchName,
+    child: Annotated[str | None, typer.Argument(help="such as 000003-001; the best one unless given")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="where to draw it: .svg or .png")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one architecture as a table, and draw it."""
+    ledger = open_search(open_bucket(), search)
+    found = read_child(ledger, child)
+    architecture = ledger.spec.space.decode(found.tokens)
+    description = ledger.spec.space.describe(architecture, ledger.shape)
+    if as_json:
+        result = found.result.model_dump(mode="json") if found.result else None
+        known = {"child": found.name, "policy_version": found.policy_version, "tokens": found.tokens}
+        shown = {"architecture": architecture.model_dump(mode="json", exclude_defaults=True)}
+        described = {"summary": description.summary, "remarks": description.remarks}
+        print_json(known | {"log_probability": found.log_probability, "result": result} | shown | described)
+        return
+    path = output or HOME / "drawings" / f"{search}-{found.name}.svg"
+    if description.nodes:
+        draw(description, f"{search} {found.name}", path)
+    console.print(f"{search} {found.name}: {description.summary}")
+    table = Table(*description.columns)
+    for row in description.rows:
+        table.add_row(*row)
+    console.print(table)
+    for remark in description.remarks:
+        console.print(f"- {remark}")
+    console.print(f"- {fate_of(found.result)}")
+    if description.nodes:
+        console.print(f"drawn: {path}")
+    next_step(f"rlnas leaderboard {search}", "lists the others")
+
+
+@app.command()
+def report(
+    search: SearchName,
+    others: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[OTHER]...",
+            help="to compare it with: random controls, and the same search with other seeds;"
+            " those named SEARCH-control, SEARCH-s2, SEARCH-s2-control are found by themselves",
+            default_factory=list,
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="where to write it: .html")] = None,
+) -> None:
+    """Write a search's report: one HTML page that needs nothing else."""
+    from rlnas.report.data import read_report
+    from rlnas.report.page import render
+
+    path = output or HOME / "reports" / f"{search}.html"
+    if path.suffix not in (".html", ".htm"):
+        raise UserError(f"{path}: a report is a page; allowed: .html")
+    bucket = open_bucket()
+    ledger = open_search(bucket, search)
+    data = read_report(ledger, [open_search(bucket, other) for other in others])
+    write_file(path, render(data).encode())
+    console.print(f"report: {path} ({path.stat().st_size / 1000:.0f} kB): open it in a browser", soft_wrap=True)
+    next_step(
+        *(f"rlnas show {search}", "shows the best architecture")
+        if data.leaders
+        else (f"rlnas status {search}", "shows how far it is")
+    )
+
+
+@app.command("export-table")
+def export_table(
+    search: SearchName, file: Annotated[Path, typer.Argument(help="where to write it: .csv or .parquet")]
+) -> None:
+    """Write a search's children as a table, one row each."""
+    from rlnas.report.tables import export_table
+
+    children = export_table(open_search(open_bucket(), search), file)
+    console.print(f"table: {file}, {children} children", soft_wrap=True)
+    next_step(f"rlnas report {search}", "shows them as a page")
+
+
+@app.command()
+def tensorboard(
+    search: SearchName, folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to write the events")]
+) -> None:
+    """Write a search's controller and children as TensorBoard's events."""
+    from rlnas.report.events import write_events
+
+    values = write_events(open_search(open_bucket(), search), folder)
+    console.print(f"events: {folder}, {values} values", soft_wrap=True)
+    next_step(f"tensorboard --logdir {quote(str(folder))}", "shows them")

@@ -1,0 +1,78 @@
+"""Commands that run a search here: `run`, `validate`."""
+
+from shlex import quote
+from typing import Annotated
+
+import typer
+
+from rlnas.cli.common import (
+    HOME,
+    Control,
+    Seed,
+    SpecFile,
+    app,
+    connect,
+    console,
+    fail,
+    next_step,
+    open_bucket,
+    print_final,
+    print_leaders,
+    save_model,
+    variant_of,
+)
+from rlnas.spec import load_spec
+from rlnas.state import open_search
+
+
+@app.command()
+def run(
+    spec_file: SpecFile,
+    rounds: Annotated[int, typer.Option(min=0, help="so many rounds, or up to loop.replicas - 1 more; 0: all")] = 0,
+    seed: Seed = None,
+    control: Control = False,
+) -> None:
+    """Run a search here, through kfp.local, or continue it."""
+    from rlnas.local import run_search
+    from rlnas.steps import find_final, read_model
+
+    spec = variant_of(spec_file, seed, control)
+    bucket = connect(begin=True)
+    try:
+        status = run_search(bucket, spec, rounds, HOME / "logs", console)
+    except KeyboardInterrupt:
+        fail("stopped; nothing finished is lost, the same command continues", 130)
+    ledger = open_search(bucket, spec.name)
+    print_leaders(ledger, ledger.version(), 10)
+    if not status.complete:
+        flags = f" --seed {seed}" * (seed is not None) + " --control" * control
+        return next_step(f"rlnas run {quote(str(spec_file))}{flags}", "continues the search")
+    final = find_final(ledger) if ledger.spec.final and status.leaders else None
+    if final and (record := final.record):
+        print_final(record)
+        save_model(read_model(ledger, record.winner), HOME / "models" / spec.name)
+    if not status.leaders:
+        next_step(f"rlnas report {spec.name}", "tells of all failures")
+    elif seed is not None or control:
+        next_step(f"rlnas report {load_spec(spec_file).name}", "compares searches of other seeds and random controls")
+    else:
+        next_step(f"rlnas show {spec.name}", "shows the best architecture")
+
+
+@app.command()
+def validate(spec_file: SpecFile) -> None:
+    """Check a spec and its data; start no search, and the embedded store only if the data lie there."""
+    from rlnas.datasets import open_local
+    from rlnas.steps import check_spec
+    from rlnas.steps.common import STORE_PREFIX, opener
+
+    spec = load_spec(spec_file)
+    shape = check_spec(
+        spec, lambda path: opener(open_bucket(begin=True))(path) if path.startswith(STORE_PREFIX) else open_local(path)
+    )
+    loop = spec.loop
+    console.print(
+        f"{spec_file} is valid: search {spec.name}, {loop.children} children in {loop.rounds} rounds,"
+        f" {spec.space.kind} on {spec.dataset.kind} ({shape.modality}, {shape.classes} classes)"
+    )
+    next_step(f"rlnas run {quote(str(spec_file))}", "runs it here")

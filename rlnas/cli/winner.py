@@ -1,0 +1,94 @@
+"""Commands that make a model in use of a child: `finalize`, `export`, `register`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlnas.cli.common import (
+    HOME,
+    BestUnlessGiven,
+    SearchName,
+    app,
+    console,
+    fail,
+    next_step,
+    open_bucket,
+    print_final,
+    save_model,
+)
+from rlnas.errors import UserError
+from rlnas.state import open_search
+
+
+@app.command()
+def finalize(
+    search: SearchName,
+    child: BestUnlessGiven = "",
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="a model that goes the same way, to compare with; again for more; the spec's unless given"),
+    ] = None,
+) -> None:
+    """Take a child to a model in use: tuned by the spec's grid, trained for the last time, tested once, exported."""
+    from rlnas.local import run_finalize
+    from rlnas.steps import read_model, winner_of
+
+    ledger = open_search(open_bucket(), search)
+    child = winner_of(ledger, child)
+    try:
+        record = run_finalize(ledger, child, reference or (), HOME / "logs", console)
+    except KeyboardInterrupt:
+        fail("stopped; nothing finished is lost, the same command continues", 130)
+    print_final(record)
+    save_model(read_model(ledger, record.winner), HOME / "models" / f"{search}-{child}")
+    next_step(f"rlnas show {search} {child}", "shows the architecture")
+
+
+@app.command("export")
+def export(
+    search: SearchName,
+    to: Annotated[Path, typer.Option("--to", help="folder for the files")],
+    child: BestUnlessGiven = "",
+) -> None:
+    """Save the files of a finalized child: ONNX, torch.export, weights, architecture, model card."""
+    from rlnas.report import card_of
+    from rlnas.steps import export_model, find_final, winner_of
+
+    ledger = open_search(open_bucket(), search)
+    if ledger.spec.final is None:
+        raise UserError(f"search {search}: nothing of it is finalized, so there is nothing to export; see its spec")
+    child = winner_of(ledger, child)
+    final = find_final(ledger, child)
+    if final is None or (record := final.record) is None:
+        raise UserError(f"child {child} of search {search} is not finalized; `rlnas finalize {search} {child}` does it")
+    files = export_model(ledger, card_of, child)  # made now if the run was stopped before it did
+    save_model(files, to)
+    if not files:
+        raise UserError(
+            f"child {child} of search {search} has no files: {record.models[0].reason or 'its export failed'}"
+        )
+    next_step(f"rlnas show {search} {child}", "shows the architecture")
+
+
+@app.command()
+def register(
+    search: SearchName,
+    child: BestUnlessGiven = "",
+) -> None:
+    """Tell Kubeflow's Model Registry at RLNAS_MODEL_REGISTRY of an exported child, as the end of a run does."""
+    from rlnas.steps import register_model, winner_of
+    from rlnas.steps.register_model import ADDRESS
+
+    if not os.environ.get(ADDRESS, "").strip():
+        raise UserError(f"{ADDRESS} is not set: where is the model registry?; allowed: an http(s) URL")
+    ledger = open_search(open_bucket(), search)
+    child = winner_of(ledger, child)
+    if not (line := register_model(ledger, child)):
+        raise UserError(
+            f"child {child} of search {search} is not exported; `rlnas export {search} {child} --to DIR` does it, if it"
+            " is finalized"
+        )
+    console.print(line, soft_wrap=True)
+    next_step(f"rlnas show {search} {child}", "shows the architecture")

@@ -1,0 +1,21 @@
+"""A search on a Kubeflow installation: runs, schedules and what becomes of them.
+
+The only package that knows kfp and Kubernetes, and only when it is used.
+"""
+
+from rlnas.cluster.endpoint import Endpoint, endpoint_or_fail
+from rlnas.cluster.kubeflow import ENDED, Cluster, RunState, Schedule
+from rlnas.cluster.package import label_package, run_parameters
+from rlnas.cluster.pods import pod_words
+
+__all__ = [
+    "ENDED",
+    "Cluster",
+    "Endpoint",
+    "RunState",
+    "Schedule",
+    "endpoint_or_fail",
+    "label_package",
+    "pod_words",
+    "run_parameters",
+]

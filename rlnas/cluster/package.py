@@ -1,0 +1,41 @@
+"""Compiled packages before they are sent: labels and run parameters."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlnas.errors import UserError
+
+
+def label_package(package: Path, search: str) -> None:
+    """Label every pod of a compiled package with the search's name, which Kubeflow takes at compile time only."""
+    spec, platform = yaml.safe_load_all(package.read_text())
+    for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        executor["podMetadata"]["labels"]["app.kubernetes.io/instance"] = search
+    package.write_text(yaml.safe_dump_all([spec, platform]))
+
+
+def run_parameters(package: Path, given: Iterable[str]) -> dict[str, Any]:
+    """Read `name=value` texts as run parameters of a package, of the types that it declares.
+
+    Raises:
+        UserError: a name that the package does not know, or a value of another type.
+    """
+    known = next(iter(yaml.safe_load_all(package.read_text())))["root"]["inputDefinitions"]["parameters"]
+    kinds = {"STRING": str, "NUMBER_INTEGER": int, "STRUCT": dict, "LIST": list}
+    found = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or name not in known or name in ("search_name", "search_spec"):
+            allowed = ", ".join(name for name in known if name not in ("search_name", "search_spec"))
+            raise UserError(f"--set {text}: name=value is needed; allowed names: {allowed}")
+        kind = kinds[known[name]["parameterType"]]
+        try:
+            found[name] = value if kind is str else yaml.safe_load(value)
+        except yaml.YAMLError:
+            found[name] = None
+        if not isinstance(found[name], kind):
+            raise UserError(f"--set {text}: {name} must be a {kind.__name__}, written as JSON")
+    return found
