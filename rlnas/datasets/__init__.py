@@ -1,6 +1,6 @@
 """Images, text and tables behind one small interface: train, validation and a sealed test set."""
 
-from rlnas.datasets.base import Dataset, Images, Opener, Table, Test, Text, Train, Validation, join, open_local
+from rlnas.datasets.base import Dataset, Images, Opener, Survey, Table, Test, Text, Train, Validation, join, open_local
 
 DATASETS = {
     "digits": "rlnas.datasets.digits:Digits",
@@ -19,6 +19,7 @@ __all__ = [
     "Dataset",
     "Images",
     "Opener",
+    "Survey",
     "Table",
     "Test",
     "Text",

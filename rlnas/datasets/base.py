@@ -93,6 +93,19 @@ def join(train: Train[Content], validation: Validation[Content]) -> Train[Conten
     return Train(joined)
 
 
+@dataclass(frozen=True)
+class Survey:
+    """What a search will see of its data: for a person to read before the budget is spent.
+
+    Args:
+        facts: a line each: shape, examples by part and class, what was skipped and why.
+        warnings: a line each: what looks wrong, and what to do about it.
+    """
+
+    facts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 class Dataset(BaseModel, ABC):
     """A dataset. Its fields are what a person may set in the `dataset` section of a spec."""
 
@@ -100,6 +113,9 @@ class Dataset(BaseModel, ABC):
 
     reading: ClassVar[str] = ""
     """What a model's user must know of how files become what the model reads; empty: they hold just that."""
+
+    location: ClassVar[tuple[str, ...]] = ()
+    """The fields that only say where the data lies: data with the same fingerprint elsewhere is the same data."""
 
     kind: str
 
@@ -113,6 +129,25 @@ class Dataset(BaseModel, ABC):
 
     def check(self, space: Space, open_file: Opener) -> None:
         """Raise `UserError` if the data is not about architectures of this space; most data is about none."""
+
+    def survey(self, open_file: Opener) -> Survey:
+        """Look through all parts, as a person would before a search; nothing is given to a model.
+
+        Raises:
+            UserError: a part, the test data included, is missing or is not what it should be.
+        """
+        return Survey()
+
+    def fingerprint(self, open_file: Opener) -> Mapping[str, str]:
+        """Return a hash of the content of each piece of the data (an array, a file, a class of a part), by its name.
+
+        Equal fingerprints are equal data, wherever they lie. Empty: content that cannot change, or is not known.
+        """
+        return {}
+
+    def class_names(self, open_file: Opener) -> list[str]:
+        """Return the names of the classes in the order of the labels; empty where they have none."""
+        return []
 
     def vocabulary(self, open_file: Opener) -> Mapping[str, int]:
         """Return word -> index, in the order of the indices; empty for what is not a text."""
