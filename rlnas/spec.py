@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -27,6 +26,7 @@ from rlnas.datasets import DATASETS, Dataset
 from rlnas.errors import UserError
 from rlnas.registry import resolve
 from rlnas.spaces import SPACES, Space
+from rlnas.yaml_text import read_yaml
 
 MOST_GRID_POINTS = 1000
 
@@ -326,11 +326,11 @@ def load_spec(path: str | Path) -> SearchSpec:
         UserError: the file cannot be read, or is not a spec.
     """
     try:
-        document = yaml.safe_load(Path(path).read_text())
+        document = read_yaml(Path(path).read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except Exception as error:  # the loader lets through what int(), datetime() and deep recursion raise
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return parse_spec(document, str(path))
 
 

@@ -140,6 +140,7 @@ def test_not_a_mapping(document):
         (b"seed: !!bool maybe", "not YAML: 'maybe'"),
         (b"seed: " + b"[" * 5000, "not YAML: maximum recursion depth"),
         (b"", "a mapping is needed, got NoneType"),
+        (b"loop:\n  children: 64\n  children: 12800", "loop.children is there twice, in line 2 and in line 3"),
         (b"- 1", "a mapping is needed, got list"),
     ],
 )
