@@ -22,6 +22,7 @@ from rlnas.children import RECIPES, TRAINERS
 from rlnas.children.base import Deployable
 from rlnas.errors import ExportError, UserError
 from rlnas.registry import resolve
+from rlnas.section import EARLIER
 from rlnas.spaces import DataShape, Space
 from rlnas.tensors import pack, unpack
 
@@ -102,7 +103,7 @@ def load_model(folder: str | Path) -> "nn.Module":
 def build(document: Mapping[str, Any], weights: "Mapping[str, Tensor]") -> "nn.Module":
     """Build a module from what `architecture.json` says, and load its weights."""
     kind = document["child"]["kind"]
-    recipe = resolve(RECIPES, kind, "rlnas.recipes").model_validate(document["child"])
+    recipe = resolve(RECIPES, kind, "rlnas.recipes").model_validate(document["child"], context=EARLIER)
     trainer = resolve(TRAINERS, kind, "rlnas.trainers")(recipe, DataShape(**document["shape"]), "cpu")
     module = trainer.deployed(TypeAdapter(trainer.architectures).validate_python(document["architecture"]))
     module.load_state_dict(weights)

@@ -79,7 +79,7 @@ class Ledger:
     @cached_property
     def spec(self) -> SearchSpec:
         """The spec, parsed."""
-        return parse_spec(self.record.spec, f"search {self.name}")
+        return parse_spec(self.record.spec, f"search {self.name}", earlier=True)
 
     @cached_property
     def shape(self) -> DataShape:
