@@ -247,6 +247,13 @@ class SearchSpec(Section):
         written = self.model_dump(mode="json", exclude_unset=True)
         return written | {name: {"kind": getattr(self, name).kind} | written.get(name, {}) for name in KINDS}
 
+    def with_data_at(self, other: "SearchSpec") -> "SearchSpec":
+        """Return this spec with its data where another one of the same kind of data has it."""
+        if type(self.dataset) is not type(other.dataset):
+            return self
+        where = {field: getattr(other.dataset, field) for field in self.dataset.location}
+        return self.model_copy(update={"dataset": self.dataset.model_copy(update=where)})
+
     def differences(self, other: "SearchSpec") -> list[str]:
         """Name the fields in which two specs differ, as `field: mine, not theirs`.
 

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from rlnas.datasets import Survey
 from rlnas.errors import StoreError
 
 SCHEMA: Literal[1] = 1
@@ -43,6 +44,20 @@ class SearchRecord(Record):
     shape: dict[str, Any]
     incarnation: str
     deleting: bool = False
+
+
+class DataRecord(Record):
+    """`data.json`: what the data was when the search began."""
+
+    fingerprint: dict[str, str] = Field(default_factory=dict)  # piece -> hash; empty: it cannot change, or is not known
+    facts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()  # in the order of the labels
+
+    @property
+    def survey(self) -> Survey:
+        """What a person should know of the data."""
+        return Survey(self.facts, self.warnings)
 
 
 class PlannedChild(Record):
