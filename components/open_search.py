@@ -24,6 +24,6 @@ def open_search(search_name: str, search_spec: dict, placement: str) -> list:
 
     with reported_errors():
         ledger = steps.open_search(connect(), search_name, parse_spec(search_spec) if search_spec else None)
-        for line in data_of(ledger).survey.lines:
+        for line in data_of(ledger).lines:
             print(line)
         return list(range(ledger.spec.loop.replicas))

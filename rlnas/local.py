@@ -48,7 +48,7 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
         RunFailed: the run failed; running again continues it.
     """
     ledger = open_search(bucket, spec.name, spec)
-    for line in data_of(ledger).survey.lines:
+    for line in data_of(ledger).lines:
         console.print(line, soft_wrap=True)
     now = read_status(ledger)
     goal = min(now.rounds, now.round + rounds) if rounds else now.rounds

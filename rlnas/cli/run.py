@@ -68,6 +68,7 @@ def validate(spec_file: SpecFile) -> None:
     from rlnas.datasets import open_local
     from rlnas.steps import check_spec
     from rlnas.steps.common import STORE_PREFIX, opener
+    from rlnas.steps.data import look_through
 
     spec = load_spec(spec_file)
 
@@ -75,11 +76,11 @@ def validate(spec_file: SpecFile) -> None:
         return opener(open_bucket(begin=True))(path) if path.startswith(STORE_PREFIX) else open_local(path)
 
     shape, loop = check_spec(spec, open_file), spec.loop
-    survey = spec.dataset.survey(open_file)
+    data = look_through(spec.dataset, open_file)
     console.print(
         f"{spec_file} is valid: search {spec.name}, {loop.children} children in {loop.rounds} rounds,"
         f" {spec.space.kind} on {spec.dataset.kind} ({shape.modality}, {shape.classes} classes)"
     )
-    for line in survey.lines:
+    for line in data.lines:
         console.print(line, soft_wrap=True)
     next_step(f"rlnas run {quote(str(spec_file))}", "runs it here")

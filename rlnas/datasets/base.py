@@ -104,11 +104,6 @@ class Survey:
     facts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """All of it as it is printed."""
-        return self.facts + tuple(f"warning: {warning}" for warning in self.warnings)
-
 
 class Dataset(Section, ABC):
     """A dataset. Its fields are what a person may set in the `dataset` section of a spec."""

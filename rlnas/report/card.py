@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rlnas.children import Recipe
-from rlnas.datasets import Survey
 from rlnas.errors import SearchDeleted, UserError
 from rlnas.report.status import read_child
 from rlnas.spaces import Description
@@ -54,7 +53,7 @@ class ModelFacts:
         test_readings: how often test data was read in the search.
         control: best reward of an equal budget of random sampling; None: not run.
         versions: of the software that trained it.
-        survey: of the data.
+        data: what is to be known of it, a line each.
         class_names: in the order of the logits; empty where they have none.
     """
 
@@ -74,7 +73,7 @@ class ModelFacts:
     test_readings: int = 1
     control: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
-    survey: Survey = field(default_factory=Survey)
+    data: Sequence[str] = ()
     class_names: Sequence[str] = ()
 
 
@@ -106,7 +105,7 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
         test_readings=ledger.test_readings(),
         control=_control(ledger),
         versions=record.software,
-        survey=data.survey,
+        data=data.lines,
         class_names=data.class_names,
     )
     return model_card(facts)
@@ -141,7 +140,7 @@ def model_card(facts: ModelFacts) -> str:
         f"Validation numbers are those of the training that chose the recipe. {_readings(facts)}",
         "## Data",
         _table(("setting", "value"), _settings(spec.dataset.model_dump(mode="json"))),
-        *(["\n".join(f"- {_text(line)}" for line in facts.survey.lines)] if facts.survey.lines else []),
+        *(["\n".join(f"- {_text(line)}" for line in facts.data)] if facts.data else []),
         "## Search",
         _table(
             ("what", "value"),

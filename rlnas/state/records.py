@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from rlnas.datasets import Survey
 from rlnas.errors import StoreError
 
 SCHEMA: Literal[1] = 1
@@ -55,9 +54,9 @@ class DataRecord(Record):
     class_names: tuple[str, ...] = ()  # in the order of the labels
 
     @property
-    def survey(self) -> Survey:
-        """What a person should know of the data."""
-        return Survey(self.facts, self.warnings)
+    def lines(self) -> tuple[str, ...]:
+        """What a person should know of the data, as it is printed."""
+        return self.facts + tuple(f"warning: {warning}" for warning in self.warnings)
 
 
 class PlannedChild(Record):
