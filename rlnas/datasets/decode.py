@@ -84,9 +84,11 @@ def colour(text: str) -> tuple[int, int, int]:
     from PIL import ImageColor
 
     try:
-        red, green, blue = ImageColor.getrgb(text)
+        red, green, blue, *alpha = ImageColor.getrgb(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no colour; allowed: a name such as white or black, or #rrggbb") from None
+        alpha = [0]
+    if alpha:
+        raise ValueError(f"{text!r} is no colour; allowed: a name such as white or black, or #rrggbb")
     return red, green, blue
 
 

@@ -61,6 +61,7 @@ def split_classes(labels: "np.ndarray", seed: int, *held_out: int) -> "list[np.n
     import numpy as np
 
     _sizes(len(labels), *held_out)
+    _, labels = np.unique(labels, return_inverse=True)  # without holes, whatever the labels are
     order = _order(len(labels), seed)
     order = order[np.argsort(labels[order], kind="stable")]  # class after class, each in random order
     counts = np.bincount(labels)
