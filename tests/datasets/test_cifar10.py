@@ -139,8 +139,11 @@ def test_a_folder_in_the_store_is_refused():
 
 def test_the_paper_draws_at_random_and_the_default_gives_each_class_its_share(folder):
     counts = Cifar10(folder=str(folder), validation_images=517).validation(open_local).content.labels.bincount()
+    assert counts.tolist() == [52, 53, 50, 51, 54, 48, 52, 52, 54, 51]  # a tenth of 521, 534, 497, ...
     drawn = Cifar10(folder=str(folder), validation_images=517, stratify=False).validation(open_local).content
-    train = np.concatenate([np.load(path, allow_pickle=True)["labels"] for path in sorted(folder.rglob("data_batch_*"))])
+    train = np.concatenate(
+        [np.load(path, allow_pickle=True)["labels"] for path in sorted(folder.rglob("data_batch_*"))]
+    )
     indices = np.sort(np.random.RandomState(0).permutation(5170)[-517:])
     assert drawn.labels.tolist() == train[indices].tolist()
 
