@@ -84,7 +84,7 @@ def test_sigterm_in_the_middle(bucket, ledger, undisturbed):
     wait_for(lambda: has_checkpoint(ledger))
     os.kill(process.pid, signal.SIGTERM)
     process.join(20)
-    assert process.exitcode == 128 + signal.SIGTERM
+    assert process.exitcode == 0, "no failure: the task writes its outputs"
     lease = lease_of(ledger, "000000-000")
     assert lease.state == "released"
     assert ledger.trained_children(0) == ledger.finished_children(0) == set()
