@@ -105,10 +105,10 @@ def _run_pipeline(
     command = [sys.executable, "-m", "pipelines.local", pipeline, json.dumps({"search_name": ledger.name} | parameters)]
     environment = os.environ | ledger.bucket.settings.to_environment() | {"PYTHONUNBUFFERED": "1"}
     view = _View(ledger, goal, time.monotonic)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to stop is as good as Ctrl-C
     # All temporary files of the run, since what is killed leaves its own behind.
     with log.open("wb") as file, TemporaryDirectory(prefix="rlnas-", ignore_cleanup_errors=True) as folder:
-        # Ctrl-C goes to all of the terminal's processes; these end as `_stop` has it, and give their children back.
+        # Ctrl-C, and the closing of the terminal, go to all of the terminal's processes; these end as `_stop` has it,
+        # and give their children back.
         process = subprocess.Popen(
             command,
             stdout=file,
@@ -129,6 +129,7 @@ def _run_pipeline(
 
 def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

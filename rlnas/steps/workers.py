@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from rlnas.children import Recipe, Trainer
 from rlnas.children.heap import keep_freed_memory
-from rlnas.errors import SearchDeleted, StoreError, UserError
+from rlnas.errors import SearchDeleted, StoreError, Unforeseen, UserError, unforeseen_line, unforeseen_traceback
 
 # Forked processes share what the parent has imported and read. Elsewhere than on Linux forking is not safe.
 _CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -34,7 +34,7 @@ def run_in_processes(
     """Run `work(child)` for every child, each in its own process; one whose process died again later, by itself.
 
     Args:
-        work: raises only errors of the store; a child's own failures are its results.
+        work: a child's own failures are its results; what it raises is an error of the store, or of this program.
         children: names.
         at_once: how many processes at a time.
         attempts: how often to run a child whose process dies.
@@ -44,7 +44,7 @@ def run_in_processes(
         The children whose process died every time.
 
     Raises:
-        StoreError, UserError, SearchDeleted: what a worker raised, once the others have ended.
+        StoreError, UserError, SearchDeleted, Unforeseen: what a worker raised, once the others have ended.
         Terminated: this process was told to stop (SIGTERM); the workers were told so too, and have ended.
     """
     lonely = set(alone)
@@ -114,6 +114,14 @@ def _work(work: Callable[[str], None], child: str, errors: Any) -> None:
         work(child)
     except (StoreError, UserError, SearchDeleted) as error:
         errors.put(error)
+        sys.exit(_REPORTED)
+    except Exception as error:
+        from rlnas.children.training import is_out_of_memory
+
+        print(unforeseen_traceback(error), end="", flush=True)
+        if is_out_of_memory(error):  # the process may have more room by itself, as if the kernel had killed it
+            sys.exit(1)
+        errors.put(Unforeseen(f"child {child}: {unforeseen_line(error)}"))
         sys.exit(_REPORTED)
 
 
