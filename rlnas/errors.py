@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 
-FULL = 1_000_000  # bytes: a disk with less room has none
+FULL, SCARCE = 1_000_000, 1_000_000_000  # bytes: so little room is none; some of so little may have been freed since
 SHORTEST_SECRET = 8  # characters; a shorter one would black out words that happen to hold it
 _secrets: set[str] = set()
 
@@ -58,7 +58,7 @@ def _lack_of_room(error: BaseException) -> str:
         with suppress(OSError):
             room[os.path.abspath(folder)] = shutil.disk_usage(folder).free
     fullest = min(room, key=room.__getitem__, default=None)
-    if fullest is None or any(e.filename for e in full) or not (full or room[fullest] < FULL):
+    if fullest is None or any(e.filename for e in full) or room[fullest] > (SCARCE if full else FULL):
         return ""
     return f"; the least room is in {fullest}: {room[fullest] / 1e6:.1f} MB are free"
 
