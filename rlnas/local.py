@@ -104,7 +104,11 @@ def _run_pipeline(
 ) -> str:
     """Run a pipeline to its end, or to the first task that fails. Returns which of its disks is full, in words."""
     command = [sys.executable, "-m", "pipelines.local", pipeline, json.dumps({"search_name": ledger.name} | parameters)]
-    environment = os.environ | ledger.bucket.settings.to_environment() | {"PYTHONUNBUFFERED": "1"}
+    environment = (
+        os.environ
+        | ledger.bucket.settings.to_environment()
+        | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:replace"}
+    )
     view = _View(ledger, goal, time.monotonic)
     # All temporary files of the run, since what is killed leaves its own behind.
     with log.open("wb") as file, TemporaryDirectory(prefix="rlnas-", ignore_cleanup_errors=True) as folder:

@@ -326,7 +326,7 @@ def load_spec(path: str | Path) -> SearchSpec:
         UserError: the file cannot be read, or is not a spec.
     """
     try:
-        document = yaml.safe_load(Path(path).read_text())
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except Exception as error:  # the loader lets through what int(), datetime() and deep recursion raise

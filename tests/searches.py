@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import torch
-import torch._dynamo  # so that forked processes need not import them
+import torch._dynamo  # noqa: F401 - so that forked processes need not import them
 
 from rlnas import steps
 from rlnas.children import Evaluation, Trainer
@@ -29,7 +29,8 @@ KINDS = ("tabular", "cnn", "rnn")
 SAMPLE, TRAIN, EVALUATE = (
     importlib.import_module(f"rlnas.steps.{step}") for step in ("sample_architecture", "train_child", "evaluate")
 )
-FILES = Path(tempfile.mkdtemp(prefix="rlnas-tests-"))
+_folder = tempfile.TemporaryDirectory(prefix="rlnas-tests-")  # until this process ends
+FILES = Path(_folder.name)
 
 
 def make_spec(kind: str = "tabular", **sections: dict) -> SearchSpec:
