@@ -25,8 +25,9 @@ def finish(search_name: str, placement: str, metrics: dsl.Output[dsl.Metrics], p
         ledger = ledger_of(search_name)
         version, complete = steps.finish(ledger)
         due = steps.is_due(ledger)
-    print(f"search {search_name}: {version.children} children, {'budget reached' if complete else 'to be continued'}")
-    for name, value in progress(version).items():
-        metrics.log_metric(name, value)
-    write_page(ledger, page.path)
-    return due
+        state = "budget reached" if complete else "to be continued"
+        print(f"search {search_name}: {version.children} children, {state}")
+        for name, value in progress(version).items():
+            metrics.log_metric(name, value)
+        write_page(ledger, page.path)
+        return due
