@@ -4,6 +4,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from rlnas.datasets.base import Dataset, Images, Opener, Test, Train, Validation
 from rlnas.datasets.split import Fraction, SplitSeed, split, take
 from rlnas.spaces import DataShape
@@ -21,8 +23,8 @@ class Digits(Dataset):
     """
 
     kind: Literal["digits"] = "digits"
-    validation_fraction: Fraction = 0.2
-    test_fraction: Fraction = 0.2
+    validation_fraction: Fraction = Field(default=0.2, description="of all images")
+    test_fraction: Fraction = Field(default=0.2, description="of all images")
     split_seed: SplitSeed = 0
 
     def shape(self, open_file: Opener) -> DataShape:

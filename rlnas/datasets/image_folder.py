@@ -28,9 +28,9 @@ class ImageFolder(Dataset):
     )
 
     kind: Literal["image_folder"] = "image_folder"
-    folder: str = Field(description="on a cluster a mounted volume")
-    size: int = Field(default=32, gt=0, description="height and width that images are brought to, pixels")
-    validation_fraction: Fraction = 0.1
+    folder: str = Field(description="path of the folder; on a cluster on the volume, such as /data/images")
+    size: int = Field(default=32, gt=0, description="height and width to which images are brought, pixels")
+    validation_fraction: Fraction = Field(default=0.1, description="of the training images")
     split_seed: SplitSeed = 0
 
     def shape(self, open_file: Opener) -> DataShape:

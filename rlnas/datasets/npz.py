@@ -29,9 +29,9 @@ class Npz(Dataset):
     """
 
     kind: Literal["npz"] = "npz"
-    path: str = Field(description="of the .npz file, or store:KEY")
-    classes: int | None = Field(default=None, ge=2, description="default: the largest training label + 1")
-    validation_fraction: Fraction = 0.1
+    path: str = Field(description="path of the .npz file, or store:KEY")
+    classes: int | None = Field(default=None, ge=2, description="number; null: the largest training label + 1")
+    validation_fraction: Fraction = Field(default=0.1, description="of the training images")
     split_seed: SplitSeed = 0
 
     def shape(self, open_file: Opener) -> DataShape:
