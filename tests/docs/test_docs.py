@@ -1,4 +1,4 @@
-"""README and docs: every command in them exists, every file they name is there, every example is valid."""
+"""README, docs and examples: every command in them exists, every file they name is there, every example is valid."""
 
 import importlib.util
 import re
@@ -29,6 +29,7 @@ from rlnas.state import Bucket
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS += sorted((ROOT / "examples").glob("*.yaml"))  # for what their comments say
 TEXTS = {path.name: path.read_text("utf-8") for path in DOCUMENTS}
 TOP = "rlnas|docs|examples|tests|components|pipelines|manifests|images|benchmarks"
 
@@ -128,7 +129,7 @@ def test_every_make_target_is_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_file_is_there(name: str) -> None:
-    folder = ROOT if name in ("README.md", "CONTRIBUTING.md") else ROOT / "docs"
+    folder = next(path.parent for path in DOCUMENTS if path.name == name)
     text = TEXTS[name]
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         assert "://" in link or (folder / link).exists(), f"{name} links to {link}"
