@@ -16,6 +16,7 @@ import yaml
 from searches import make_spec, run
 
 from pipelines.compile import compile_all
+from pipelines.search import search_pipeline
 from rlnas.children import RECIPES
 from rlnas.cli import app
 from rlnas.cluster import run_parameters
@@ -178,6 +179,17 @@ def test_every_run_parameter_is_one(tmp_path: Path) -> None:
     }
     assert len(given) > 3
     assert run_parameters(package, given)
+
+
+def test_every_overlay_and_every_object_of_a_namespace_is_explained() -> None:
+    """tests/manifests holds what the overlays make."""
+    overlays = TEXTS["kubeflow.md"].partition("## Overlays")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w-]+)` \|", overlays, re.MULTILINE)
+    assert sorted(rows) == sorted(path.name for path in (ROOT / "manifests/overlays").iterdir())
+    objects = re.findall(r"\| `([\w-]+)` \| `(\w+)` \|$", TEXTS["kubeflow.md"], re.MULTILINE)
+    defaults = {name: about.default for name, about in search_pipeline.component_spec.inputs.items()}
+    assert len(objects) == 5
+    assert all(defaults[parameter] == name for name, parameter in objects)
 
 
 def test_the_spec_that_is_shown_is_valid() -> None:
