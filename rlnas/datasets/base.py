@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from rlnas.errors import UserError
+from rlnas.errors import UserError, one_line
 from rlnas.spaces.base import DataShape, Space
 
 if TYPE_CHECKING:
@@ -104,6 +104,10 @@ class Survey:
 
     facts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("facts", "warnings"):  # they may name files, which are called what people like
+            object.__setattr__(self, name, tuple(map(one_line, getattr(self, name))))
 
 
 class Dataset(BaseModel, ABC):
