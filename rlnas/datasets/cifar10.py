@@ -32,9 +32,9 @@ class Cifar10(Dataset):
     location: ClassVar[tuple[str, ...]] = ("folder", "download")
 
     kind: Literal["cifar10"] = "cifar10"
-    folder: str = Field(description="holds cifar-10-batches-py; on a cluster a mounted volume")
-    download: bool = Field(default=False, description="let `prepare` fetch it, where the folder has none")
-    validation_images: int = Field(default=5000, gt=0, lt=50_000)
+    folder: str = Field(description="holds cifar-10-batches-py; on a cluster on the volume, such as /data/cifar10")
+    download: bool = Field(default=False, description="download it into the folder if it is not there")
+    validation_images: int = Field(default=5000, gt=0, lt=50_000, description="drawn from the training images")
     split_seed: SplitSeed = 0
     stratify: Stratify = True
 

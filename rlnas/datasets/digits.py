@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from rlnas.datasets import fingerprint
 from rlnas.datasets.base import Dataset, Images, Opener, Survey, Test, Train, Validation
 from rlnas.datasets.split import Fraction, SplitSeed, Stratify, divide, take
@@ -25,8 +27,8 @@ class Digits(Dataset):
     """
 
     kind: Literal["digits"] = "digits"
-    validation_fraction: Fraction = 0.2
-    test_fraction: Fraction = 0.2
+    validation_fraction: Fraction = Field(default=0.2, description="of all images")
+    test_fraction: Fraction = Field(default=0.2, description="of all images")
     split_seed: SplitSeed = 0
     stratify: Stratify = True
 

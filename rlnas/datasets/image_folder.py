@@ -44,8 +44,8 @@ class ImageFolder(Dataset):
     location: ClassVar[tuple[str, ...]] = ("folder",)
 
     kind: Literal["image_folder"] = "image_folder"
-    folder: str = Field(description="on a cluster a mounted volume")
-    size: int = Field(default=32, gt=0, description="height and width that images are brought to, pixels")
+    folder: str = Field(description="path of the folder; on a cluster on the volume, such as /data/images")
+    size: int = Field(default=32, gt=0, description="height and width to which images are brought, pixels")
     background: Annotated[str, AfterValidator(_is_colour)] = Field(
         default="white",
         description="what transparent images are put on: a colour's name, or #rrggbb",
@@ -57,7 +57,7 @@ class ImageFolder(Dataset):
         description="the value that is white in images of more than 8 bits; null: the largest of their type",
         json_schema_extra={"earlier": None},
     )
-    validation_fraction: Fraction = 0.1
+    validation_fraction: Fraction = Field(default=0.1, description="of the training images")
     split_seed: SplitSeed = 0
     stratify: Stratify = True
 

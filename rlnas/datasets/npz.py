@@ -37,14 +37,14 @@ class Npz(Dataset):
     location: ClassVar[tuple[str, ...]] = ("path",)
 
     kind: Literal["npz"] = "npz"
-    path: str = Field(description="of the .npz file, or store:KEY")
-    classes: int | None = Field(default=None, ge=2, description="default: the largest training label + 1")
+    path: str = Field(description="path of the .npz file, or store:KEY")
+    classes: int | None = Field(default=None, ge=2, description="number; null: the largest training label + 1")
     validation_data: Literal["auto", "split"] = Field(
         default="auto",
         description="auto: val_images and val_labels, where the file has them; split: drawn from the training images",
         json_schema_extra={"earlier": "split"},
     )
-    validation_fraction: Fraction = 0.1
+    validation_fraction: Fraction = Field(default=0.1, description="of the training images")
     split_seed: SplitSeed = 0
     stratify: Stratify = True
 

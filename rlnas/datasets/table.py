@@ -32,11 +32,13 @@ class TableFile(Dataset):
     location: ClassVar[tuple[str, ...]] = ("path",)
 
     kind: Literal["table"] = "table"
-    path: str = Field(description="of the csv or csv.gz file, or store:KEY")
-    architecture_column: str = "architecture"
-    validation_column: str = Field(default="validation", description="the score rewards are made of")
-    test_column: str = Field(default="test", description="the score a finished search is judged by")
-    operations: tuple[Operation, ...] = ()
+    path: str = Field(description="path of the csv or csv.gz file, or store:KEY")
+    architecture_column: str = Field(default="architecture", description="the column of the architectures")
+    validation_column: str = Field(default="validation", description="the column of the scores that become rewards")
+    test_column: str = Field(default="test", description="the column of the scores that judge a finished search")
+    operations: tuple[Operation, ...] = Field(
+        default=(), description="words that an architecture is made of, in the order of the tokens; empty: numbers"
+    )
 
     def shape(self, open_file: Opener) -> DataShape:
         """Return the modality `table`, having checked the architectures and their validation scores."""

@@ -110,7 +110,9 @@ class PennTreebank(Words):
     location: ClassVar[tuple[str, ...]] = ("folder",)
 
     kind: Literal["ptb"] = "ptb"
-    folder: str = Field(description="holds ptb.train.txt, ptb.valid.txt and ptb.test.txt; or store:PREFIX")
+    folder: str = Field(
+        description="path of the folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt; or store:PREFIX"
+    )
 
     def words(self, part: Part, open_file: Opener) -> list[str]:
         """Read one of the three files."""
