@@ -60,12 +60,13 @@ class LoopSettings(Section):
     """How many children, and how they are grouped.
 
     Args:
-        children: the budget of the search; a multiple of `children_per_round`.
-        children_per_round: the paper's m: what one policy version proposes together.
-        children_per_batch: how many of them share a pod (and its GPU).
-        rounds_per_update: gradients that accumulate before the controller changes (1 for NAS-CNN, 10 for NAS-RNN).
-        window: rounds that may be under way beyond the last one applied; 1 is synchronous and reproducible.
-        replicas: the paper's K: loops that propose and train side by side.
+        children: the budget of the search: children in all; a multiple of `children_per_round`.
+        children_per_round: children that the controller proposes together, before it learns from them; the paper's m.
+        children_per_batch: children of a round that share a task, and so a pod and its GPU.
+        rounds_per_update: rounds whose gradients are added up before the controller changes; the paper has 1 for
+            NAS-CNN and 10 for NAS-RNN.
+        window: rounds that may be under way at the same time; 1 is synchronous and reproducible.
+        replicas: loops of rounds that run side by side; the paper's K.
     """
 
     children: int = Field(ge=1, le=1_000_000)
@@ -99,11 +100,12 @@ class FailureSettings(Section):
     """What becomes of children that cannot be scored.
 
     Args:
-        reward: of a child that failed (not finite, out of memory, impossible shape, timeout).
-        lost: a child whose process vanished `attempts` times without progress takes that reward (`penalty`: a whole
-            pod killed for memory looks like this) or counts for nothing (`neutral`).
-        attempts: fruitless ones before a child is given up as lost.
-        lease_seconds: a child whose worker shows no sign of life for this long is taken over.
+        reward: what the controller gets for a child that failed: not finite, out of memory, impossible shape, timeout.
+        lost: a child is lost if its process was killed `attempts` times without progress. With `penalty` it gets
+            `reward`: this is what a child that needs too much memory looks like. With `neutral` it counts for nothing.
+        attempts: attempts without progress after which a child is given up as lost.
+        lease_seconds: if the process that trains a child shows no sign of life for so many seconds, another one takes
+            the child over.
     """
 
     reward: float = Field(default=0.0, ge=-1e6, le=1e6)
@@ -116,13 +118,13 @@ class FinalSettings(Section):
     """What becomes of the winner: a small grid of recipes, then the last training (Zoph & Le 2017, Sections 4.1, 4.2).
 
     Args:
-        grid: fields of the `child` section, each with the values to try; every combination trains one child, and the
-            best on validation data is chosen. Empty: the child section as it is. What is tried for a learning rate
-            stands above the one that the winner itself predicts.
-        retrain: fields of the `child` section in which the last training differs from that, such as `epochs`; it has
-            no time limit unless one is given here.
-        data: what the last training sees.
-        references: models of the task that go through the same grid, training and test as the winner.
+        grid: fields of `child`, each with the values to try. Every combination trains the winner once; the best on
+            validation data is chosen. Empty: `child` as it is. A learning rate of the grid goes before one that the
+            winner predicts.
+        retrain: fields of `child` that are different in the last training, such as `epochs`. It has no time limit
+            unless one is given here.
+        data: the data of the last training.
+        references: known models that go through the same grid, training and test, for comparison.
     """
 
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)

@@ -53,7 +53,7 @@ RESERVED: dict[str, set[str]] = {
     "kfp": {"components", "pipelines", "cluster"},
     "kfp_server_api": {"cluster"},
     "kubernetes": {"cluster"},
-    "minio": {"rlnas/state/bucket.py"},
+    "minio": {"rlnas/state/answers.py", "rlnas/state/bucket.py"},
     "typer": {"cli"},
     "matplotlib": {"report"},
     "torch": {

@@ -36,12 +36,14 @@ class Recipe(Section):
         default=None, gt=0, description="seconds of training after which a child has failed"
     )
     children_at_once: int | None = Field(
-        default=None, gt=0, description="children trained side by side; unset: one a core, or as many as fit the GPU"
+        default=None,
+        gt=0,
+        description="children trained at the same time; null: one for each core, or as many as fit the GPU",
     )
     gpu_memory_gib: float = Field(
         default=4,
         gt=0,
-        description="GPU memory one child is taken to need, in GiB; where children share a GPU, none gets more",
+        description="GPU memory of one child, GiB; children that share a GPU get no more than this",
     )
 
     def vary(self, changes: Mapping[str, Any]) -> Self:

@@ -6,14 +6,12 @@ from typing import IO, Annotated
 import typer
 
 from rlnas.cli.common import (
-    HOME,
     Control,
     Seed,
     SpecFile,
     app,
     connect,
     console,
-    fail,
     next_step,
     open_bucket,
     print_final,
@@ -21,6 +19,7 @@ from rlnas.cli.common import (
     save_model,
     variant_of,
 )
+from rlnas.cli.ending import HOME, fail
 from rlnas.spec import SearchSpec, load_spec
 from rlnas.state import Bucket, find_search, open_search
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from rlnas.errors import UserError
+from rlnas.errors import UserError, one_line
 from rlnas.section import Section
 from rlnas.spaces.base import DataShape, Space
 
@@ -103,6 +103,10 @@ class Survey:
 
     facts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("facts", "warnings"):  # they may name files, which are called what people like
+            object.__setattr__(self, name, tuple(map(one_line, getattr(self, name))))
 
 
 class Dataset(Section, ABC):

@@ -96,7 +96,7 @@ class Lease(Record):
     owner: Owner
     state: Literal["active", "released", "expired"]
     start: tuple[int, int]  # epoch and step at which this attempt took up the child
-    fruitless: int  # attempts in a row that ended without progress
+    fruitless: int  # attempts in a row that have trained and made no progress, this one included once it trains
     history: tuple[str, ...] = ()  # how earlier attempts ended
 
 
