@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from sklearn.datasets import load_digits
 
-# What examples/digits.yaml leaves at its defaults: validation_fraction, test_fraction and split_seed of the dataset.
+# What examples/digits.yaml leaves at its defaults: test_fraction and split_seed of the dataset.
 HELD_OUT, SPLIT_SEED = 0.2, 0
 
 
