@@ -122,7 +122,8 @@ def _run_pipeline(
                     view.refresh()
                     if not console.is_terminal:
                         view.print_progress(console)
-                    time.sleep(POLL_SECONDS)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(POLL_SECONDS)
         finally:
             _stop(process)
 
