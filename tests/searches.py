@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import torch
-import torch._dynamo  # so that forked processes need not import them
+import torch._dynamo  # noqa: F401 - so that forked processes need not import them
 from waiting import join
 
 from rlnas import steps
@@ -33,7 +33,8 @@ SAMPLE, TRAIN, EVALUATE, FINALIZE = (
     for step in ("sample_architecture", "train_child", "evaluate", "finalize")
 )
 SAMPLE.POLL_SECONDS = FINALIZE.POLL_SECONDS = 0.1  # type: ignore[attr-defined]
-FILES = Path(tempfile.mkdtemp(prefix="rlnas-tests-"))
+_folder = tempfile.TemporaryDirectory(prefix="rlnas-tests-")  # until this process ends
+FILES = Path(_folder.name)
 
 
 def make_spec(kind: str = "tabular", **sections: dict) -> SearchSpec:

@@ -230,7 +230,7 @@ def _host() -> str:
     """Say within what a process id means one process: this boot of this host, and this container of it."""
     parts = [socket.gethostname()]
     with suppress(OSError):
-        parts.append(_BOOT_ID.read_text().strip())
+        parts.append(_BOOT_ID.read_text(encoding="utf-8").strip())
     with suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/pid"))
     return " ".join(parts)

@@ -103,7 +103,7 @@ def test_sigterm_in_the_middle(bucket, ledger, undisturbed, barrier):
     process = train_to(barrier, ledger, "a")
     wait_for(lambda: has_checkpoint(ledger))
     os.kill(process.pid, signal.SIGTERM)
-    assert join(process) == 128 + signal.SIGTERM
+    assert join(process) == 0, "no failure: the task writes its outputs"
     lease = lease_of(ledger, "000000-000")
     assert lease.state == "released"
     assert ledger.trained_children(0) == ledger.finished_children(0) == set()

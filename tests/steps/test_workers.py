@@ -13,7 +13,7 @@ from waiting import LIMIT, join, wait_for
 from rlnas.children.recipes import CNNRecipe
 from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.steps import workers
-from rlnas.steps.workers import Terminated, run_in_processes
+from rlnas.steps.workers import ends_well_if_told_to_stop, run_in_processes
 
 
 def has_ended(pid):
@@ -104,15 +104,53 @@ def test_told_to_stop(tmp_path):
             time.sleep(0.1)
 
     def step():
-        with pytest.raises(Terminated) as caught:
-            run_in_processes(work, ["a", "b", "c"], at_once=2, attempts=5)
+        assert run_in_processes(work, ["a", "b", "c"], at_once=2, attempts=5) == []
         assert {path.name for path in tmp_path.iterdir()} == {"a-began", "b-began", "a-stopped", "b-stopped"}
-        raise caught.value
+        (tmp_path / "went-on").touch()
 
     process = start(step)
     wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
     os.kill(process.pid, signal.SIGTERM)
-    assert join(process) == 128 + signal.SIGTERM
+    assert join(process) == 0
+    assert (tmp_path / "went-on").exists()
+
+
+def test_told_to_stop_before_there_are_workers(tmp_path):
+    """While data is read, say; what stands behind the step still happens."""
+
+    def step():
+        with ends_well_if_told_to_stop():
+            (tmp_path / "began").touch()
+            time.sleep(LIMIT)
+            (tmp_path / "ended").touch()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        (tmp_path / "went-on").touch()
+
+    process = start(step)
+    wait_for((tmp_path / "began").exists)
+    os.kill(process.pid, signal.SIGTERM)
+    assert join(process) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"began", "went-on"}
+
+
+def test_a_store_that_fails_while_it_stops_is_told(tmp_path):
+    def work(child):
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        (tmp_path / child).touch()
+        time.sleep(0.1)
+        signal.pause()
+        raise StoreError("down")
+
+    def step():
+        with pytest.raises(StoreError, match="down"):
+            run_in_processes(work, ["a"], at_once=1, attempts=5)
+
+    process = start(step)
+    wait_for((tmp_path / "a").exists)
+    while process.is_alive():  # again, since one that comes just before the pause is lost
+        os.kill(process.pid, signal.SIGTERM)
+        process.join(0.2)
+    assert process.exitcode == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not tell")
@@ -155,7 +193,7 @@ def test_told_to_stop_while_a_worker_starts():
         run_in_processes(work, ["a", "b"], at_once=1, attempts=5)
 
     process = start(step)
-    assert join(process) == 128 + signal.SIGTERM
+    assert join(process) == 0
 
 
 def test_signals_are_as_before():
