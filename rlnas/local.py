@@ -131,7 +131,8 @@ def _run_pipeline(
                     view.refresh()
                     if not console.is_terminal:
                         view.print_progress(console)
-                    time.sleep(POLL_SECONDS)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(POLL_SECONDS)
             return _scarcity(log.parent, Path(folder))  # before the folder makes room
         finally:
             _stop(process)
