@@ -23,10 +23,11 @@ from rich.table import Table
 from rlnas.errors import RunFailed, StoreError
 from rlnas.report import SearchStatus, read_status
 from rlnas.spec import SearchSpec
-from rlnas.state import Bucket, FinalRecord, Ledger
+from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings
 from rlnas.steps import find_final, is_due, open_search, plan_grid
 from rlnas.steps.common import ERROR_PREFIX
 
+RUNNER = "pipelines.local"
 POLL_SECONDS = 1.0
 WINNERS_TURN = "now the winner: its grid, the last training, the test, the export"
 STOP_SECONDS = 30.0
@@ -102,7 +103,7 @@ def _new_log(logs: Path, name: str) -> Path:
 def _run_pipeline(
     ledger: Ledger, pipeline: str, parameters: dict[str, Any], goal: int, log: Path, console: Console
 ) -> None:
-    command = [sys.executable, "-m", "pipelines.local", pipeline, json.dumps({"search_name": ledger.name} | parameters)]
+    command = [sys.executable, "-m", RUNNER, pipeline, json.dumps({"search_name": ledger.name} | parameters)]
     environment = os.environ | ledger.bucket.settings.to_environment() | {"PYTHONUNBUFFERED": "1"}
     view = _View(ledger, goal, time.monotonic)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to stop is as good as Ctrl-C
@@ -125,6 +126,18 @@ def _run_pipeline(
                     time.sleep(POLL_SECONDS)
         finally:
             _stop(process)
+
+
+def runs_here(settings: StoreSettings, search: str) -> bool:
+    """Whether a run of a search, by the command line, is under way on this machine and in this store."""
+    store = {name: settings.to_environment()[name] for name in ("RLNAS_STORE_ENDPOINT", "RLNAS_STORE_BUCKET")}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError, ValueError):  # it may end meanwhile, or be somebody else's
+            command = process.cmdline()
+            mine = RUNNER in command and json.loads(command[-1])["search_name"] == search
+            if mine and store.items() <= process.environ().items():
+                return True
+    return False
 
 
 def _ignore_interrupts() -> None:

@@ -5,6 +5,7 @@ from rlnas.state.embedded import EmbeddedStore
 from rlnas.state.finals import Final, finals
 from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
 from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, create_search, list_searches, open_search
+from rlnas.state.left import Left, left_of
 from rlnas.state.records import (
     FinalModel,
     FinalRecord,
@@ -30,6 +31,7 @@ __all__ = [
     "FinalRecord",
     "Keeper",
     "Ledger",
+    "Left",
     "Object",
     "Observer",
     "Plan",
@@ -43,6 +45,7 @@ __all__ = [
     "claim",
     "create_search",
     "finals",
+    "left_of",
     "list_searches",
     "open_search",
     "parse_child_id",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from rlnas.errors import UserError
+from rlnas.local import runs_here
 from rlnas.state import Bucket, EmbeddedStore, Ledger, open_search
 from rlnas.state.records import Lease
 
@@ -225,11 +227,20 @@ def test_interrupting_all_processes_gives_the_children_back(folder: Path) -> Non
     (folder / "spec.yaml").write_text(yaml.safe_dump(long))
     process = start(folder)
     ledger, _ = ledger_with_a_held_child(folder)
+    settings = ledger.bucket.settings
+    assert runs_here(settings, "rude")
+    assert not runs_here(settings, "another")
+    assert not runs_here(replace(settings, bucket="another"), "rude")
+    stand = json.loads(rlnas(folder, "status", "rude", "--json").stdout)
+    assert (stand["what"], stand["command"]) == ("a run is under way here", "rlnas status rude")
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "continues" in err
     assert_no_process_is_left(process.pid)
+    assert not runs_here(settings, "rude")
+    stand = json.loads(rlnas(folder, "status", "rude", "--json").stdout)
+    assert (stand["what"], stand["command"]) == ("1 round is left; what is finished is kept", "rlnas run SPEC")
     held = leases(ledger)
     assert held
     assert {lease.state for lease in held} == {"released"}
