@@ -9,6 +9,7 @@ vocabulary.txt       of a text: one word a line, the first has index 0
 
 import io
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -166,6 +167,7 @@ def _onnx(program: Any, deployable: Deployable) -> bytes:
 
 
 def _onnx_session(data: bytes, names: list[str]) -> Runner:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # heeded when it is imported, and at no other time
     import onnxruntime
     import torch
 
