@@ -7,7 +7,7 @@ DEMO := build/demo
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help search search-rnn demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench pipelines image lock clean
+.PHONY: help docs search search-rnn demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench pipelines image lock clean
 
 help:  ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,14 +69,20 @@ lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)  ## the figures of the README, side by side in one run
+bench: $(INSTALLED)  ## the figures of docs/figures.md, side by side in one run
 	$(BIN)/python -m benchmarks
+
+docs: $(INSTALLED)  ## write what the documentation takes from the code, and its pictures from a real search
+	$(BIN)/rlnas run examples/digits.yaml
+	$(BIN)/rlnas report digits --output build/report.html
+	$(BIN)/python docs/make_pictures.py build/report.html
+	$(BIN)/python docs/make_tables.py
 
 pipelines: $(INSTALLED)  ## compile the pipelines into build/pipelines
 	$(BIN)/python -m pipelines.compile build/pipelines
 
-image:  ## build the image; FLAVOUR=cpu or cuda; images/build.sh explains the other variables
-	images/build.sh $(FLAVOUR)
+image:  ## build the image; images/build.sh explains the variables that it reads
+	images/build.sh
 
 lock: $(INSTALLED)  ## write what is installed, as the tested set, into requirements.lock
 	$(BIN)/pip freeze --disable-pip-version-check --exclude-editable --exclude rlnas | LC_ALL=C sort -f > requirements.lock

@@ -1,4 +1,4 @@
-"""Print every figure of the README and write build/bench.json: `python -m benchmarks [NAME ...]`.
+"""Print every figure of docs/figures.md and write build/bench.json: `python -m benchmarks [NAME ...]`.
 
 What the measured parts print themselves goes into build/bench.log.
 """

@@ -26,6 +26,7 @@ from rlnas.spec import SearchSpec
 from rlnas.state import Bucket, FinalRecord, Ledger
 from rlnas.steps import find_final, is_due, open_search, plan_grid
 from rlnas.steps.common import ERROR_PREFIX
+from rlnas.steps.data import check_data, data_of
 
 POLL_SECONDS = 1.0
 WINNERS_TURN = "now the winner: its grid, the last training, the test, the export"
@@ -47,6 +48,8 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
         RunFailed: the run failed; running again continues it.
     """
     ledger = open_search(bucket, spec.name, spec)
+    for line in data_of(ledger).lines:
+        console.print(line, soft_wrap=True)
     now = read_status(ledger)
     goal = min(now.rounds, now.round + rounds) if rounds else now.rounds
     while now.round < goal or is_due(ledger):
@@ -78,9 +81,10 @@ def run_finalize(ledger: Ledger, child: str, references: Sequence[str], logs: Pa
         console: where to show.
 
     Raises:
-        UserError: there is no such child, it cannot be finalized so, or it is tested already.
+        UserError: there is no such child, it cannot be finalized so, it is tested already, or the data has changed.
         RunFailed: the run failed; running again continues it.
     """
+    check_data(ledger)
     plan_grid(ledger, child, references)  # says at once, and here, what is wrong
     log = _new_log(logs, ledger.name)
     console.print(f"search {ledger.name}: finalizing child {child}; log of the run: {log}")

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from rlnas.errors import UserError
+from rlnas.yaml_text import read_yaml
 
 
 def label_package(package: Path, search: str) -> None:
@@ -34,9 +35,9 @@ def run_parameters(package: Path, given: Iterable[str]) -> dict[str, Any]:
             raise UserError(f"--set {text}: name=value is needed; allowed names: {allowed}")
         kind = kinds[known[name]["parameterType"]]
         try:
-            found[name] = value if kind is str else yaml.safe_load(value)
-        except yaml.YAMLError:
-            found[name] = None
+            found[name] = value if kind is str else read_yaml(value)
+        except UserError as error:
+            raise UserError(f"--set {text}: {error}; {name} must be a {kind.__name__}, written as JSON") from None
         if not isinstance(found[name], kind):
             raise UserError(f"--set {text}: {name} must be a {kind.__name__}, written as JSON")
     return found

@@ -21,17 +21,40 @@ from rlnas.errors import SearchDeleted, StoreError, Unforeseen, UserError, unfor
 _CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 CONTEXT_GIB = 0.5  # that CUDA itself takes from a GPU for each process
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl(2)
+TOLD_TO_STOP = "told to stop: what is not finished is given back; a later round or run takes it up"
 _REPORTED = 3  # exit status of a worker whose error is in the queue
 
 
-class Terminated(SystemExit):
-    """This process was told to stop; its children have stopped."""
+class _ToldToStop(BaseException):
+    """SIGTERM came while this step held no children."""
+
+
+@contextmanager
+def ends_well_if_told_to_stop() -> Iterator[None]:
+    """Let a step that is told to stop (SIGTERM) go on behind this block: its task writes its outputs and exits with 0.
+
+    A pod that makes room for others, or whose node is drained, is no failure: its children are given back, and the
+    ledger says what is missing. `run_in_processes` sees to the children; at other times a step holds none.
+    """
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise _ToldToStop
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except _ToldToStop:
+        print(TOLD_TO_STOP, flush=True)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def run_in_processes(
     work: Callable[[str], None], children: Sequence[str], at_once: int, attempts: int, alone: Collection[str] = ()
 ) -> list[str]:
     """Run `work(child)` for every child, each in its own process; one whose process died again later, by itself.
+
+    Told to stop (SIGTERM), it tells the workers so, waits until they have ended, begins no more, and returns.
 
     Args:
         work: a child's own failures are its results; what it raises is an error of the store, or of this program.
@@ -45,7 +68,6 @@ def run_in_processes(
 
     Raises:
         StoreError, UserError, SearchDeleted, Unforeseen: what a worker raised, once the others have ended.
-        Terminated: this process was told to stop (SIGTERM); the workers were told so too, and have ended.
     """
     lonely = set(alone)
     waiting = [(child, 1) for child in sorted(children, key=lambda child: child not in lonely)]
@@ -90,10 +112,10 @@ def run_in_processes(
                     died.append(child)
     finally:
         signal.signal(signal.SIGTERM, previous)
-    if stopping:
-        raise Terminated(128 + signal.SIGTERM)
     if not errors.empty():
         raise errors.get()
+    if stopping:
+        print(TOLD_TO_STOP, flush=True)
     return died
 
 
