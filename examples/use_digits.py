@@ -4,10 +4,13 @@ Needs numpy, onnxruntime and scikit-learn (the images come with it); neither tor
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime sends some by default, from its import on
 import onnxruntime
 from sklearn.datasets import load_digits
 
