@@ -1,4 +1,4 @@
-# One recipe for every flavour; images/build.sh builds it. Nothing is installed when a task starts.
+# images/build.sh builds it. Nothing is installed when a task starts.
 ARG BASE_IMAGE=python:3.11-slim
 
 # Empty, unless a folder of wheels is given: `--build-context wheels=FOLDER`.
@@ -20,8 +20,7 @@ FROM ${BASE_IMAGE}
 # A URL with a password would stay in the image's history: put that into the secret pip.conf.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
-ARG FLAVOUR=cuda
-COPY images/${FLAVOUR}.lock /opt/rlnas/requirements.lock
+COPY images/requirements.lock /opt/rlnas/requirements.lock
 # From the rarest change to the most frequent: torch, everything else, this package. Only the last is new after a change of code.
 RUN --mount=type=bind,from=wheels,target=/wheels \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
@@ -49,5 +48,4 @@ ARG COMMIT=unknown
 LABEL org.opencontainers.image.title="rlnas" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${COMMIT}" \
-      rlnas.flavour="${FLAVOUR}"
+      org.opencontainers.image.revision="${COMMIT}"

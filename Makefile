@@ -81,8 +81,8 @@ docs: $(INSTALLED)  ## write what the documentation takes from the code, and its
 pipelines: $(INSTALLED)  ## compile the pipelines into build/pipelines
 	$(BIN)/python -m pipelines.compile build/pipelines
 
-image:  ## build the image; FLAVOUR=cpu or cuda; images/build.sh explains the other variables
-	images/build.sh $(FLAVOUR)
+image:  ## build the image; images/build.sh explains the variables that it reads
+	images/build.sh
 
 lock: $(INSTALLED)  ## write what is installed, as the tested set, into requirements.lock
 	$(BIN)/pip freeze --disable-pip-version-check --exclude-editable --exclude rlnas | LC_ALL=C sort -f > requirements.lock

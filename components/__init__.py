@@ -1,7 +1,10 @@
 """The steps of a search as Kubeflow components: each parses, calls one step of `rlnas.steps`, and writes artifacts.
 
 Only short parameters pass between tasks; everything heavy goes through the ledger. A component's body must stand
-alone, because Kubeflow ships its source and not this package: so each imports what it needs within.
+alone, because Kubeflow ships its source and not this package: so each imports what it needs within. What explains it
+stands above it and not within, because Argo keeps the source and all descriptions several times for each pod.
+
+Lists say what they hold: `list[int]`, not `list`. Kubeflow types a loop's items by it, and takes them for text without.
 
 `placement` names run parameters that place a task's pod (image, cpu, memory, accelerator). The compiler hands these
 into a loop only if an argument of a task there mentions them.

@@ -1,4 +1,14 @@
-"""Component *export-model*: write the tested winner as files that run without this package, and tell a registry."""
+"""Component *export-model*: write the tested winner as files that run without this package, and tell a registry.
+
+Args:
+    search_name, placement: as of all components.
+    model: a folder with all files.
+    page: the report, with what test data said.
+    child_name: the winner; empty: the search's best child.
+
+Returns:
+    What was exported, in words.
+"""
 
 from kfp import dsl
 
@@ -9,17 +19,6 @@ from components.image import BASE_IMAGE
 def export_model(
     search_name: str, placement: str, model: dsl.Output[dsl.Model], page: dsl.Output[dsl.HTML], child_name: str = ""
 ) -> str:
-    """Export a winner into the store, as a model of the run, and to a model registry where one is configured.
-
-    Args:
-        search_name, placement: as of all components.
-        model: a folder with all files.
-        page: the report, with what test data said.
-        child_name: the winner; empty: the search's best child.
-
-    Returns:
-        What was exported, in words.
-    """
     from rlnas import report, steps
     from rlnas.report.artifacts import write_files, write_page
     from rlnas.steps.common import ledger_of, reported_errors

@@ -1,4 +1,14 @@
-"""Component *final-test*: open the test data, once, and score the winner."""
+"""Component *final-test*: open the test data, once, and score a winner and its reference models.
+
+Args:
+    search_name: the search.
+    placement: see `components`.
+    metrics: what test data said of each model.
+    child_name: the winner; empty: the search's best child.
+
+Returns:
+    Whether the winner is tested.
+"""
 
 from kfp import dsl
 
@@ -12,23 +22,12 @@ def final_test(
     metrics: dsl.Output[dsl.Metrics],
     child_name: str = "",
 ) -> bool:
-    """Test a winner and its reference models.
-
-    Args:
-        search_name: the search.
-        placement: see `components`.
-        metrics: what test data said of each model.
-        child_name: the winner; empty: the search's best child.
-
-    Returns:
-        Whether the winner is tested.
-    """
     from rlnas import steps
     from rlnas.steps.common import ledger_of, reported_errors
 
     with reported_errors():
         record = steps.final_test(ledger_of(search_name), child_name)
-    for model in record.models if record else ():
-        for name, value in model.test.items():
-            metrics.log_metric(f"{model.reference or 'winner'} {name}", value)
-    return record is not None
+        for model in record.models if record else ():
+            for name, value in model.test.items():
+                metrics.log_metric(f"{model.reference or 'winner'} {name}", value)
+        return record is not None

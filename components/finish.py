@@ -1,4 +1,14 @@
-"""Component *finish*: sweep up, and say whether there is a winner to be finalized."""
+"""Component *finish*: sweep up, and say what is left of the search, its winner included.
+
+Args:
+    search_name: the search.
+    placement: see `components`.
+    metrics: how far the search has come.
+    page: the report.
+
+Returns:
+    Whether the budget is reached and the winner is still to be finalized.
+"""
 
 from kfp import dsl
 
@@ -7,17 +17,6 @@ from components.image import BASE_IMAGE
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def finish(search_name: str, placement: str, metrics: dsl.Output[dsl.Metrics], page: dsl.Output[dsl.HTML]) -> bool:
-    """End a run.
-
-    Args:
-        search_name: the search.
-        placement: see `components`.
-        metrics: how far the search has come.
-        page: the report.
-
-    Returns:
-        Whether the budget is reached and the winner is still to be finalized.
-    """
     from rlnas import steps
     from rlnas.report.artifacts import progress, write_page
     from rlnas.steps.common import ledger_of, reported_errors
@@ -26,8 +25,9 @@ def finish(search_name: str, placement: str, metrics: dsl.Output[dsl.Metrics], p
         ledger = ledger_of(search_name)
         version, complete = steps.finish(ledger)
         due = steps.is_due(ledger)
-    print(f"search {search_name}: {version.children} children, {'budget reached' if complete else 'to be continued'}")
-    for name, value in progress(version).items():
-        metrics.log_metric(name, value)
-    write_page(ledger, page.path)
-    return due
+        state = "budget reached" if complete else "to be continued"
+        print(f"search {search_name}: {version.children} children, {state}")
+        for name, value in progress(version).items():
+            metrics.log_metric(name, value)
+        write_page(ledger, page.path)
+        return due

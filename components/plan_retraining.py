@@ -1,4 +1,13 @@
-"""Component *plan-retraining*: choose the best of the grid, and plan the last training."""
+"""Component *plan-retraining*: choose the best of the grid, and plan the last training.
+
+Args:
+    search_name: the search.
+    child_name: the winner; empty: the search's best child.
+    placement: see `components`.
+
+Returns:
+    Batches of children to train, as text; never an empty list.
+"""
 
 from kfp import dsl
 
@@ -6,17 +15,7 @@ from components.image import BASE_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
-def plan_retraining(search_name: str, child_name: str, placement: str) -> list:
-    """Plan the last training of a winner and its reference models.
-
-    Args:
-        search_name: the search.
-        child_name: the winner; empty: the search's best child.
-        placement: see `components`.
-
-    Returns:
-        Batches of children to train, as text; never an empty list.
-    """
+def plan_retraining(search_name: str, child_name: str, placement: str) -> list[str]:
     from rlnas import steps
     from rlnas.steps.common import ledger_of, reported_errors
 

@@ -1,4 +1,14 @@
-"""Component *sample-architecture*: the controller proposes a round of architectures."""
+"""Component *sample-architecture*: propose a round of architectures, or take up what another run left behind.
+
+Args:
+    search_name: the search.
+    turn: from *plan-rounds*: the replica that asks, `slot`, and the round of this run, `turn`, for people; which
+        round of the search it is, the ledger says.
+    placement: see `components`.
+
+Returns:
+    Batches of children to train, as text; never an empty list.
+"""
 
 from kfp import dsl
 
@@ -6,18 +16,7 @@ from components.image import BASE_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
-def sample_architecture(search_name: str, turn: dict, placement: str) -> list:
-    """Propose architectures, or take up those that another run left behind.
-
-    Args:
-        search_name: the search.
-        turn: from *plan-rounds*: the replica that asks, `slot`, and the round of this run, `turn`, for people; which
-            round of the search it is, the ledger says.
-        placement: see `components`.
-
-    Returns:
-        Batches of children to train, as text; never an empty list.
-    """
+def sample_architecture(search_name: str, turn: dict, placement: str) -> list[str]:
     from rlnas import steps
     from rlnas.steps.common import ledger_of, reported_errors
 

@@ -1,4 +1,16 @@
-"""Component *train-child*: train the architectures of a batch."""
+"""Component *train-child*: train a batch of children and store their snapshots.
+
+Children that fail by themselves get their result here. Told to stop, the task gives its children back and ends well.
+
+Args:
+    search_name: the search.
+    batch: from *sample-architecture*.
+    task_name: the same for every attempt of this task, different for any two tasks.
+    placement: see `components`.
+
+Returns:
+    The batch, for *evaluate*.
+"""
 
 from kfp import dsl
 
@@ -7,17 +19,6 @@ from components.image import BASE_IMAGE
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def train_child(search_name: str, batch: str, task_name: str, placement: str) -> str:
-    """Train a batch of children and store their snapshots; children that fail by themselves get their result.
-
-    Args:
-        search_name: the search.
-        batch: from *sample-architecture*.
-        task_name: the same for every attempt of this task, different for any two tasks.
-        placement: see `components`.
-
-    Returns:
-        The batch, for *evaluate*.
-    """
     from rlnas import steps
     from rlnas.steps.common import Batch, ledger_of, reported_errors
 

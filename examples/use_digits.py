@@ -3,6 +3,7 @@
 Needs numpy, onnxruntime and scikit-learn (the images come with it); neither torch nor rlnas.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def test_images() -> tuple[np.ndarray, np.ndarray]:
 
 
 session = onnxruntime.InferenceSession(Path(sys.argv[1]) / "model.onnx")
+names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])  # in the order of the logits
 pixels, labels = test_images()
 (logits,) = session.run(["logits"], {"pixels": pixels})
-print(f"test accuracy {np.mean(logits.argmax(axis=1) == labels):.4f} of {len(labels)} images")
+found = logits.argmax(axis=1)
+print(f"test accuracy {np.mean(found == labels):.4f} of {len(labels)} images")
+print(f"read from the first ten images: {' '.join(names[label] for label in found[:10])}")

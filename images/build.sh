@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Build the image with docker, podman or buildah, whichever works here: images/build.sh [cuda|cpu]
+# Build the image with docker, podman or buildah, whichever works here: images/build.sh
 #
-#   cuda (default)  torch as PyPI has it: with CUDA's libraries; runs on the CPU as well
-#   cpu             without them; needs an index with torch's +cpu wheels in PIP_EXTRA_INDEX_URL, or such wheels in WHEELS
+# Torch is as PyPI has it: with CUDA's libraries; it runs on the CPU as well. A smaller image without them needs an index
+# with torch's and torchvision's +cpu wheels, and these versions in images/requirements.lock: PyPI has no torchvision for
+# x86-64 that imports beside a CPU-only torch.
 #
 # Read from the environment:
-#   IMAGE                               name and tag [rlnas:latest]; tagged NAME:VERSION-FLAVOUR as well
+#   IMAGE                               name and tag [rlnas:latest]; tagged NAME:VERSION as well
 #   BASE_IMAGE                          anything with Python 3.11, venv and pip [python:3.11-slim]
 #   PIP_INDEX_URL, PIP_EXTRA_INDEX_URL  indexes, visible in the image's history
 #   PIP_CONFIG_FILE                     a pip.conf that stays out of the image, for indexes with a password
@@ -17,8 +18,7 @@ cd "$(dirname "$0")/.."
 
 fail() { echo "images/build.sh: $*" >&2; exit 2; }
 
-flavour=${1:-cuda}
-[ -f "images/$flavour.lock" ] || fail "no flavour $flavour; allowed: cuda, cpu"
+[ $# = 0 ] || fail "takes no argument, but $1; the environment says what differs"
 image=${IMAGE:-rlnas:latest}
 [[ ${image##*/} == *:* ]] || image+=:latest
 engine=${ENGINE:-}
@@ -29,8 +29,8 @@ done
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 commit=$(git describe --always --abbrev=40 --dirty --exclude '*' 2> /dev/null || echo unknown)
-tags=("$image" "${image%:*}:$version-$flavour")
-flags=(--build-arg "FLAVOUR=$flavour" --build-arg "VERSION=$version" --build-arg "COMMIT=$commit")
+tags=("$image" "${image%:*}:$version")
+flags=(--build-arg "VERSION=$version" --build-arg "COMMIT=$commit")
 for name in BASE_IMAGE PIP_INDEX_URL PIP_EXTRA_INDEX_URL; do
     [ -z "${!name:-}" ] || flags+=(--build-arg "$name=${!name}")
 done

@@ -9,3 +9,4 @@ fi
 random() { head -c "$1" /dev/urandom | base64 | tr -d '\n' | tr '+/' '-_'; }
 # As files, because arguments are shown to every user of the machine.
 kubectl -n "$1" create secret generic rlnas-store --from-file=accesskey=<(random 15) --from-file=secretkey=<(random 30)
+kubectl -n "$1" label secret rlnas-store app.kubernetes.io/part-of=rlnas > /dev/null

@@ -12,6 +12,10 @@ from kfp import dsl
 import components
 from components.image import BASE_IMAGE
 from pipelines.placement import CONFIG, place, placements
+from pipelines.size import rounds_that_fit
+
+ROUNDS_PER_RUN = rounds_that_fit(8)
+"""Unless a run says otherwise: so many of the paper's 8 children, each with a pod of its own, and a winner, fit."""
 
 
 @dsl.pipeline(
@@ -20,7 +24,7 @@ from pipelines.placement import CONFIG, place, placements
 def search_pipeline(
     search_name: str,
     search_spec: dict = {},  # noqa: B006 - the compiler reads it, nobody changes it
-    rounds_per_run: int = 10,
+    rounds_per_run: int = ROUNDS_PER_RUN,
     container_image: str = BASE_IMAGE,
     image_pull_secret: str = "rlnas-registry",
     control_cpu: str = "1",
@@ -43,7 +47,8 @@ def search_pipeline(
     Args:
         search_name: name of the search; enough by itself if the search is in the store already.
         search_spec: the spec of a new search, as JSON.
-        rounds_per_run: so many rounds in this run, rounded up to a multiple of the replicas; 0: all that are left.
+        rounds_per_run: so many rounds in this run, rounded up to a multiple of the replicas; 0: all that are left. More
+            than `pipelines.size` lets fit may break the run.
         container_image: the image of every task.
         image_pull_secret: secret of the image's registry; need not exist.
         control_cpu, control_memory: request of each task that trains and evaluates nothing.

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SerializeAsAny,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -26,15 +25,19 @@ from rlnas.controller import SETTINGS, ControllerSettings
 from rlnas.datasets import DATASETS, Dataset
 from rlnas.errors import UserError
 from rlnas.registry import resolve
+from rlnas.section import EARLIER, Section
 from rlnas.spaces import SPACES, Space
+from rlnas.yaml_text import read_yaml
 
 MOST_GRID_POINTS = 1000
+KINDS = ("space", "dataset", "child", "controller")
+"""Sections whose `kind` decides which fields they have."""
 
 
 def _section(name: str, table: dict[str, str], group: str, base: type[BaseModel]) -> BeforeValidator:
     """Let a section's `kind` decide which model reads it."""
 
-    def read(value: Any) -> Any:
+    def read(value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, base):
             return value
         if not isinstance(value, dict):
@@ -46,14 +49,14 @@ def _section(name: str, table: dict[str, str], group: str, base: type[BaseModel]
         if not (isinstance(model, type) and issubclass(model, base)):
             raise UserError(f"{name}.kind: {value.get('kind')!r} is {model!r}; allowed: a {base.__name__}")
         try:
-            return model.model_validate(value)
+            return model.model_validate(value, context=info.context)
         except ValidationError as error:
             raise UserError(_one_line(error, model, f"{name}.")) from None
 
     return BeforeValidator(read)
 
 
-class LoopSettings(BaseModel):
+class LoopSettings(Section):
     """How many children, and how they are grouped.
 
     Args:
@@ -65,8 +68,6 @@ class LoopSettings(BaseModel):
         window: rounds that may be under way at the same time; 1 is synchronous and reproducible.
         replicas: loops of rounds that run side by side; the paper's K.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     children: int = Field(ge=1, le=1_000_000)
     children_per_round: int = Field(default=8, ge=1, le=1000)
@@ -95,7 +96,7 @@ class LoopSettings(BaseModel):
         return self.children // self.children_per_round
 
 
-class FailureSettings(BaseModel):
+class FailureSettings(Section):
     """What becomes of children that cannot be scored.
 
     Args:
@@ -107,15 +108,13 @@ class FailureSettings(BaseModel):
             the child over.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     reward: float = Field(default=0.0, ge=-1e6, le=1e6)
     lost: Annotated[str, Field(pattern="^(penalty|neutral)$")] = "penalty"
     attempts: int = Field(default=5, ge=1, le=100)
     lease_seconds: float = Field(default=600, ge=1)
 
 
-class FinalSettings(BaseModel):
+class FinalSettings(Section):
     """What becomes of the winner: a small grid of recipes, then the last training (Zoph & Le 2017, Sections 4.1, 4.2).
 
     Args:
@@ -128,10 +127,8 @@ class FinalSettings(BaseModel):
         references: known models that go through the same grid, training and test, for comparison.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    grid: dict[str, tuple[Any, ...]] = {}
-    retrain: dict[str, Any] = {}
+    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    retrain: dict[str, Any] = Field(default_factory=dict)
     data: Literal["train", "train_and_validation"] = "train_and_validation"
     references: tuple[str, ...] = ()
 
@@ -164,7 +161,7 @@ class FinalSettings(BaseModel):
         return unlimited | self.retrain | snapshot
 
 
-class SearchSpec(BaseModel):
+class SearchSpec(Section):
     """A search.
 
     Args:
@@ -178,8 +175,6 @@ class SearchSpec(BaseModel):
         failures: what becomes of sick children.
         finalize: what becomes of the winner when the budget is reached; null: nothing.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -248,14 +243,31 @@ class SearchSpec(BaseModel):
         """Of the whole document, defaults filled in."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """What a person may write for this spec: what was left at its default stays open."""
+        written = self.model_dump(mode="json", exclude_unset=True)
+        return written | {name: {"kind": getattr(self, name).kind} | written.get(name, {}) for name in KINDS}
+
+    def with_data_at(self, other: "SearchSpec") -> "SearchSpec":
+        """Return this spec with its data where another one of the same kind of data has it."""
+        if type(self.dataset) is not type(other.dataset):
+            return self
+        where = {field: getattr(other.dataset, field) for field in self.dataset.location}
+        return self.model_copy(update={"dataset": self.dataset.model_copy(update=where)})
+
     def differences(self, other: "SearchSpec") -> list[str]:
-        """Name the fields in which two specs differ, as `field: mine, not theirs`."""
-        mine, theirs = dict(_flat(self.model_dump(mode="json"))), dict(_flat(other.model_dump(mode="json")))
+        """Name the fields in which two specs differ, as `field: mine, not theirs`.
+
+        What this one leaves open may be as it was in searches that began before there was such a field.
+        """
+        earlier = parse_spec(self.document, self.name, earlier=True)
+        mine, before, theirs = (dict(_flat(spec.model_dump(mode="json"))) for spec in (self, earlier, other))
         keys = [*mine, *(key for key in theirs if key not in mine)]
         return [
             f"{key}: {mine.get(key, 'unset')}, not {theirs.get(key, 'unset')}"
             for key in keys
-            if mine.get(key) != theirs.get(key)
+            if theirs.get(key) not in (mine.get(key), before.get(key))
         ]
 
 
@@ -267,7 +279,7 @@ def control_of(spec: SearchSpec) -> SearchSpec:
         UserError: the name becomes too long.
     """
     changes = {"name": f"{spec.name}-control", "controller": {"kind": "random"}, "finalize": None}
-    return parse_spec(spec.model_dump(mode="json") | changes, f"control of {spec.name}")
+    return parse_spec(spec.document | changes, f"control of {spec.name}")
 
 
 def with_seed(spec: SearchSpec, seed: int) -> SearchSpec:
@@ -279,7 +291,7 @@ def with_seed(spec: SearchSpec, seed: int) -> SearchSpec:
     if seed == spec.seed:
         raise UserError(f"seed {seed} of {spec.name}: is its own, and says nothing new; allowed: any other seed")
     changes = {"name": f"{spec.name}-s{seed}", "seed": seed}
-    return parse_spec(spec.model_dump(mode="json") | changes, f"seed {seed} of {spec.name}")
+    return parse_spec(spec.document | changes, f"seed {seed} of {spec.name}")
 
 
 def check_references(recipe: Recipe, names: Iterable[str]) -> None:
@@ -303,12 +315,13 @@ def check_name(name: str) -> str:
     return name
 
 
-def parse_spec(document: Any, source: str = "spec") -> SearchSpec:
+def parse_spec(document: Any, source: str = "spec", earlier: bool = False) -> SearchSpec:
     """Read a spec from what YAML or JSON gave.
 
     Args:
         document: a mapping.
         source: what it was read from, for the error message.
+        earlier: of a search in the store: fields that it lacks were not there yet when it began, see `Section`.
 
     Raises:
         UserError: one line about the first thing that is wrong.
@@ -316,7 +329,7 @@ def parse_spec(document: Any, source: str = "spec") -> SearchSpec:
     if not isinstance(document, dict):
         raise UserError(f"{source}: a mapping is needed, got {type(document).__name__}; see examples/digits.yaml")
     try:
-        return SearchSpec.model_validate(document)
+        return SearchSpec.model_validate(document, context=EARLIER if earlier else None)
     except ValidationError as error:
         raise UserError(f"{source}: {_one_line(error, SearchSpec)}") from None
 
@@ -328,11 +341,11 @@ def load_spec(path: str | Path) -> SearchSpec:
         UserError: the file cannot be read, or is not a spec.
     """
     try:
-        document = yaml.safe_load(Path(path).read_text())
+        document = read_yaml(Path(path).read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except Exception as error:  # the loader lets through what int(), datetime() and deep recursion raise
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return parse_spec(document, str(path))
 
 

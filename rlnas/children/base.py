@@ -5,20 +5,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rlnas.datasets import Train, Validation
 from rlnas.errors import UserError
+from rlnas.section import Section
 from rlnas.spaces import Architecture, DataShape, Space
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class Recipe(BaseModel):
+class Recipe(Section):
     """How a child is trained. Its fields are what a person may set in the `child` section of a spec."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     modality: ClassVar[str]
     """The kind of data this trainer can use: `images`, `text` or `table`."""

@@ -2,23 +2,22 @@
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rlnas.errors import UserError, one_line
+from rlnas.cli.ending import HOME
+from rlnas.errors import UserError
 from rlnas.report.artifacts import write_files
 from rlnas.spec import SearchSpec, control_of, load_spec, with_seed
 from rlnas.state import Bucket, EmbeddedStore, FinalRecord, Ledger, StoreSettings, Version
 from rlnas.state.settings import ENDPOINT
 
-HOME = Path(".rlnas")
 PATIENCE = 5.0  # seconds that a person waits for a store that does not answer
 app = typer.Typer(
     help="Neural architecture search with reinforcement learning, on Kubeflow.",
@@ -159,8 +158,3 @@ def print_json(value: Any) -> None:
 
 def next_step(command: str, what: str) -> None:
     console.print(Text.assemble("next: ", (command, "bold"), f"  ({what})"), soft_wrap=True)
-
-
-def fail(error: object, status: int) -> NoReturn:
-    print(f"rlnas: {one_line(error)}", file=sys.stderr)
-    sys.exit(status)

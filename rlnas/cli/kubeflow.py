@@ -70,7 +70,7 @@ def submit(
     where = endpoint_or_fail(endpoint, namespace)
     with _package(spec.name) as package:
         arguments = run_parameters(package, settings)
-        arguments |= {"search_name": spec.name, "search_spec": spec.model_dump(mode="json")}
+        arguments |= {"search_name": spec.name, "search_spec": spec.document}
         run = Cluster(where).submit(package, spec.name, arguments, service_account)
     console.print(f"run {run.name} of search {spec.name}: {run.url}", soft_wrap=True)
     next_step(f"rlnas status {spec.name}", "shows how far it is; needs the store's address too")

@@ -9,7 +9,6 @@ import typer
 from rich.table import Table
 
 from rlnas.cli.common import (
-    HOME,
     AsJson,
     KfpEndpoint,
     KfpNamespace,
@@ -24,6 +23,7 @@ from rlnas.cli.common import (
     summary_of,
     write_file,
 )
+from rlnas.cli.ending import HOME
 from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
 from rlnas.report import draw, read_child, read_status
 from rlnas.state import list_searches, open_search

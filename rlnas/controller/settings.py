@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from rlnas.section import Section
 
 
-class ControllerSettings(BaseModel):
+class ControllerSettings(Section):
     """What every searcher's settings share."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: str
 

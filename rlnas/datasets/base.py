@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
 from rlnas.errors import UserError, one_line
+from rlnas.section import Section
 from rlnas.spaces.base import DataShape, Space
 
 if TYPE_CHECKING:
@@ -110,10 +109,8 @@ class Survey:
             object.__setattr__(self, name, tuple(map(one_line, getattr(self, name))))
 
 
-class Dataset(BaseModel, ABC):
+class Dataset(Section, ABC):
     """A dataset. Its fields are what a person may set in the `dataset` section of a spec."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     reading: ClassVar[str] = ""
     """What a model's user must know of how files become what the model reads; empty: they hold just that."""

@@ -25,7 +25,7 @@ class Listing:
     @property
     def left_out(self) -> str:
         """What was skipped, in words; empty if nothing was."""
-        return ", ".join(f"{count:,} {reason} (such as {one})" for reason, (count, one) in self.skipped.items())
+        return "; ".join(f"{reason}: {count:,} (such as {one})" for reason, (count, one) in self.skipped.items())
 
     def skip(self, reason: str, path: str) -> None:
         """Count one that is left out."""

@@ -81,7 +81,7 @@ class ImageFolder(Dataset):
         drawn = whole.at(validation, "drawn from train")
         images = survey_images(shape, {"train": whole.at(train), "validation": drawn, "test": test}, names)
         return Survey(
-            (*images.facts, *(f"skipped in {part}: {line}" for part in listings if (line := listings[part].left_out))),
+            (*images.facts, *(f"left out of {part}: {line}" for part in listings if (line := listings[part].left_out))),
             (*self._oddities(names, listings, looks["train"] + looks["test"]), *images.warnings),
         )
 
@@ -89,7 +89,7 @@ class ImageFolder(Dataset):
         for part, listing in listings.items():
             for reason, (count, example) in listing.skipped.items():
                 if reason.startswith(".") and count > SHARE * len(listing.files):
-                    yield f"{count} {reason} of {part} are not read (such as {example}); allowed: png, jpg and others"
+                    yield f"{reason} of {part} are not read: {count:,} (such as {example}); png, jpg, tif and webp are"
         if count := sum(look.transparent for look in looks):
             where = f"dataset.background: {self.background}"
             yield f"{count} of {len(looks)} images are transparent, or parts of them, and were put on {where}"

@@ -80,7 +80,7 @@ def look_at(folder: str, files: list[str], background: str, white: int | None) -
                 notes.append((_key(path), f"{stamp} {ways}", json.dumps(astuple(looks[path]))))
         cache.write(notes)
     if wrong:
-        raise UserError(f"{wrong[0]} (and {len(wrong) - 1} more images)" if len(wrong) > 1 else str(wrong[0]))
+        raise UserError(f"{wrong[0]} (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else str(wrong[0]))
     return [looks[path] for path in files]
 
 

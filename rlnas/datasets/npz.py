@@ -90,9 +90,10 @@ class Npz(Dataset):
         """Return a hash of each array that a search reads."""
         with self._archive(open_file) as archive:
             given = self._given(archive)
-            names = [*ARRAYS, *([f"{given}_images", f"{given}_labels"] if given else []), NAMES]
-            there = [name for name in names if f"{name}.npy" in archive.namelist()]
-            return {name: fingerprint.of_array(self._array(archive, name)) for name in there}
+            arrays = [*ARRAYS, *([f"{given}_images", f"{given}_labels"] if given else [])]
+            found = {name: fingerprint.of_array(self._array(archive, name)) for name in arrays}
+            names, _ = self._names(archive, self._classes(self._labels(archive, "train")))
+            return found | ({NAMES: fingerprint.of_text(names)} if names else {})
 
     def class_names(self, open_file: Opener) -> list[str]:
         """Return the array `class_names`, if it names the classes."""

@@ -130,7 +130,9 @@ def _by_class(counts: "np.ndarray", names: Sequence[str]) -> str:
     if len(names) <= NAMED:
         return ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
     low, high = int(counts.argmin()), int(counts.argmax())
-    return f"fewest of {names[low]}, {counts[low]:,}; most of {names[high]}, {counts[high]:,}"
+    if counts[low] == counts[high]:
+        return f"{counts[low]:,} a class"
+    return f"from {counts[low]:,} ({names[low]}) to {counts[high]:,} ({names[high]}) a class"
 
 
 def _scarce(counts: "Mapping[str, np.ndarray]", names: Sequence[str]) -> list[str]:

@@ -4,8 +4,9 @@ from rlnas.state.bucket import Bucket, Object
 from rlnas.state.embedded import EmbeddedStore
 from rlnas.state.finals import Final, finals
 from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
-from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, create_search, list_searches, open_search
+from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, create_search, find_search, list_searches, open_search
 from rlnas.state.records import (
+    DataRecord,
     FinalModel,
     FinalRecord,
     Plan,
@@ -24,6 +25,7 @@ __all__ = [
     "Bucket",
     "Claim",
     "Controller",
+    "DataRecord",
     "EmbeddedStore",
     "Final",
     "FinalModel",
@@ -43,6 +45,7 @@ __all__ = [
     "claim",
     "create_search",
     "finals",
+    "find_search",
     "list_searches",
     "open_search",
     "parse_child_id",

@@ -10,7 +10,7 @@ from rlnas.state import Bucket, Ledger, Plan, PlannedChild, Result, SearchRecord
 from rlnas.state.records import FinishedChild
 from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
 from rlnas.steps.train_child import failed_result
-from rlnas.steps.workers import children_at_once, device, run_in_processes, settle
+from rlnas.steps.workers import children_at_once, device, ends_well_if_told_to_stop, run_in_processes, settle
 from rlnas.tensors import read_document
 
 
@@ -22,7 +22,7 @@ def evaluate(ledger: Ledger, batch: Batch) -> dict[str, Result]:
         batch: the children.
 
     Returns:
-        The batch's results by child; fewer than children if some are still being trained.
+        The batch's results by child; fewer than children if some are still being trained, or if it was told to stop.
 
     Raises:
         StoreError: the store failed; nothing finished is lost.
@@ -35,7 +35,8 @@ def evaluate(ledger: Ledger, batch: Batch) -> dict[str, Result]:
     trained = ledger.trained_children(batch.round) - finished
     todo = [name for name in batch.names if name in trained]
     if todo:
-        _score(ledger, plan, todo)
+        with ends_well_if_told_to_stop():
+            _score(ledger, plan, todo)
         finished = ledger.finished_children(batch.round)
     results = {name: ledger.result(name) for name in (names if finished.issuperset(names) else batch.names)}
     if all(results.get(name) for name in names):

@@ -13,6 +13,7 @@ from rlnas.state import (
     Claim,
     Keeper,
     Ledger,
+    Plan,
     PlannedChild,
     Result,
     SearchRecord,
@@ -21,7 +22,7 @@ from rlnas.state import (
     suspects,
 )
 from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
-from rlnas.steps.workers import children_at_once, device, run_in_processes, settle
+from rlnas.steps.workers import children_at_once, device, ends_well_if_told_to_stop, run_in_processes, settle
 from rlnas.tensors import add_to_document
 
 
@@ -47,6 +48,11 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
     todo = [name for name in batch.names if name not in done]
     if not todo:
         return
+    with ends_well_if_told_to_stop():
+        _train(ledger, batch, plan, todo, task)
+
+
+def _train(ledger: Ledger, batch: Batch, plan: Plan, todo: list[str], task: str) -> None:
     import torch
 
     torch.set_num_threads(1)  # one thread a child: faster side by side, and the same sums on every machine

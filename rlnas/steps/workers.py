@@ -15,17 +15,38 @@ from typing import Any, cast
 
 from rlnas.children import Recipe, Trainer
 from rlnas.children.heap import keep_freed_memory
-from rlnas.errors import SearchDeleted, StoreError, UserError
+from rlnas.errors import SearchDeleted, StoreError, Unforeseen, UserError, unforeseen_line, unforeseen_traceback
 
 # Forked processes share what the parent has imported and read. Elsewhere than on Linux forking is not safe.
 _CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 CONTEXT_GIB = 0.5  # that CUDA itself takes from a GPU for each process
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl(2)
+TOLD_TO_STOP = "told to stop: what is not finished is given back; a later round or run takes it up"
 _REPORTED = 3  # exit status of a worker whose error is in the queue
 
 
-class Terminated(SystemExit):
-    """This process was told to stop; its children have stopped."""
+class _ToldToStop(BaseException):
+    """SIGTERM came while this step held no children."""
+
+
+@contextmanager
+def ends_well_if_told_to_stop() -> Iterator[None]:
+    """Let a step that is told to stop (SIGTERM) go on behind this block: its task writes its outputs and exits with 0.
+
+    A pod that makes room for others, or whose node is drained, is no failure: its children are given back, and the
+    ledger says what is missing. `run_in_processes` sees to the children; at other times a step holds none.
+    """
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise _ToldToStop
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except _ToldToStop:
+        print(TOLD_TO_STOP, flush=True)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def run_in_processes(
@@ -33,8 +54,10 @@ def run_in_processes(
 ) -> list[str]:
     """Run `work(child)` for every child, each in its own process; one whose process died again later, by itself.
 
+    Told to stop (SIGTERM), it tells the workers so, waits until they have ended, begins no more, and returns.
+
     Args:
-        work: raises only errors of the store; a child's own failures are its results.
+        work: a child's own failures are its results; what it raises is an error of the store, or of this program.
         children: names.
         at_once: how many processes at a time.
         attempts: how often to run a child whose process dies.
@@ -44,8 +67,7 @@ def run_in_processes(
         The children whose process died every time.
 
     Raises:
-        StoreError, UserError, SearchDeleted: what a worker raised, once the others have ended.
-        Terminated: this process was told to stop (SIGTERM); the workers were told so too, and have ended.
+        StoreError, UserError, SearchDeleted, Unforeseen: what a worker raised, once the others have ended.
     """
     lonely = set(alone)
     waiting = [(child, 1) for child in sorted(children, key=lambda child: child not in lonely)]
@@ -90,10 +112,10 @@ def run_in_processes(
                     died.append(child)
     finally:
         signal.signal(signal.SIGTERM, previous)
-    if stopping:
-        raise Terminated(128 + signal.SIGTERM)
     if not errors.empty():
         raise errors.get()
+    if stopping:
+        print(TOLD_TO_STOP, flush=True)
     return died
 
 
@@ -114,6 +136,14 @@ def _work(work: Callable[[str], None], child: str, errors: Any) -> None:
         work(child)
     except (StoreError, UserError, SearchDeleted) as error:
         errors.put(error)
+        sys.exit(_REPORTED)
+    except Exception as error:
+        from rlnas.children.training import is_out_of_memory
+
+        print(unforeseen_traceback(error), end="", flush=True)
+        if is_out_of_memory(error):  # the process may have more room by itself, as if the kernel had killed it
+            sys.exit(1)
+        errors.put(Unforeseen(f"child {child}: {unforeseen_line(error)}"))
         sys.exit(_REPORTED)
 
 
@@ -170,7 +200,7 @@ def _cores() -> int:
     """Cores that this process may use; a container's limit is not in the affinity mask."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))

@@ -1,16 +1,21 @@
 """Every component's own function, called as a task calls it: with short parameters, the store in the environment."""
 
 import json
+import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import searches
-from kfp import dsl
+from kfp import dsl, local
 from searches import make_spec
 
 import components
+from rlnas import steps
 from rlnas.spec import SearchSpec
 from rlnas.state import Bucket, Ledger, open_search
+from rlnas.state.records import Lease
 from rlnas.steps.common import Batch
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +105,33 @@ def test_a_round_from_its_sampling_to_the_end_of_the_run(ledger: Ledger, tmp_pat
     assert components.finish.python_func(ledger.name, "", written, finished) is False
     assert Path(finished.path).read_text() == Path(updated.path).read_text()
     assert written.metadata == expected
+
+
+@pytest.mark.filterwarnings("ignore:.*DockerRunner")
+def test_a_task_that_is_told_to_stop_gives_its_child_back_and_succeeds(
+    spec: SearchSpec, bucket: Bucket, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """By Kubeflow's local runner, in processes as in a pod: what has no output is a failure there."""
+    spec = make_spec("cnn", child={"epochs": 3000}, loop={"children": 1, "children_per_round": 1})
+    ledger = steps.open_search(bucket, spec.name, spec)
+    (batch,) = steps.sample_architecture(ledger)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path), enable_caching=False)
+
+    def stop() -> None:
+        while (found := bucket.get(ledger.lease_key("000000-000"))) is None:
+            time.sleep(0.05)
+        psutil.Process(Lease.from_bytes(found.data, "lease").owner.pid).parent().terminate()
+
+    stopper = threading.Thread(target=stop, daemon=True)
+    stopper.start()
+    task = components.train_child(search_name=spec.name, batch=str(batch), task_name="run/0", placement="")
+    stopper.join()
+    assert task.output == str(batch)
+    assert "told to stop: what is not finished is given back" in capfd.readouterr().out
+    lease = Lease.from_bytes(bucket.get(ledger.lease_key("000000-000")).data, "lease")
+    assert lease.state == "released"
+    assert not ledger.trained_children(0)
+    assert [str(again) for again in steps.sample_architecture(ledger)] == [str(batch)], "the next round takes it up"
 
 
 def test_a_batch_with_nothing_to_do(ledger: Ledger):

@@ -180,7 +180,7 @@ def test_code_that_changes_leaves_torch_and_all_dependencies_alone(tmp_path: Pat
         changed = podman("run", "--rm", "localhost/rlnas:changed", "python", "-c", "import rlnas; print(rlnas.CHANGED)")
         assert changed == "True"
     finally:
-        podman("rmi", "--force", "localhost/rlnas:changed", "localhost/rlnas:0.1.0-cuda", check=False)
+        podman("rmi", "--force", "localhost/rlnas:changed", "localhost/rlnas:0.1.0", check=False)
 
 
 def test_a_task_that_fails_is_a_failure_with_one_line(runner: Runner) -> None:

@@ -192,12 +192,12 @@ def test_what_is_left_out_is_counted_and_is_no_class(folder):
     assert dataset.train(open_local).content.labels.bincount().tolist() == [8, 8]
     found = dataset.survey(open_local)
     assert (
-        "skipped in train: 2 hidden folders (such as .ipynb_checkpoints), 1 files outside a class folder (such as"
-        " list.csv), 3 .gif files (such as blue/0.GIF), 1 hidden files (such as red/._0.png), 1 files without a suffix"
-        " (such as red/notes)"
+        "left out of train: hidden folders: 2 (such as .ipynb_checkpoints); files outside a class folder: 1 (such as"
+        " list.csv); .gif files: 3 (such as blue/0.GIF); hidden files: 1 (such as red/._0.png); files without a"
+        " suffix: 1 (such as red/notes)"
     ) in found.facts
-    assert "skipped in test: 1 hidden folders (such as .ipynb_checkpoints)" in found.facts
-    assert "3 .gif files of train are not read (such as blue/0.GIF); allowed: png, jpg and others" in found.warnings
+    assert "left out of test: hidden folders: 1 (such as .ipynb_checkpoints)" in found.facts
+    assert (".gif files of train are not read: 3 (such as blue/0.GIF); png, jpg, tif and webp are") in found.warnings
 
 
 def test_copies_in_two_parts_or_classes_are_told(folder):
@@ -283,7 +283,7 @@ def test_an_image_that_cannot_be_read_is_found_before_the_search(folder, part):
         survey(folder)
     assert "\n" not in str(error.value)
     (folder / part / "red/0.png").write_bytes(b"")
-    with pytest.raises(UserError, match=rf"image .*{part}/red/0\.png \(it is none, .* \(and 1 more images\)"):
+    with pytest.raises(UserError, match=rf"image .*{part}/red/0\.png \(it is none, .* \(and 1 more\)"):
         survey(folder)
 
 

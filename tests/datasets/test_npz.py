@@ -329,6 +329,7 @@ def test_names_of_classes(dataset):
         odd = dataset(class_names=np.array(names))
         assert odd.class_names(open_local) == []
         assert "not used" in warnings(odd)
+        assert "class_names" not in odd.fingerprint(open_local)
 
 
 def test_a_fingerprint_names_the_array_that_changed(dataset, tmp_path):

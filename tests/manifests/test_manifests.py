@@ -24,16 +24,27 @@ KEYS = {"accesskey", "secretkey"}
 VERSIONS = ("1.30", "1.34", kubernetes_validate.latest_version())
 
 
-@pytest.fixture(scope="module", params=OVERLAYS)
-def overlay(request: pytest.FixtureRequest) -> tuple[str, list[dict[str, Any]]]:
-    """An overlay's name and the objects it makes."""
+@pytest.fixture(scope="module")
+def overlays() -> dict[str, list[dict[str, Any]]]:
+    """The objects that each overlay makes."""
     if not shutil.which("kubectl"):
         pytest.skip("needs kubectl, which is not on the PATH")
-    folder = ROOT / "manifests/overlays" / request.param
-    built = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    assert "deprecated" not in built.stderr
-    return request.param, list(yaml.safe_load_all(built.stdout))
+    found = {}
+    for name in OVERLAYS:
+        folder = ROOT / "manifests/overlays" / name
+        built = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
+        assert built.returncode == 0, built.stderr
+        assert "deprecated" not in built.stderr
+        found[name] = list(yaml.safe_load_all(built.stdout))
+    return found
+
+
+@pytest.fixture(params=OVERLAYS)
+def overlay(
+    request: pytest.FixtureRequest, overlays: dict[str, list[dict[str, Any]]]
+) -> tuple[str, list[dict[str, Any]]]:
+    """An overlay's name and the objects it makes."""
+    return request.param, overlays[request.param]
 
 
 def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
@@ -66,13 +77,44 @@ def test_everything_is_in_one_namespace_and_says_whose_it_is(overlay):
         assert {subject["namespace"] for subject in binding["subjects"]} == spaces
 
 
+def test_one_label_is_on_everything_pods_included(overlay):
+    for item in overlay[1]:
+        for part in (item, item["spec"]["template"] if "template" in item.get("spec", {}) else item):
+            assert part["metadata"]["labels"]["app.kubernetes.io/part-of"] == "rlnas", item["metadata"]["name"]
+
+
+FIXED = {
+    "PersistentVolumeClaim": lambda claim: {
+        name: value for name, value in claim["spec"].items() if name != "resources"
+    },
+    "Deployment": lambda deployment: deployment["spec"]["selector"],
+    "RoleBinding": lambda binding: binding["roleRef"],
+    "PriorityClass": lambda priority: priority["value"],
+}
+"""What Kubernetes lets nobody change. A claim's size may grow, never shrink."""
+
+
+@pytest.mark.parametrize("second", OVERLAYS)
+@pytest.mark.parametrize("first", OVERLAYS)
+def test_an_overlay_can_be_applied_where_another_was(overlays, first, second):
+    for kind, fixed in FIXED.items():
+        before, after = of_kind(overlays[first], kind), of_kind(overlays[second], kind)
+        for name in before.keys() & after.keys():
+            assert fixed(before[name]) == fixed(after[name]), f"{kind} {name}"
+            if kind == "PersistentVolumeClaim":
+                assert before[name]["spec"]["resources"] == after[name]["spec"]["resources"]
+
+
 def test_what_tasks_look_for_is_there_under_the_names_that_the_pipelines_use(overlay):
     name, objects = overlay
     settings = of_kind(objects, "ConfigMap")["rlnas-store"]["data"]
     assert set(settings) <= set(placement.STORE_CONFIG)
     keys = {"RLNAS_STORE_ACCESS_KEY": "a", "RLNAS_STORE_SECRET_KEY": "b"}
     endpoint = StoreSettings.from_environment(settings | keys).endpoint
-    assert "rlnas-data" in of_kind(objects, "PersistentVolumeClaim")
+    claim = "rlnas-data-shared" if name == "gpu" else "rlnas-data"
+    assert claim in of_kind(objects, "PersistentVolumeClaim")
+    if name == "gpu":
+        assert f"--set data_volume_claim={claim}" in (ROOT / "manifests/overlays/gpu/kustomization.yaml").read_text()
     if name in OWN_STORE:
         host, port = endpoint.split(":")
         assert of_kind(objects, "Service")[host]["spec"]["ports"][0]["port"] == int(port)
@@ -143,18 +185,30 @@ def test_nobody_calls_a_task_and_only_tasks_call_the_store(overlay):
     name, objects = overlay
     policies = of_kind(objects, "NetworkPolicy")
     tasks = policies["rlnas-tasks"]["spec"]
-    assert tasks["podSelector"]["matchLabels"].items() <= {"app.kubernetes.io/part-of": "rlnas"}.items()
     assert not tasks.get("ingress")
     allowed = {port["port"] for rule in tasks["egress"] for port in rule["ports"]}
+    task = {"app.kubernetes.io/part-of": "rlnas", "app.kubernetes.io/component": "train-child"}
+    assert selects(tasks["podSelector"], task)
     if name not in OWN_STORE:
         return
     store = policies["rlnas-store"]["spec"]
-    pod = of_kind(objects, "Deployment")["rlnas-store"]["spec"]["template"]
-    assert store["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
-    assert store["ingress"][0]["from"] == [{"podSelector": tasks["podSelector"]}]
+    pod = of_kind(objects, "Deployment")["rlnas-store"]["spec"]["template"]["metadata"]["labels"]
+    assert selects(store["podSelector"], pod)
+    assert not selects(tasks["podSelector"], pod), "the policy of the tasks would hold for the store too"
+    assert not selects(store["podSelector"], task)
+    (caller,) = store["ingress"][0]["from"]
+    assert selects(caller["podSelector"], task)
+    assert not selects(caller["podSelector"], {"app.kubernetes.io/part-of": "kubeflow"})
     assert not store.get("egress")
     assert {port["port"] for port in store["ingress"][0]["ports"]} <= allowed
-    assert "app.kubernetes.io/part-of" not in pod["metadata"]["labels"], "the policy of the tasks would hold for it too"
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a policy is about a pod with these labels."""
+    rules = selector.get("matchExpressions", [])
+    assert {rule["operator"] for rule in rules} <= {"NotIn"}
+    unwanted = any(labels.get(rule["key"]) in rule["values"] for rule in rules)
+    return selector["matchLabels"].items() <= labels.items() and not unwanted
 
 
 @NEEDS_KUBECTL
@@ -162,7 +216,7 @@ def test_credentials_are_random_and_made_only_once(tmp_path):
     """The real script and the real kubectl, which has no cluster: a `get` finds nothing, a `create` only prints."""
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(
-        '#!/bin/sh\ncase "$*" in *" get "*) [ -e "$EXISTS" ] ;;\n'
+        f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\ncase "$*" in *" get "*) [ -e "$EXISTS" ] ;; *" label "*) ;;\n'
         f'*) {shutil.which("kubectl")} "$@" --dry-run=client -o yaml ;; esac\n'
     )
     kubectl.chmod(0o755)
@@ -176,6 +230,7 @@ def test_credentials_are_random_and_made_only_once(tmp_path):
         assert (secret["metadata"]["name"], secret["metadata"]["namespace"]) == ("rlnas-store", "team")
         assert set(secret["data"]) == KEYS
         assert len(secret["data"]["secretkey"]) >= 40
+    assert "-n team label secret rlnas-store app.kubernetes.io/part-of=rlnas" in (tmp_path / "asked").read_text()
     assert not set(made[0]["data"].values()) & set(made[1]["data"].values())
     again = subprocess.run(script, env=environment | {"EXISTS": str(kubectl)}, capture_output=True, text=True)
     assert again.returncode == 0

@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -131,6 +132,24 @@ def test_process_that_dies_while_it_scores(ledger):
     doomed, fine = (ledger.result(child) for child in BATCHES[0].names)
     assert (doomed.status, doomed.reason) == ("failed", "out_of_memory")
     assert (fine.status, fine.reward) == ("ok", 1.0)
+
+
+def test_told_to_stop_while_it_scores(ledger):
+    """What is not scored is left for another; nothing is claimed of it."""
+    train_child(ledger, BATCHES[0], "a")
+    path = searches.FILES / f"stopped-{ledger.name}"
+
+    def slow(architecture, *_):
+        if not path.exists():
+            path.touch()
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(300)
+        return Evaluation((1.0,), 1.0, {})
+
+    with_trainer(ledger, BATCHES[0], slow)  # and ends with 0
+    assert len(ledger.finished_children(0)) < 2
+    with_trainer(ledger, BATCHES[0], slow)
+    assert [ledger.result(child).status for child in BATCHES[0].names] == ["ok", "ok"]
 
 
 def test_failed_training_needs_no_evaluation(ledger):
