@@ -214,6 +214,7 @@ def test_a_search_from_run_to_show(rlnas: Any, bucket: Bucket, tmp_path: Path) -
     spec = write(tmp_path, DIGITS)
     status, out, err = rlnas("run", spec, "--rounds", "1")
     assert status == 0, err
+    assert "round 1 of 2: 2 children" in out
     assert "leaderboard of tiny" in out
     assert f"next: rlnas run {spec}" in out
     log = next((tmp_path / ".rlnas" / "logs").glob("tiny-*.log"))
@@ -340,16 +341,19 @@ def test_an_exported_winner_is_registered_where_a_registry_is_named(
 
 
 def test_a_control_of_another_seed_is_a_search_of_its_own(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
-    spec = make_spec()
+    spec = make_spec(loop={"children": 2, "children_per_round": 1})
     path = write(tmp_path, spec.model_dump(mode="json"))
     status, out, _ = rlnas("run", path, "--rounds", "1", "--seed", "5", "--control")
     assert status == 0
     assert f"next: rlnas run {path} --seed 5 --control  (continues" in out
+    assert list_searches(bucket) == [f"{spec.name}-s5-control"]
+    ledger = open_search(bucket, f"{spec.name}-s5-control", None)
+    assert ledger.spec == control_of(with_seed(spec, 5))
+    assert ledger.version().rounds == 1
+    run_steps(bucket.settings, ledger.spec)  # the other round, without Kubeflow's runner
     status, out, _ = rlnas("run", path, "--seed", "5", "--control")
     assert status == 0
     assert f"next: rlnas report {spec.name} " in out
-    assert list_searches(bucket) == [f"{spec.name}-s5-control"]
-    assert open_search(bucket, f"{spec.name}-s5-control", None).spec == control_of(with_seed(spec, 5))
 
 
 LATER = """
@@ -406,7 +410,8 @@ def test_what_a_search_sees_of_its_data_is_said_first(
 
 
 def test_a_search_without_a_scored_child_says_why(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
-    spec = parse_spec(changed(child={**DIGITS["child"], "learning_rate": 1e30}, finalize={}))
+    loop = {"children": 2, "children_per_round": 2}
+    spec = parse_spec(changed(child={**DIGITS["child"], "learning_rate": 1e30}, loop=loop, finalize={}))
     path = write(tmp_path, spec.model_dump(mode="json"))
     for arguments in (("run", path), ("leaderboard", "tiny")):
         status, out, err = rlnas(*arguments)

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from rlnas.cli.common import (
     AsJson,
@@ -22,6 +21,7 @@ from rlnas.cli.common import (
     console,
     next_step,
     print_json,
+    print_table,
     variant_of,
 )
 from rlnas.spec import load_spec
@@ -114,10 +114,11 @@ def schedule_list(endpoint: KfpEndpoint = None, namespace: KfpNamespace = None, 
     if as_json:
         print_json([vars(schedule) for schedule in found])
         return
-    table = Table("search", "cron (seconds first)", "runs at once", "state", "id")
-    for s in found:
-        table.add_row(s.search, s.cron, str(s.max_concurrency), "fires" if s.enabled else "disabled", s.id)
-    console.print(table if found else "no schedules")
+    if found:
+        rows = [(s.search, s.cron, str(s.max_concurrency), "fires" if s.enabled else "disabled", s.id) for s in found]
+        print_table(("search", "cron (seconds first)", "runs at once", "state", "id"), rows)
+    else:
+        console.print("no schedules")
     next_step("rlnas schedule create NAME CRON", "makes one")
 
 

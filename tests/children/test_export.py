@@ -93,6 +93,21 @@ def test_pt2_gives_the_childs_logits(files, deployable):
     assert torch.allclose(module(deployable.inputs["pixels"][:3]), deployable.outputs["logits"][:3], atol=1e-4)
 
 
+ONNX = """
+import numpy, onnx.helper, torch
+from rlnas.children.export import _onnx_session
+value = lambda name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1])
+graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "g", [value("x")], [value("y")])
+model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+print(_onnx_session(model.SerializeToString(), ["x"])(torch.ones(1))[0].item())
+"""
+
+
+def test_onnxruntime_sends_no_telemetry(watched_home):
+    done = subprocess.run([sys.executable, "-c", ONNX], capture_output=True, text=True, env=watched_home)
+    assert done.stdout == "-1.0\n", done.stderr
+
+
 def test_the_card_says_how_to_use_onnx(files, deployable, tmp_path, monkeypatch):
     monkeypatch.chdir(write(files, tmp_path))
     found = {"onnxruntime": onnxruntime, "pixels": deployable.inputs["pixels"].numpy()}

@@ -86,7 +86,9 @@ def test_prepare_data(ledger: Ledger, spec: SearchSpec, capfd: pytest.CaptureFix
     assert "table: read where it is" in capfd.readouterr().out
 
 
-def test_a_round_from_its_sampling_to_the_end_of_the_run(ledger: Ledger, tmp_path: Path):
+def test_a_round_from_its_sampling_to_the_end_of_the_run(
+    ledger: Ledger, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
     batches = components.sample_architecture.python_func(ledger.name, {"slot": 0.0, "turn": 0.0}, "")
     assert [json.loads(batch) for batch in batches] == [
         {"round": 0, "children": [0, 1]},
@@ -114,7 +116,12 @@ def test_a_round_from_its_sampling_to_the_end_of_the_run(ledger: Ledger, tmp_pat
 
     written = metrics()
     finished = page(tmp_path / "finished")
+    capfd.readouterr()
     assert components.finish.python_func(ledger.name, "", written, finished) is False
+    assert (
+        f"search {ledger.name}: 4 children, 1 round is left; the next run goes on from here" in capfd.readouterr().out
+    )
+    assert "Of this search, 1 round is left: the next run goes on from here" in Path(finished.path).read_text()
     assert Path(finished.path).read_text() == Path(updated.path).read_text()
     assert written.metadata == expected
 
