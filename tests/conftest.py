@@ -45,8 +45,8 @@ def store_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSe
 
 @pytest.fixture
 def bucket(store_settings: StoreSettings) -> Iterator[Bucket]:
-    """A bucket of the test's own. The patience is short, so that what must fail fails soon."""
-    bucket = Bucket(replace(store_settings, bucket=f"test-{uuid4().hex[:12]}"), patience=5)
+    """A bucket of the test's own."""
+    bucket = Bucket(replace(store_settings, bucket=f"test-{uuid4().hex[:12]}"))
     bucket.ensure()
     bucket.put("warm", b"")  # SeaweedFS makes room for a bucket with its first object, which takes a while
     bucket.delete(["warm"])
