@@ -10,6 +10,7 @@ vocabulary.txt       of a text: one word a line, the first has index 0
 
 import io
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -178,6 +179,7 @@ def _onnx(program: Any, deployable: Deployable, class_names: Sequence[str]) -> b
 
 
 def _onnx_session(data: bytes, names: list[str]) -> Runner:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # heeded when it is imported, and at no other time
     import onnxruntime
     import torch
 

@@ -1,5 +1,6 @@
 """How a command ends, whatever happens: with one line, and an exit status. Imports nothing that could fail."""
 
+import codecs
 import errno
 import io
 import os
@@ -24,6 +25,7 @@ from rlnas.errors import (
 )
 
 HOME = Path(".rlnas")
+_NEAREST = {"×": "x", "…": "~", "→": ">", "–": "-"}  # of one column each, lest tables lose their shape
 
 
 def fail(error: object, status: int) -> NoReturn:
@@ -68,9 +70,15 @@ def _kept(error: BaseException) -> str:
 
 
 def print_what_can_be_printed() -> None:
-    """Have characters that the terminal lacks printed as question marks."""
+    """Have characters that the terminal lacks printed as the nearest that it has, or as question marks."""
+    codecs.register_error("rlnas.nearest", _nearest)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+        sys.stdout.reconfigure(errors="rlnas.nearest")
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(_NEAREST.get(c, "?") for c in error.object[error.start : error.end]), error.end
 
 
 @contextmanager

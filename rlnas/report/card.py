@@ -13,10 +13,12 @@ from rlnas.state import DataRecord, FinalRecord, Ledger, finals, open_search
 NAMES_SHOWN = 100
 HOW_TO_USE = {
     "images": """\
+# onnxruntime sends telemetry unless ORT_DISABLE_TELEMETRY=1 is in the environment when it is imported.
 session = onnxruntime.InferenceSession("model.onnx")
 (logits,) = session.run(["logits"], {"pixels": pixels})  # uint8 [N, height, width, channels], as they are stored
 labels = logits.argmax(axis=1)""",
     "text": """\
+# onnxruntime sends telemetry unless ORT_DISABLE_TELEMETRY=1 is in the environment when it is imported.
 session = onnxruntime.InferenceSession("model.onnx")
 layers, two, _, hidden = session.get_inputs()[1].shape
 state = numpy.zeros((layers, two, 1, hidden), numpy.float32)

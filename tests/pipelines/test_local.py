@@ -17,6 +17,7 @@ import yaml
 from searches import run as run_steps
 from waiting import LIMIT, wait_for
 
+from rlnas.local import runs_here
 from rlnas.spec import parse_spec
 from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, list_searches, open_search
 from rlnas.state.records import Lease
@@ -243,6 +244,12 @@ def test_interrupting_all_processes_gives_the_children_back(folder: Path) -> Non
     process = start(folder)
     ledger = ledger_with_a_held_child(folder)
     worker = stopped_worker(ledger)
+    settings = ledger.bucket.settings
+    assert runs_here(settings, "rude")
+    assert not runs_here(settings, "another")
+    assert not runs_here(replace(settings, bucket="another"), "rude")
+    stand = json.loads(rlnas(folder, "status", "rude", "--json").stdout)
+    assert (stand["what"], stand["command"]) == ("a run is under way here", "rlnas status rude")
     os.killpg(process.pid, signal.SIGINT)
     wait_for(lambda: has_been_told_to_stop(worker), "it is not told to stop")
     worker.resume()
@@ -250,6 +257,9 @@ def test_interrupting_all_processes_gives_the_children_back(folder: Path) -> Non
     assert process.returncode == 130
     assert "continues" in err
     assert_no_process_is_left(process.pid)
+    assert not runs_here(settings, "rude")
+    stand = json.loads(rlnas(folder, "status", "rude", "--json").stdout)
+    assert (stand["what"], stand["command"]) == ("1 round is left; what is finished is kept", "rlnas run SPEC")
     held = leases(ledger)
     assert held
     assert {lease.state for lease in held} == {"released"}
