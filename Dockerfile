@@ -37,6 +37,7 @@ RUN /opt/rlnas/bin/pip install --no-cache-dir --no-index --no-deps /opt/rlnas/di
 ENV PATH=/opt/rlnas/bin:$PATH \
     HOME=/tmp USER=rlnas XDG_CACHE_HOME=/tmp/cache MPLCONFIGDIR=/tmp/matplotlib \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /tmp
 USER 10001:10001

@@ -7,7 +7,7 @@ DEMO := build/demo
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help search search-rnn demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench pipelines image lock clean
+.PHONY: help docs search search-rnn demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench pipelines image lock clean
 
 help:  ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,8 +70,14 @@ lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/mypy
 	MYPYPATH=tests $(BIN)/mypy --explicit-package-bases tests/cluster  # mostly not run here: so its types are checked
 
-bench: $(INSTALLED)  ## the figures of the README, side by side in one run
+bench: $(INSTALLED)  ## the figures of docs/figures.md, side by side in one run
 	$(BIN)/python -m benchmarks
+
+docs: $(INSTALLED)  ## write what the documentation takes from the code, and its pictures from a real search
+	$(BIN)/rlnas run examples/digits.yaml
+	$(BIN)/rlnas report digits --output build/report.html
+	$(BIN)/python docs/make_pictures.py build/report.html
+	$(BIN)/python docs/make_tables.py
 
 pipelines: $(INSTALLED)  ## compile the pipelines into build/pipelines
 	$(BIN)/python -m pipelines.compile build/pipelines

@@ -1,4 +1,4 @@
-"""Print every figure of the README and write build/bench.json: `python -m benchmarks [NAME ...]`.
+"""Print every figure of docs/figures.md and write build/bench.json: `python -m benchmarks [NAME ...]`.
 
 What the measured parts print themselves goes into build/bench.log.
 """
@@ -21,7 +21,7 @@ def main(names: list[str]) -> None:
         sys.exit(f"unknown benchmark {', '.join(unknown)}; allowed: {', '.join(BENCHMARKS)}")
     LOG.parent.mkdir(exist_ok=True)
     terminal = os.fdopen(os.dup(1), "w")
-    with LOG.open("w") as log:
+    with LOG.open("w", encoding="utf-8") as log:
         for descriptor in (1, 2):  # not sys.stdout: processes are started, which print too
             os.dup2(log.fileno(), descriptor)
     figures: list[dict[str, Any]] = []
@@ -39,7 +39,7 @@ def main(names: list[str]) -> None:
                 else f"goal {figure['goal']}: {'met' if figure['met'] else 'NOT MET'}"
             )
             print(f"{figure['name']}: {figure['value']:.4g} {figure['unit']} ({verdict})", file=terminal, flush=True)
-    FIGURES.write_text(json.dumps(figures, indent=2) + "\n")
+    FIGURES.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(f"written: {FIGURES}", file=terminal, flush=True)
 
 

@@ -22,8 +22,8 @@ def evaluate(search_name: str, batch: str, placement: str, metrics: dsl.Output[d
 
     with reported_errors():
         results = steps.evaluate(ledger_of(search_name), Batch.parse(batch))
-    for child, result in results.items():
-        if result.reward is not None:
-            metrics.log_metric(f"reward {child}", result.reward)
-    metrics.log_metric("failed", sum(result.status != "ok" for result in results.values()))
-    return len(results)
+        for child, result in results.items():
+            if result.reward is not None:
+                metrics.log_metric(f"reward {child}", result.reward)
+        metrics.log_metric("failed", sum(result.status != "ok" for result in results.values()))
+        return len(results)

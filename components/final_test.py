@@ -27,7 +27,7 @@ def final_test(
 
     with reported_errors():
         record = steps.final_test(ledger_of(search_name), child_name)
-    for model in record.models if record else ():
-        for name, value in model.test.items():
-            metrics.log_metric(f"{model.reference or 'winner'} {name}", value)
-    return record is not None
+        for model in record.models if record else ():
+            for name, value in model.test.items():
+                metrics.log_metric(f"{model.reference or 'winner'} {name}", value)
+        return record is not None

@@ -27,8 +27,8 @@ def finish(search_name: str, placement: str, metrics: dsl.Output[dsl.Metrics], p
         ledger = ledger_of(search_name)
         version, _ = steps.finish(ledger)
         left = left_of(ledger)
-    print(f"search {search_name}: {version.children} children, {left}{f'; {HOW_TO_GO_ON}' if left.rounds else ''}")
-    for name, value in progress(version).items():
-        metrics.log_metric(name, value)
-    write_page(ledger, page.path)
-    return left.winner and not left.rounds
+        print(f"search {search_name}: {version.children} children, {left}{f'; {HOW_TO_GO_ON}' if left.rounds else ''}")
+        for name, value in progress(version).items():
+            metrics.log_metric(name, value)
+        write_page(ledger, page.path)
+        return left.winner and not left.rounds

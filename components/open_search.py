@@ -19,7 +19,10 @@ def open_search(search_name: str, search_spec: dict, placement: str) -> list[int
     from rlnas import steps
     from rlnas.spec import parse_spec
     from rlnas.steps.common import connect, reported_errors
+    from rlnas.steps.data import data_of
 
     with reported_errors():
         ledger = steps.open_search(connect(), search_name, parse_spec(search_spec) if search_spec else None)
+        for line in data_of(ledger).lines:
+            print(line)
         return list(range(ledger.spec.loop.replicas))

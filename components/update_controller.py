@@ -27,7 +27,7 @@ def update_controller(
     with reported_errors():
         ledger = ledger_of(search_name)
         version = steps.update_controller(ledger)
-    for name, value in {**version.numbers, **progress(version)}.items():
-        metrics.log_metric(name, value)
-    write_page(ledger, page.path)
-    return version.version
+        for name, value in {**version.numbers, **progress(version)}.items():
+            metrics.log_metric(name, value)
+        write_page(ledger, page.path)
+        return version.version

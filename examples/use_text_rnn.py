@@ -4,6 +4,7 @@ Needs numpy and onnxruntime, and the Python release that it was trained with (th
 reference); neither torch nor rlnas.
 """
 
+import os
 import re
 import sys
 from itertools import pairwise
@@ -11,6 +12,8 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime sends some by default, from its import on
 import onnxruntime
 
 SPLIT_SEED = 0  # what examples/text-rnn.yaml leaves at its default

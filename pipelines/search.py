@@ -45,20 +45,22 @@ def search_pipeline(
     """Continue a search by some rounds, or start it.
 
     Args:
-        search_name: enough by itself if the spec is in the store, so that a schedule needs nothing else.
-        search_spec: the spec of a new search.
+        search_name: name of the search; enough by itself if the search is in the store already.
+        search_spec: the spec of a new search, as JSON.
         rounds_per_run: so many rounds in this run, rounded up to a multiple of the replicas; 0: all that are left. More
             than `pipelines.size` lets fit may break the run.
-        container_image: what every task runs in.
-        image_pull_secret: of the image's registry; need not exist.
-        control_cpu, control_memory: requests of the tasks that hold no child.
-        control_node_selector, control_tolerations: of those tasks, as Kubernetes writes them.
-        training_cpu, training_memory, training_node_selector, training_tolerations: of *train-child* and *evaluate*.
-        accelerator_type, accelerator_count: of the GPUs for those two; a count of 0 asks for none.
-        store_secret_name: holds `accesskey` and `secretkey` of the object store.
-        store_config_map: holds the `RLNAS_STORE_*` that are not secret, and `RLNAS_MODEL_REGISTRY`.
-        authority_config_map: holds certificate authorities, mounted at /etc/rlnas/ca; need not exist.
-        data_volume_claim: mounted at /data where data is read; must exist.
+        container_image: the image of every task.
+        image_pull_secret: secret of the image's registry; need not exist.
+        control_cpu, control_memory: request of each task that trains and evaluates nothing.
+        control_node_selector, control_tolerations: of the pods of these tasks, as Kubernetes writes them in JSON.
+        training_cpu, training_memory: request of *train-child*, *evaluate* and *final-test*.
+        training_node_selector, training_tolerations: of the pods of these tasks, as Kubernetes writes them in JSON.
+        accelerator_type: resource name of the GPUs of these tasks.
+        accelerator_count: number of GPUs of each of these tasks; 0: none.
+        store_secret_name: secret with `accesskey` and `secretkey` of the object store.
+        store_config_map: config map with the `RLNAS_STORE_*` that are not secret, and `RLNAS_MODEL_REGISTRY`.
+        authority_config_map: config map with certificate authorities, mounted at /etc/rlnas/ca; need not exist.
+        data_volume_claim: volume claim, mounted at /data in tasks that read data; must exist.
     """
     control, data, training = placements(
         container_image=container_image,

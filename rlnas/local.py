@@ -20,12 +20,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from rlnas.errors import RunFailed, StoreError
+from rlnas.errors import FULL, RunFailed, StoreError, one_line
 from rlnas.report import SearchStatus, read_status
 from rlnas.spec import SearchSpec
 from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings
 from rlnas.steps import find_final, is_due, open_search, plan_grid
 from rlnas.steps.common import ERROR_PREFIX
+from rlnas.steps.data import check_data, data_of
 
 RUNNER = "pipelines.local"
 POLL_SECONDS = 1.0
@@ -48,12 +49,14 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
         RunFailed: the run failed; running again continues it.
     """
     ledger = open_search(bucket, spec.name, spec)
+    for line in data_of(ledger).lines:
+        console.print(line, soft_wrap=True)
     now = read_status(ledger)
     goal = min(now.rounds, now.round + rounds) if rounds else now.rounds
     while now.round < goal or is_due(ledger):
         started, log = now, _new_log(logs, spec.name)
         console.print(f"search {spec.name}: {now.children} of {now.budget} children done; log of the run: {log}")
-        _run_pipeline(ledger, "search", {"rounds_per_run": goal - now.round}, goal, log, console)
+        scarcity = _run_pipeline(ledger, "search", {"rounds_per_run": goal - now.round}, goal, log, console)
         reason = _reason(log)
         try:
             now = read_status(ledger)
@@ -61,9 +64,9 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
         except StoreError as error:
             reason = reason or str(error)
         else:
-            reason = reason or ("no round was completed" if stuck else "")
+            reason = reason or (_last_words(log) or "no round was completed" if stuck else "")
         if reason:
-            reason += _scarcity(log.parent)
+            reason += scarcity
             raise RunFailed(f"the run failed: {reason}; log: {log}; the same command continues the search")
     return now
 
@@ -79,19 +82,20 @@ def run_finalize(ledger: Ledger, child: str, references: Sequence[str], logs: Pa
         console: where to show.
 
     Raises:
-        UserError: there is no such child, it cannot be finalized so, or it is tested already.
+        UserError: there is no such child, it cannot be finalized so, it is tested already, or the data has changed.
         RunFailed: the run failed; running again continues it.
     """
+    check_data(ledger)
     plan_grid(ledger, child, references)  # says at once, and here, what is wrong
     log = _new_log(logs, ledger.name)
     console.print(f"search {ledger.name}: finalizing child {child}; log of the run: {log}")
     parameters = {"child_name": child, "reference_models": ",".join(references)}
-    _run_pipeline(ledger, "finalize", parameters, 0, log, console)
+    scarcity = _run_pipeline(ledger, "finalize", parameters, 0, log, console)
     final = find_final(ledger, child)
     record = final.record if final else None
     if record is None or _reason(log):
-        reason = _reason(log) or "other runs train a part of it"
-        raise RunFailed(f"the run failed: {reason}; log: {log}; the same command continues")
+        reason = _reason(log) or _last_words(log) or "other runs train a part of it"
+        raise RunFailed(f"the run failed: {reason}{scarcity}; log: {log}; the same command continues")
     return record
 
 
@@ -102,14 +106,19 @@ def _new_log(logs: Path, name: str) -> Path:
 
 def _run_pipeline(
     ledger: Ledger, pipeline: str, parameters: dict[str, Any], goal: int, log: Path, console: Console
-) -> None:
+) -> str:
+    """Run a pipeline to its end, or to the first task that fails. Returns which of its disks is full, in words."""
     command = [sys.executable, "-m", RUNNER, pipeline, json.dumps({"search_name": ledger.name} | parameters)]
-    environment = os.environ | ledger.bucket.settings.to_environment() | {"PYTHONUNBUFFERED": "1"}
+    environment = (
+        os.environ
+        | ledger.bucket.settings.to_environment()
+        | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:replace"}
+    )
     view = _View(ledger, goal, time.monotonic)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to stop is as good as Ctrl-C
     # All temporary files of the run, since what is killed leaves its own behind.
     with log.open("wb") as file, TemporaryDirectory(prefix="rlnas-", ignore_cleanup_errors=True) as folder:
-        # Ctrl-C goes to all of the terminal's processes; these end as `_stop` has it, and give their children back.
+        # Ctrl-C, and the closing of the terminal, go to all of the terminal's processes; these end as `_stop` has it,
+        # and give their children back.
         process = subprocess.Popen(
             command,
             stdout=file,
@@ -123,7 +132,9 @@ def _run_pipeline(
                     view.refresh()
                     if not console.is_terminal:
                         view.print_progress(console)
-                    time.sleep(POLL_SECONDS)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(POLL_SECONDS)
+            return _scarcity(log.parent, Path(folder))  # before the folder makes room
         finally:
             _stop(process)
 
@@ -142,6 +153,7 @@ def runs_here(settings: StoreSettings, search: str) -> bool:
 
 def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -240,19 +252,39 @@ class _View:
 
 def _reason(log: Path) -> str:
     """Find out from a run's log why a task failed: its own line, else what the runner says; empty if none failed."""
-    text = re.sub(r"\x1b\[\d+m", "", log.read_text(errors="replace"))  # the runner writes in colours
+    text = _read(log)
     if said := re.search(f"{ERROR_PREFIX}(.*)", text):
         return said[1].strip()
-    failed = re.search(r"Task '([\w-]+)' finished with status FAILURE", text)
-    return f"task {failed[1]} was killed, or raised what the log shows" if failed else ""
-
-
-def _scarcity(folder: Path) -> str:
-    """Say so where a disk is full, or too full for SeaweedFS: the log itself may lack the words, for want of room."""
-    disk = shutil.disk_usage(folder)
-    if disk.free >= disk.total / 100:
+    if not (failed := re.search(r"Task '([\w-]+)' finished with status FAILURE", text)):
         return ""
-    return (
-        f"; the disk of {folder} is full: {disk.free / 1e6:.1f} MB are free, and the embedded store stops writing below"
-        f" {disk.total / 100e6:.1f} MB and looks again a minute after some were freed"
-    )
+    of_task = text[: failed.start()].rpartition("\n")[0]
+    return f"task {failed[1]} {f'raised {words}' if (words := _raised(of_task)) else 'was killed'}"
+
+
+def _last_words(log: Path) -> str:
+    """Find out from the log of a run that has ended what ended it, if no task did."""
+    return _raised(_read(log))
+
+
+def _raised(text: str) -> str:
+    """What is raised at the very end of a text; a traceback elsewhere is a child's, whose failure is a result."""
+    before, found, after = text.rstrip().rpartition("Traceback (most recent call last):\n")
+    indent = before.rpartition("\n")[2]
+    words = [line for line in after.split("\n") if not line.startswith(f"{indent}  ")]  # the rest are frames
+    return one_line(words[0], 300) if found and len(words) == 1 else ""
+
+
+def _read(log: Path) -> str:
+    return re.sub(r"\x1b\[\d+m", "", log.read_text(encoding="utf-8", errors="replace"))  # the runner writes in colours
+
+
+def _scarcity(logs: Path, temporary: Path) -> str:
+    """Say so where a disk is full, or too full for SeaweedFS: the log itself may lack the words, for want of room."""
+    disk = shutil.disk_usage(logs)
+    if disk.free < disk.total / 100:
+        return (
+            f"; the disk of {logs} is full: {disk.free / 1e6:.1f} MB are free, and the embedded store stops writing"
+            f" below {disk.total / 100e6:.1f} MB and looks again a minute after some were freed"
+        )
+    free = shutil.disk_usage(temporary).free
+    return f"; the disk of {temporary.parent} is full: {free / 1e6:.1f} MB are free (TMPDIR)" if free < FULL else ""

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SerializeAsAny,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -26,15 +25,19 @@ from rlnas.controller import SETTINGS, ControllerSettings
 from rlnas.datasets import DATASETS, Dataset
 from rlnas.errors import UserError
 from rlnas.registry import resolve
+from rlnas.section import EARLIER, Section
 from rlnas.spaces import SPACES, Space
+from rlnas.yaml_text import read_yaml
 
 MOST_GRID_POINTS = 1000
+KINDS = ("space", "dataset", "child", "controller")
+"""Sections whose `kind` decides which fields they have."""
 
 
 def _section(name: str, table: dict[str, str], group: str, base: type[BaseModel]) -> BeforeValidator:
     """Let a section's `kind` decide which model reads it."""
 
-    def read(value: Any) -> Any:
+    def read(value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, base):
             return value
         if not isinstance(value, dict):
@@ -46,26 +49,25 @@ def _section(name: str, table: dict[str, str], group: str, base: type[BaseModel]
         if not (isinstance(model, type) and issubclass(model, base)):
             raise UserError(f"{name}.kind: {value.get('kind')!r} is {model!r}; allowed: a {base.__name__}")
         try:
-            return model.model_validate(value)
+            return model.model_validate(value, context=info.context)
         except ValidationError as error:
             raise UserError(_one_line(error, model, f"{name}.")) from None
 
     return BeforeValidator(read)
 
 
-class LoopSettings(BaseModel):
+class LoopSettings(Section):
     """How many children, and how they are grouped.
 
     Args:
-        children: the budget of the search; a multiple of `children_per_round`.
-        children_per_round: the paper's m: what one policy version proposes together.
-        children_per_batch: how many of them share a pod (and its GPU).
-        rounds_per_update: gradients that accumulate before the controller changes (1 for NAS-CNN, 10 for NAS-RNN).
-        window: rounds that may be under way beyond the last one applied; 1 is synchronous and reproducible.
-        replicas: the paper's K: loops that propose and train side by side.
+        children: the budget of the search: children in all; a multiple of `children_per_round`.
+        children_per_round: children that the controller proposes together, before it learns from them; the paper's m.
+        children_per_batch: children of a round that share a task, and so a pod and its GPU.
+        rounds_per_update: rounds whose gradients are added up before the controller changes; the paper has 1 for
+            NAS-CNN and 10 for NAS-RNN.
+        window: rounds that may be under way at the same time; 1 is synchronous and reproducible.
+        replicas: loops of rounds that run side by side; the paper's K.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     children: int = Field(ge=1, le=1_000_000)
     children_per_round: int = Field(default=8, ge=1, le=1000)
@@ -94,18 +96,17 @@ class LoopSettings(BaseModel):
         return self.children // self.children_per_round
 
 
-class FailureSettings(BaseModel):
+class FailureSettings(Section):
     """What becomes of children that cannot be scored.
 
     Args:
-        reward: of a child that failed (not finite, out of memory, impossible shape, timeout).
-        lost: a child whose process vanished `attempts` times without progress takes that reward (`penalty`: a whole
-            pod killed for memory looks like this) or counts for nothing (`neutral`).
-        attempts: fruitless ones before a child is given up as lost.
-        lease_seconds: a child whose worker shows no sign of life for this long is taken over.
+        reward: what the controller gets for a child that failed: not finite, out of memory, impossible shape, timeout.
+        lost: a child is lost if its process was killed `attempts` times without progress. With `penalty` it gets
+            `reward`: this is what a child that needs too much memory looks like. With `neutral` it counts for nothing.
+        attempts: attempts without progress after which a child is given up as lost.
+        lease_seconds: if the process that trains a child shows no sign of life for so many seconds, another one takes
+            the child over.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     reward: float = Field(default=0.0, ge=-1e6, le=1e6)
     lost: Annotated[str, Field(pattern="^(penalty|neutral)$")] = "penalty"
@@ -113,23 +114,21 @@ class FailureSettings(BaseModel):
     lease_seconds: float = Field(default=600, ge=1)
 
 
-class FinalSettings(BaseModel):
+class FinalSettings(Section):
     """What becomes of the winner: a small grid of recipes, then the last training (Zoph & Le 2017, Sections 4.1, 4.2).
 
     Args:
-        grid: fields of the `child` section, each with the values to try; every combination trains one child, and the
-            best on validation data is chosen. Empty: the child section as it is. What is tried for a learning rate
-            stands above the one that the winner itself predicts.
-        retrain: fields of the `child` section in which the last training differs from that, such as `epochs`; it has
-            no time limit unless one is given here.
-        data: what the last training sees.
-        references: models of the task that go through the same grid, training and test as the winner.
+        grid: fields of `child`, each with the values to try. Every combination trains the winner once; the best on
+            validation data is chosen. Empty: `child` as it is. A learning rate of the grid goes before one that the
+            winner predicts.
+        retrain: fields of `child` that are different in the last training, such as `epochs`. It has no time limit
+            unless one is given here.
+        data: the data of the last training.
+        references: known models that go through the same grid, training and test, for comparison.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    grid: dict[str, tuple[Any, ...]] = {}
-    retrain: dict[str, Any] = {}
+    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    retrain: dict[str, Any] = Field(default_factory=dict)
     data: Literal["train", "train_and_validation"] = "train_and_validation"
     references: tuple[str, ...] = ()
 
@@ -162,7 +161,7 @@ class FinalSettings(BaseModel):
         return unlimited | self.retrain | snapshot
 
 
-class SearchSpec(BaseModel):
+class SearchSpec(Section):
     """A search.
 
     Args:
@@ -176,8 +175,6 @@ class SearchSpec(BaseModel):
         failures: what becomes of sick children.
         finalize: what becomes of the winner when the budget is reached; null: nothing.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -246,14 +243,31 @@ class SearchSpec(BaseModel):
         """Of the whole document, defaults filled in."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """What a person may write for this spec: what was left at its default stays open."""
+        written = self.model_dump(mode="json", exclude_unset=True)
+        return written | {name: {"kind": getattr(self, name).kind} | written.get(name, {}) for name in KINDS}
+
+    def with_data_at(self, other: "SearchSpec") -> "SearchSpec":
+        """Return this spec with its data where another one of the same kind of data has it."""
+        if type(self.dataset) is not type(other.dataset):
+            return self
+        where = {field: getattr(other.dataset, field) for field in self.dataset.location}
+        return self.model_copy(update={"dataset": self.dataset.model_copy(update=where)})
+
     def differences(self, other: "SearchSpec") -> list[str]:
-        """Name the fields in which two specs differ, as `field: mine, not theirs`."""
-        mine, theirs = dict(_flat(self.model_dump(mode="json"))), dict(_flat(other.model_dump(mode="json")))
+        """Name the fields in which two specs differ, as `field: mine, not theirs`.
+
+        What this one leaves open may be as it was in searches that began before there was such a field.
+        """
+        earlier = parse_spec(self.document, self.name, earlier=True)
+        mine, before, theirs = (dict(_flat(spec.model_dump(mode="json"))) for spec in (self, earlier, other))
         keys = [*mine, *(key for key in theirs if key not in mine)]
         return [
             f"{key}: {mine.get(key, 'unset')}, not {theirs.get(key, 'unset')}"
             for key in keys
-            if mine.get(key) != theirs.get(key)
+            if theirs.get(key) not in (mine.get(key), before.get(key))
         ]
 
 
@@ -265,7 +279,7 @@ def control_of(spec: SearchSpec) -> SearchSpec:
         UserError: the name becomes too long.
     """
     changes = {"name": f"{spec.name}-control", "controller": {"kind": "random"}, "finalize": None}
-    return parse_spec(spec.model_dump(mode="json") | changes, f"control of {spec.name}")
+    return parse_spec(spec.document | changes, f"control of {spec.name}")
 
 
 def with_seed(spec: SearchSpec, seed: int) -> SearchSpec:
@@ -277,7 +291,7 @@ def with_seed(spec: SearchSpec, seed: int) -> SearchSpec:
     if seed == spec.seed:
         raise UserError(f"seed {seed} of {spec.name}: is its own, and says nothing new; allowed: any other seed")
     changes = {"name": f"{spec.name}-s{seed}", "seed": seed}
-    return parse_spec(spec.model_dump(mode="json") | changes, f"seed {seed} of {spec.name}")
+    return parse_spec(spec.document | changes, f"seed {seed} of {spec.name}")
 
 
 def check_references(recipe: Recipe, names: Iterable[str]) -> None:
@@ -301,12 +315,13 @@ def check_name(name: str) -> str:
     return name
 
 
-def parse_spec(document: Any, source: str = "spec") -> SearchSpec:
+def parse_spec(document: Any, source: str = "spec", earlier: bool = False) -> SearchSpec:
     """Read a spec from what YAML or JSON gave.
 
     Args:
         document: a mapping.
         source: what it was read from, for the error message.
+        earlier: of a search in the store: fields that it lacks were not there yet when it began, see `Section`.
 
     Raises:
         UserError: one line about the first thing that is wrong.
@@ -314,7 +329,7 @@ def parse_spec(document: Any, source: str = "spec") -> SearchSpec:
     if not isinstance(document, dict):
         raise UserError(f"{source}: a mapping is needed, got {type(document).__name__}; see examples/digits.yaml")
     try:
-        return SearchSpec.model_validate(document)
+        return SearchSpec.model_validate(document, context=EARLIER if earlier else None)
     except ValidationError as error:
         raise UserError(f"{source}: {_one_line(error, SearchSpec)}") from None
 
@@ -326,11 +341,11 @@ def load_spec(path: str | Path) -> SearchSpec:
         UserError: the file cannot be read, or is not a spec.
     """
     try:
-        document = yaml.safe_load(Path(path).read_text())
+        document = read_yaml(Path(path).read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except Exception as error:  # the loader lets through what int(), datetime() and deep recursion raise
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return parse_spec(document, str(path))
 
 

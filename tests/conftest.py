@@ -1,5 +1,6 @@
 """The real store for every test that remembers something."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -7,11 +8,27 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # heeded by onnxruntime when it is imported, which tests do, too
 from proxy import FaultyProxy
 
 from rlnas.state.bucket import Bucket
 from rlnas.state.embedded import EmbeddedStore
 from rlnas.state.settings import StoreSettings
+
+
+@pytest.fixture
+def watched_home(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An environment for a process that may leave nothing at home: onnxruntime's telemetry would.
+
+    Nothing in it hinders the telemetry: neither a setting, nor a sign of a test or of continuous integration.
+    """
+    home = tmp_path / "home"
+    home.mkdir()
+    hindrances = ("ORT_", "CI", "GITHUB_", "TF_BUILD", "XDG_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(hindrances)}
+    yield kept | {"HOME": str(home), "TMPDIR": str(home)}
+    assert not [path for path in home.rglob("*") if path.is_file()]
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ class FaultyProxy(ThreadingHTTPServer):
         lose: which conditional PUTs (1 is the first that came through this proxy) are forwarded and carried out, while
             their answers are lost; `{3}`, or `range(1, 999, 2)` for every first try.
         answer: statuses to answer the next requests with, without forwarding them.
+        say: (status, headers, body) to answer every request with, without forwarding it.
         refuse: close every connection without a word.
         seen: (method, path without the query) of every request forwarded.
         conditional: how many conditional PUTs came.
@@ -38,6 +39,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.drop: set[str] = set()
         self.lose: Container[int] = ()
         self.answer: list[int] = []
+        self.say: tuple[int, dict[str, str], bytes] | None = None
         self.refuse = False
         self.seen: list[tuple[str, str]] = []
         self.conditional = 0
@@ -73,6 +75,9 @@ class _Handler(BaseHTTPRequestHandler):
         if proxy.refuse:
             self.close_connection = True
             return
+        if proxy.say is not None:
+            status, said, data = proxy.say
+            return self.reply(status, list(said.items()), data)
         if status is not None:
             return self.reply(status, [], b"")
         proxy.seen.append((self.command, unquote(urlsplit(self.path).path)))

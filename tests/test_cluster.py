@@ -161,6 +161,8 @@ def test_run_parameters_have_the_types_of_the_package(package: Path) -> None:
     for wrong in ("gpus=1", "rounds_per_run=many", "training_tolerations={", "control_cpu", "search_name=other"):
         with pytest.raises(UserError, match=f"--set {re.escape(wrong)}"):
             run_parameters(package, [wrong])
+    with pytest.raises(UserError, match="pool is there twice, in line 1 and in line 1"):
+        run_parameters(package, ['training_node_selector={"pool": "gpu", "pool": "cpu"}'])
 
 
 CONTROL = "export-model, finish, open-search, plan-rounds, prepare-data, sample-architecture, update-controller"

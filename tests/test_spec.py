@@ -5,15 +5,26 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError, create_model
+from pydantic import Field, ValidationError, create_model
 from searches import make_spec
 
 from rlnas.children import Recipe
 from rlnas.controller import ControllerSettings
 from rlnas.datasets import Dataset
 from rlnas.errors import UserError
+from rlnas.section import EARLIER
 from rlnas.spaces import Space
-from rlnas.spec import FailureSettings, LoopSettings, check_name, control_of, load_spec, parse_spec, with_seed
+from rlnas.spec import (
+    FailureSettings,
+    FinalSettings,
+    LoopSettings,
+    SearchSpec,
+    check_name,
+    control_of,
+    load_spec,
+    parse_spec,
+    with_seed,
+)
 
 GOOD = {
     "name": "good",
@@ -140,6 +151,7 @@ def test_not_a_mapping(document):
         (b"seed: !!bool maybe", "not YAML: 'maybe'"),
         (b"seed: " + b"[" * 5000, "not YAML: maximum recursion depth"),
         (b"", "a mapping is needed, got NoneType"),
+        (b"loop:\n  children: 64\n  children: 12800", "loop.children is there twice, in line 2 and in line 3"),
         (b"- 1", "a mapping is needed, got list"),
     ],
 )
@@ -198,6 +210,58 @@ def test_differences():
     random = parse_spec(changed("controller.kind", "random"))
     assert "controller.kind: random, not reinforce" in random.differences(spec)
     assert "controller.hidden: unset, not 35" in random.differences(spec)
+
+
+LATER = """
+from typing import Literal
+from pydantic import Field
+from rlnas.datasets.digits import Digits
+
+class Mine(Digits):
+    kind: Literal["mine"] = "mine"
+    split: Literal["random", "stratified", "by day"] = Field("stratified", json_schema_extra={"earlier": "random"})
+"""
+
+
+def test_a_field_that_came_later(install_plugin):
+    """A search that began before it keeps what it was, and its own document still opens it."""
+    install_plugin(LATER, {"rlnas.datasets": {"mine": "Mine"}})
+    written = changed("dataset.kind", "mine")
+    new = parse_spec(written)
+    stored = new.model_dump(mode="json")
+    del stored["dataset"]["split"]
+    old = parse_spec(stored, earlier=True)
+    assert (new.dataset.split, old.dataset.split) == ("stratified", "random")
+    assert new.differences(old) == new.differences(new) == []
+    assert parse_spec(new.document).differences(old) == [], "as it is sent to a cluster"
+    assert control_of(new).differences(control_of(old)) == []
+
+    def told(split):
+        return parse_spec(written | {"dataset": {"kind": "mine", "split": split}})
+
+    assert told("random").differences(old) == []
+    assert told("stratified").differences(old) == ["dataset.split: stratified, not random"]
+    assert new.differences(told("by day")) == ["dataset.split: stratified, not by day"], "a line that was taken out"
+
+
+@pytest.mark.parametrize(
+    "base", [Space, Dataset, Recipe, ControllerSettings, LoopSettings, FailureSettings, FinalSettings, SearchSpec]
+)
+def test_every_section_can_have_fields_that_came_later(base):
+    later = Field(1, json_schema_extra={"earlier": 0})
+    section = create_model("Mine", __base__=base, later=(int, later))
+    section.__abstractmethods__ = frozenset()
+    document = GOOD if base is SearchSpec else {"children": 8} if base is LoopSettings else {}
+    document = document | ({"kind": "mine"} if "kind" in base.model_fields else {})
+    assert section.model_validate(document).later == 1
+    assert section.model_validate(document, context=EARLIER).later == 0
+    assert section.model_validate(document | {"later": 5}, context=EARLIER).later == 5
+
+
+def test_a_document_says_all_that_is_set():
+    for spec in (parse_spec(GOOD), make_spec("cnn"), make_spec("rnn"), make_spec(), control_of(make_spec())):
+        assert parse_spec(spec.document) == spec
+    assert "failures" not in parse_spec(GOOD).document
 
 
 def test_a_control_differs_in_name_controller_and_what_becomes_of_its_winner():

@@ -5,20 +5,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rlnas.datasets import Train, Validation
 from rlnas.errors import UserError
+from rlnas.section import Section
 from rlnas.spaces import Architecture, DataShape, Space
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class Recipe(BaseModel):
+class Recipe(Section):
     """How a child is trained. Its fields are what a person may set in the `child` section of a spec."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     modality: ClassVar[str]
     """The kind of data this trainer can use: `images`, `text` or `table`."""
@@ -37,12 +36,14 @@ class Recipe(BaseModel):
         default=None, gt=0, description="seconds of training after which a child has failed"
     )
     children_at_once: int | None = Field(
-        default=None, gt=0, description="children trained side by side; unset: one a core, or as many as fit the GPU"
+        default=None,
+        gt=0,
+        description="children trained at the same time; null: one for each core, or as many as fit the GPU",
     )
     gpu_memory_gib: float = Field(
         default=4,
         gt=0,
-        description="GPU memory one child is taken to need, in GiB; where children share a GPU, none gets more",
+        description="GPU memory of one child, GiB; children that share a GPU get no more than this",
     )
 
     def vary(self, changes: Mapping[str, Any]) -> Self:

@@ -3,14 +3,16 @@
 model.onnx           for ONNX Runtime and all else that reads ONNX
 model.pt2            for `torch.export.load`
 model.safetensors    the weights alone; `load_model` builds the module around them
-architecture.json    what it is built from: the sections `space` and `child` of the spec, architecture, data shape
+architecture.json    what it is built from: the sections `space` and `child` of the spec, architecture, data shape;
+                     and what the classes are called, which stands in the metadata of model.onnx, too
 vocabulary.txt       of a text: one word a line, the first has index 0
 """
 
 import io
 import json
+import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +24,7 @@ from rlnas.children import RECIPES, TRAINERS
 from rlnas.children.base import Deployable
 from rlnas.errors import ExportError, UserError
 from rlnas.registry import resolve
+from rlnas.section import EARLIER
 from rlnas.spaces import DataShape, Space
 from rlnas.tensors import pack, unpack
 
@@ -31,16 +34,22 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-3
 """Largest difference from the trained child, relative to its largest output. Runtimes sum in orders of their own."""
 
+CLASS_NAMES = "class_names"
+"""Where architecture.json, and as JSON the metadata of model.onnx, names the classes in the order of the logits."""
+
 Runner = Callable[..., "tuple[Tensor, ...]"]
 
 
-def export_files(deployable: Deployable, space: Space, vocabulary: Iterable[str] = ()) -> dict[str, bytes]:
+def export_files(
+    deployable: Deployable, space: Space, vocabulary: Iterable[str] = (), class_names: Sequence[str] = ()
+) -> dict[str, bytes]:
     """Write a model in all formats.
 
     Args:
         deployable: from `Trainer.deploy`.
         space: that it was found in, for the record.
         vocabulary: of a text, in the order of the indices.
+        class_names: of images, in the order of the logits; empty where they have none.
 
     Returns:
         File name -> content.
@@ -51,12 +60,13 @@ def export_files(deployable: Deployable, space: Space, vocabulary: Iterable[str]
     import torch
 
     words = list(vocabulary)
-    documents = {
+    documents: dict[str, Any] = {
         "space": space.model_dump(mode="json"),
         "architecture": deployable.architecture.model_dump(mode="json"),
         "child": deployable.recipe.model_dump(mode="json"),
         "shape": asdict(deployable.shape),
-    } | ({"vocabulary": words} if words else {})
+    }
+    documents |= ({"vocabulary": words} if words else {}) | ({CLASS_NAMES: list(class_names)} if class_names else {})
     files = {
         "model.safetensors": pack(deployable.module.state_dict(), {}),
         "architecture.json": json.dumps(documents, indent=1, ensure_ascii=False).encode(),
@@ -71,7 +81,7 @@ def export_files(deployable: Deployable, space: Space, vocabulary: Iterable[str]
             pt2 = torch.export.load(io.BytesIO(files["model.pt2"])).module()
         verify("model.pt2", pt2, deployable)
         with _reported("ONNX"):
-            files["model.onnx"] = _onnx(program, deployable)
+            files["model.onnx"] = _onnx(program, deployable, class_names)
             session = _onnx_session(files["model.onnx"], list(deployable.inputs))
         verify("model.onnx", session, deployable)
     return files
@@ -102,7 +112,7 @@ def load_model(folder: str | Path) -> "nn.Module":
 def build(document: Mapping[str, Any], weights: "Mapping[str, Tensor]") -> "nn.Module":
     """Build a module from what `architecture.json` says, and load its weights."""
     kind = document["child"]["kind"]
-    recipe = resolve(RECIPES, kind, "rlnas.recipes").model_validate(document["child"])
+    recipe = resolve(RECIPES, kind, "rlnas.recipes").model_validate(document["child"], context=EARLIER)
     trainer = resolve(TRAINERS, kind, "rlnas.trainers")(recipe, DataShape(**document["shape"]), "cpu")
     module = trainer.deployed(TypeAdapter(trainer.architectures).validate_python(document["architecture"]))
     module.load_state_dict(weights)
@@ -155,17 +165,21 @@ def _pt2(program: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _onnx(program: Any, deployable: Deployable) -> bytes:
+def _onnx(program: Any, deployable: Deployable, class_names: Sequence[str]) -> bytes:
     import torch
 
     exported = torch.onnx.export(
         program, input_names=list(deployable.inputs), output_names=list(deployable.outputs), verbose=False
     )
     assert exported is not None
-    return exported.model_proto.SerializeToString()
+    model = exported.model_proto
+    if class_names:
+        model.metadata_props.add(key=CLASS_NAMES, value=json.dumps(list(class_names), ensure_ascii=False))
+    return model.SerializeToString()
 
 
 def _onnx_session(data: bytes, names: list[str]) -> Runner:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # heeded when it is imported, and at no other time
     import onnxruntime
     import torch
 

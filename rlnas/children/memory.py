@@ -55,6 +55,6 @@ def device_memory(device: str) -> int:
         return torch.cuda.get_device_properties(device).total_memory
     total = psutil.virtual_memory().total
     try:
-        return min(total, int(_CONTAINER_LIMIT.read_text()))
+        return min(total, int(_CONTAINER_LIMIT.read_text(encoding="utf-8")))
     except (OSError, ValueError):  # no limit: there is no such file, or it says max
         return total

@@ -24,31 +24,33 @@ class CNNRecipe(Recipe):
     references: ClassVar[tuple[str, ...]] = ("resnet", "all_skips", "no_skips")
 
     kind: Literal["cnn"] = "cnn"
-    epochs: int = Field(default=50, gt=0)
+    epochs: int = Field(default=50, gt=0, description="passes over the training images")
     batch: int = Field(
-        default=128, gt=0, description="images a step; of more than one batch the incomplete last is left out"
+        default=128, gt=0, description="images a step; if there are several batches, an incomplete last one is left out"
     )
-    learning_rate: float = Field(default=0.1, gt=0, description="unless the architecture predicts its own")
+    learning_rate: float = Field(default=0.1, gt=0, description="used unless the architecture predicts its own")
     schedule: Literal["constant", "cosine"] = Field(
         default="constant",
-        description="of the learning rate; cosine falls to zero over the epochs, for short trainings",
+        description="how the learning rate changes; cosine falls to zero over the epochs, good for short trainings",
     )
     decay_epoch: int | None = Field(
         default=None, gt=0, description="epochs after which the learning rate is divided by `decay`; null: never"
     )
-    decay: float = Field(default=10, ge=1)
+    decay: float = Field(default=10, ge=1, description="divisor of the learning rate, see `decay_epoch`")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Nesterov momentum")
-    weight_decay: float = Field(default=1e-4, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0, description="L2 penalty on the weights")
     norm_epsilon: float = Field(default=1e-5, gt=0, description="added to variances in batch normalisation")
     upsample_by: int | None = Field(
         default=4,
         gt=0,
         description="pixels added to each side before a random crop of the original size; null: no crop",
     )
-    flip: bool = Field(default=True, description="mirror every other image, at random")
+    flip: bool = Field(default=True, description="mirror images left to right, each with probability one half")
     whitening: bool = Field(default=True, description="bring each image to mean 0 and variance 1")
-    snapshots: int = Field(default=5, gt=0, description="last epochs whose best accuracy is the child's")
-    reward_exponent: float = Field(default=3, gt=0, description="the reward is accuracy to this power")
+    snapshots: int = Field(
+        default=5, gt=0, description="so many of the last epochs are scored; the best accuracy counts"
+    )
+    reward_exponent: float = Field(default=3, gt=0, description="the reward is the validation accuracy to this power")
 
 
 class TabularRecipe(Recipe):
@@ -59,7 +61,7 @@ class TabularRecipe(Recipe):
     trains: ClassVar[bool] = False
 
     kind: Literal["tabular"] = "tabular"
-    scale: float = Field(default=0.01, gt=0, description="the reward is the score times this")
+    scale: float = Field(default=0.01, gt=0, description="the reward is the table's score times this")
 
 
 class RNNRecipe(Recipe):
@@ -74,34 +76,42 @@ class RNNRecipe(Recipe):
     architecture: ClassVar[type[Architecture]] = Cell
 
     kind: Literal["rnn"] = "rnn"
-    epochs: int = Field(default=35, gt=0)
+    epochs: int = Field(default=35, gt=0, description="passes over the training text")
     batch: int = Field(default=20, gt=0, description="streams that the training text is cut into")
     bptt: int = Field(default=35, gt=0, description="steps of a window, through which gradients flow")
-    layers: int = Field(default=2, gt=0, le=100)
+    layers: int = Field(default=2, gt=0, le=100, description="recurrent layers, all with the same cell")
     parameters: int = Field(
         default=20_000_000,
         gt=0,
         le=10**12,
-        description="of every child, within 1 %: the hidden size is chosen to match",
+        description="weights of every child, within 1 %; the hidden size is chosen to match",
     )
     hidden: int | None = Field(default=None, gt=0, description="size of state and embeddings, in place of `parameters`")
     tied: bool = Field(default=False, description="one matrix for the embeddings and the softmax")
-    dropout: float = Field(default=0.5, ge=0, lt=1, description="between layers, never between steps")
-    init: float = Field(default=0.05, gt=0, description="weights start uniform in ± this")
-    learning_rate: float = Field(default=1.0, gt=0)
-    flat_epochs: int = Field(default=6, ge=0, description="epochs before the learning rate decays")
-    decay: float = Field(default=1.2, ge=1, description="the learning rate is divided by this each epoch after those")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="rate between layers; there is none between steps")
+    init: float = Field(
+        default=0.05, gt=0, description="weights start uniformly distributed between minus this and this"
+    )
+    learning_rate: float = Field(default=1.0, gt=0, description="of plain SGD, in the first epochs")
+    flat_epochs: int = Field(default=6, ge=0, description="epochs before the learning rate begins to fall")
+    decay: float = Field(default=1.2, ge=1, description="then the learning rate is divided by this after each epoch")
     clip: float = Field(default=5, gt=0, description="largest norm of the gradient")
     dead_after: int | None = Field(
         default=2000,
         gt=0,
-        description="windows after which a child fails that has learnt no more than word frequencies; null: never",
+        description="after so many windows a child that knows no more than word frequencies fails; null: never",
     )
     dead_margin: float = Field(
-        default=0.05, ge=0, description="how far its average loss must be below the entropy of the words, in nats"
+        default=0.05,
+        ge=0,
+        description="nats by which the average loss must be below the entropy of the words, see `dead_after`",
     )
-    snapshots: int = Field(default=1, gt=0, description="last epochs whose best perplexity is the child's")
-    reward_constant: float = Field(default=80, gt=0, description="the reward is this over the perplexity squared")
+    snapshots: int = Field(
+        default=1, gt=0, description="so many of the last epochs are scored; the best perplexity counts"
+    )
+    reward_constant: float = Field(
+        default=80, gt=0, description="the reward is this divided by the square of the validation perplexity"
+    )
 
     def check(self, space: Space, shape: DataShape) -> None:
         """Raise `UserError` if the text does not fill a window, or no hidden size meets `parameters`."""

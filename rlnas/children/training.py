@@ -219,15 +219,21 @@ def child_failures() -> Iterator[None]:
         yield
     except (ChildFailure, Interrupted, UserError, StoreError, SearchDeleted):
         raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ChildFailure("out_of_memory", _first_line(error)) from error
     except Exception as error:
         line = _first_line(error)
-        traceback.print_exc()
-        if "can't allocate memory" in line or "out of memory" in line.lower():
+        if is_out_of_memory(error):
             raise ChildFailure("out_of_memory", line) from error
+        traceback.print_exc()
         reason = "bad_shape" if isinstance(error, RuntimeError | ValueError) and _about_shapes(line) else "error"
         raise ChildFailure(reason, f"{type(error).__name__}: {line}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is for want of memory, the machine's or the GPU's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    line = _first_line(error).lower()
+    return "can't allocate memory" in line or "out of memory" in line
 
 
 def _about_shapes(line: str) -> bool:

@@ -2,23 +2,25 @@
 
 import json
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rlnas.errors import UserError, one_line
+from rlnas.cli.ending import HOME
+from rlnas.errors import UserError
 from rlnas.report.artifacts import write_files
-from rlnas.spec import SearchSpec, control_of, load_spec, with_seed
+from rlnas.spec import SearchSpec, control_of, with_seed
 from rlnas.state import Bucket, EmbeddedStore, FinalRecord, Ledger, StoreSettings, Version
 from rlnas.state.settings import ENDPOINT
 
-HOME = Path(".rlnas")
+LEAST_ROOM = 16  # of the terminal's columns, for the last of a table that is too wide
 PATIENCE = 5.0  # seconds that a person waits for a store that does not answer
 app = typer.Typer(
     help="Neural architecture search with reinforcement learning, on Kubeflow.",
@@ -45,9 +47,8 @@ Control = Annotated[
 Seed = Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="another seed, as search NAME-sSEED")]
 
 
-def variant_of(spec_file: Path, seed: int | None, control: bool) -> SearchSpec:
-    """Read a spec, with another seed or as a random control where asked for."""
-    spec = load_spec(spec_file)
+def variant_of(spec: SearchSpec, seed: int | None, control: bool) -> SearchSpec:
+    """Return a spec with another seed, or as a random control, where asked for."""
     if seed is not None:
         spec = with_seed(spec, seed)
     return control_of(spec) if control else spec
@@ -109,21 +110,61 @@ def summary_of(ledger: Ledger, tokens: tuple[int, ...]) -> str:
     return space.describe(space.decode(tokens), ledger.shape).summary
 
 
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", shorten: bool = False) -> None:
+    """Print a table, of which only the last column may be broken; where the others have no room, a line for each value.
+
+    Args:
+        columns: their titles.
+        rows: as many values each, or fewer.
+        title: above it.
+        shorten: cut the last column off at one line instead.
+    """
+    widths = [max(map(cell_len, column)) for column in zip_longest(columns, *rows, fillvalue="")]
+    if _room(widths[:-1]) < min(widths[-1], LEAST_ROOM):
+        _print_stacked(columns, rows, title, shorten)
+    else:
+        _print(Table(title=title or None), columns, widths, rows, shorten)
+
+
+def print_pairs(rows: Sequence[tuple[str, str]], shorten: bool = False) -> None:
+    """Print names and values, a line each; a value that is too long goes on below, or is cut off."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    _print(Table(show_header=False), ("", ""), widths, rows, shorten)
+
+
+def _print_stacked(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str, shorten: bool) -> None:
+    if title:
+        console.print(title)
+    for row in rows:
+        print_pairs([pair for pair in zip(columns, row, strict=False) if pair[1]], shorten)
+
+
+def _print(
+    table: Table, columns: Sequence[str], widths: Sequence[int], rows: Sequence[Sequence[str]], shorten: bool
+) -> None:
+    for column, width in zip(columns[:-1], widths, strict=False):
+        table.add_column(column, no_wrap=True, width=width)
+    room = max(1, min(widths[-1], _room(widths[:-1])))
+    table.add_column(columns[-1], no_wrap=shorten, width=room, overflow="ellipsis" if shorten else "fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _room(widths: Sequence[int]) -> int:
+    """What a table's frame and columns of these widths leave for one more."""
+    return console.width - sum(width + 3 for width in widths) - 4
+
+
 def print_leaders(ledger: Ledger, now: Version, top: int) -> None:
     metrics = list(dict.fromkeys(name for leader in now.leaders[:top] for name in leader.metrics))
-    table = Table(title=f"leaderboard of {ledger.name}")
-    titles, rows = ["", "child", "reward", *metrics], []
+    rows = []
     for place, leader in enumerate(now.leaders[:top], 1):
         values = [_compact(leader.metrics[name]) if name in leader.metrics else "-" for name in metrics]
-        rows.append([str(place), leader.child, f"{leader.reward:.4f}", *values])
-    taken = sum(3 + max(len(line[i]) for line in [titles, *rows]) for i in range(len(titles)))
-    room = max(10, console.width - taken - 4)
-    for title in (*titles, "architecture"):
-        table.add_column(title, no_wrap=True)
-    for row, leader in zip(rows, now.leaders, strict=False):
         summary = summary_of(ledger, leader.tokens)
-        table.add_row(*row, summary if len(summary) <= room else summary[: room - 1] + "…")
-    console.print(table)
+        rows.append([str(place), leader.child, f"{leader.reward:.4f}", *values, summary])
+    columns = ("", "child", "reward", *metrics, "architecture")
+    print_table(columns, rows, title=f"leaderboard of {ledger.name}", shorten=True)
     if now.children and not now.leaders:
         first = ledger.summaries()[0].children[0]
         console.print(f"no child was scored; the first: {fate_of(first.result)}")
@@ -138,11 +179,11 @@ def print_final(record: FinalRecord) -> None:
         (part, name) for m in record.models for part in ("validation", "test") for name in vars(m)[part]
     )
     columns = [(part, name) for part, name in shown if name not in ("parameters", "flops", "hidden")]
-    table = Table("model", *(f"{part} {name}" for part, name in columns), title=f"child {record.winner}, tested once")
+    titles, rows = ["model", *(f"{part} {name}" for part, name in columns)], []
     for model in record.models:
         numbers = [f"{vars(model)[part][name]:.4f}" if name in vars(model)[part] else "-" for part, name in columns]
-        table.add_row(model.reference or "the winner", *(numbers if model.test else [model.reason]))
-    console.print(table)
+        rows.append([model.reference or "the winner", *(numbers if model.test else [model.reason])])
+    print_table(titles, rows, title=f"child {record.winner}, tested once")
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -159,8 +200,3 @@ def print_json(value: Any) -> None:
 
 def next_step(command: str, what: str) -> None:
     console.print(Text.assemble("next: ", (command, "bold"), f"  ({what})"), soft_wrap=True)
-
-
-def fail(error: object, status: int) -> NoReturn:
-    print(f"rlnas: {one_line(error)}", file=sys.stderr)
-    sys.exit(status)

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from rlnas.cli.common import (
     AsJson,
@@ -22,8 +21,10 @@ from rlnas.cli.common import (
     console,
     next_step,
     print_json,
+    print_table,
     variant_of,
 )
+from rlnas.spec import load_spec
 
 SERVICE_ACCOUNT = "rlnas"
 schedule_app = typer.Typer(
@@ -66,11 +67,11 @@ def submit(
     """Start a run of a search on Kubeflow, or continue it there."""
     from rlnas.cluster import Cluster, endpoint_or_fail, requests_of, run_parameters
 
-    spec = variant_of(spec_file, seed, control)
+    spec = variant_of(load_spec(spec_file), seed, control)
     where = endpoint_or_fail(endpoint, namespace)
     with _package(spec.name) as package:
         arguments = run_parameters(package, settings)
-        arguments |= {"search_name": spec.name, "search_spec": spec.model_dump(mode="json")}
+        arguments |= {"search_name": spec.name, "search_spec": spec.document}
         run = Cluster(where).submit(package, spec.name, arguments, service_account)
         requests = requests_of(package, arguments)
     console.print(f"run {run.name} of search {spec.name}: {run.url}", soft_wrap=True)
@@ -115,10 +116,11 @@ def schedule_list(endpoint: KfpEndpoint = None, namespace: KfpNamespace = None, 
     if as_json:
         print_json([vars(schedule) for schedule in found])
         return
-    table = Table("search", "cron (seconds first)", "runs at once", "state", "id")
-    for s in found:
-        table.add_row(s.search, s.cron, str(s.max_concurrency), "fires" if s.enabled else "disabled", s.id)
-    console.print(table if found else "no schedules")
+    if found:
+        rows = [(s.search, s.cron, str(s.max_concurrency), "fires" if s.enabled else "disabled", s.id) for s in found]
+        print_table(("search", "cron (seconds first)", "runs at once", "state", "id"), rows)
+    else:
+        console.print("no schedules")
     next_step("rlnas schedule create NAME CRON", "makes one")
 
 

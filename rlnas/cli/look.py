@@ -6,10 +6,8 @@ from shlex import quote
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from rlnas.cli.common import (
-    HOME,
     AsJson,
     KfpEndpoint,
     KfpNamespace,
@@ -21,9 +19,12 @@ from rlnas.cli.common import (
     open_bucket,
     print_json,
     print_leaders,
+    print_pairs,
+    print_table,
     summary_of,
     write_file,
 )
+from rlnas.cli.ending import HOME
 from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
 from rlnas.report import draw, read_child, read_status
 from rlnas.state import list_searches, open_search
@@ -34,7 +35,7 @@ def list_all(as_json: AsJson = False) -> None:
     """List the searches in the store."""
     bucket = open_bucket()
     listed: list[dict[str, Any]] = []
-    table = Table("search", "children", "failed", "rounds", "best reward", "state")
+    rows: list[list[str]] = []
     for name in list_searches(bucket):
         try:
             s = read_status(open_search(bucket, name))
@@ -42,16 +43,19 @@ def list_all(as_json: AsJson = False) -> None:
             continue
         except (UserError, StoreError) as error:
             listed.append({"name": name, "unreadable": one_line(error)})
-            table.add_row(name, "-", "-", "-", "-", f"unreadable: {one_line(error)}")
+            rows.append([name, "-", "-", "-", "-", f"unreadable: {one_line(error)}"])
             continue
         listed.append(s.to_json())
         best = f"{s.leaders[0].reward:.4f}" if s.leaders else "-"
         state = "complete" if s.complete else "open"
-        table.add_row(s.name, f"{s.children}/{s.budget}", str(s.failed), f"{s.round}/{s.rounds}", best, state)
+        rows.append([s.name, f"{s.children}/{s.budget}", str(s.failed), f"{s.round}/{s.rounds}", best, state])
     if as_json:
         print_json(listed)
         return
-    console.print(table if listed else "no search in the store")
+    if listed:
+        print_table(("search", "children", "failed", "rounds", "best reward", "state"), rows)
+    else:
+        console.print("no search in the store")
     next_step(*("rlnas leaderboard NAME", "shows the best of one") if listed else ("rlnas run SPEC", "starts one"))
 
 
@@ -77,22 +81,21 @@ def status(
         about = {"run": vars(run) if run else None} | ({"run_error": trouble} if trouble else {})
         print_json((now.to_json() if now else {"name": search}) | vars(stand) | (about if where else {}))
         return
-    table = Table(show_header=False)
-    table.add_row("state", stand.what)
+    rows = [("state", stand.what)]
     if now:
-        table.add_row("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed")
-        table.add_row("rounds", f"{now.round} of {now.rounds} applied, controller version {now.version}")
-        for name, value in now.numbers.items():
-            table.add_row(name.replace("_", " "), f"{value:.4f}")
+        rows += [
+            ("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed"),
+            ("rounds", f"{now.round} of {now.rounds} applied, controller version {now.version}"),
+        ]
+        rows += [(name.replace("_", " "), f"{value:.4f}") for name, value in now.numbers.items()]
         if now.leaders:
-            table.add_row("best so far", f"{now.leaders[0].child}, reward {now.leaders[0].reward:.4f}")
+            rows.append(("best so far", f"{now.leaders[0].child}, reward {now.leaders[0].reward:.4f}"))
     if run:
-        table.add_row("run", f"{run.name}, {run.state.lower()}, since {run.created}, {run.url}")
-        for words in run.words:
-            table.add_row("", words)
+        rows.append(("run", f"{run.name}, {run.state.lower()}, since {run.created}, {run.url}"))
+        rows += [("", words) for words in run.words]
     elif where:
-        table.add_row("run", trouble or "none on Kubeflow")
-    console.print(table)
+        rows.append(("run", trouble or "none on Kubeflow"))
+    print_pairs(rows)
     next_step(stand.command, stand.does)
 
 
@@ -143,10 +146,7 @@ def show(
     if description.nodes:
         draw(description, f"{search} {found.name}", path)
     console.print(f"{search} {found.name}: {description.summary}")
-    table = Table(*description.columns)
-    for row in description.rows:
-        table.add_row(*row)
-    console.print(table)
+    print_table(description.columns, description.rows)
     for remark in description.remarks:
         console.print(f"- {remark}")
     console.print(f"- {fate_of(found.result)}")

@@ -1,19 +1,17 @@
 """Commands that run a search here: `run`, `validate`."""
 
 from shlex import quote
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
 from rlnas.cli.common import (
-    HOME,
     Control,
     Seed,
     SpecFile,
     app,
     connect,
     console,
-    fail,
     next_step,
     open_bucket,
     print_final,
@@ -21,8 +19,9 @@ from rlnas.cli.common import (
     save_model,
     variant_of,
 )
-from rlnas.spec import load_spec
-from rlnas.state import open_search
+from rlnas.cli.ending import HOME, fail
+from rlnas.spec import SearchSpec, load_spec
+from rlnas.state import Bucket, find_search, open_search
 
 
 @app.command()
@@ -36,8 +35,11 @@ def run(
     from rlnas.local import run_search
     from rlnas.steps import find_final, read_model
 
-    spec = variant_of(spec_file, seed, control)
+    written = load_spec(spec_file)
+    spec = variant_of(written, seed, control)
     bucket = connect(begin=True)
+    if spec.name != written.name:
+        spec = variant_of(_as_begun(bucket, written), seed, control)
     try:
         status = run_search(bucket, spec, rounds, HOME / "logs", console)
     except KeyboardInterrupt:
@@ -59,20 +61,35 @@ def run(
         next_step(f"rlnas show {spec.name}", "shows the best architecture")
 
 
+def _as_begun(bucket: Bucket, spec: SearchSpec) -> SearchSpec:
+    """Return the spec as its search has it, if there is one: what it leaves open may have been otherwise then."""
+    bucket.ensure()
+    known = find_search(bucket, spec.name)
+    return spec if known is None or spec.differences(known.spec) else known.spec
+
+
 @app.command()
 def validate(spec_file: SpecFile) -> None:
-    """Check a spec and its data; start no search, and the embedded store only if the data lie there."""
+    """Check a spec and all its data, and say what a search would see.
+
+    It starts no search, and the embedded store only if the data lie there.
+    """
     from rlnas.datasets import open_local
     from rlnas.steps import check_spec
     from rlnas.steps.common import STORE_PREFIX, opener
+    from rlnas.steps.data import look_through
 
     spec = load_spec(spec_file)
-    shape = check_spec(
-        spec, lambda path: opener(open_bucket(begin=True))(path) if path.startswith(STORE_PREFIX) else open_local(path)
-    )
-    loop = spec.loop
+
+    def open_file(path: str) -> IO[bytes]:
+        return opener(open_bucket(begin=True))(path) if path.startswith(STORE_PREFIX) else open_local(path)
+
+    shape, loop = check_spec(spec, open_file), spec.loop
+    data = look_through(spec.dataset, open_file)
     console.print(
         f"{spec_file} is valid: search {spec.name}, {loop.children} children in {loop.rounds} rounds,"
         f" {spec.space.kind} on {spec.dataset.kind} ({shape.modality}, {shape.classes} classes)"
     )
+    for line in data.lines:
+        console.print(line, soft_wrap=True)
     next_step(f"rlnas run {quote(str(spec_file))}", "runs it here")

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from rlnas.cli.common import HOME, AsJson, SearchName, app, console, next_step, open_bucket, print_json
+from rlnas.cli.common import AsJson, SearchName, app, console, next_step, open_bucket, print_json
+from rlnas.cli.ending import HOME
 from rlnas.state import EmbeddedStore, open_search
 
 store_app = typer.Typer(

@@ -7,17 +7,16 @@ from typing import Annotated
 import typer
 
 from rlnas.cli.common import (
-    HOME,
     BestUnlessGiven,
     SearchName,
     app,
     console,
-    fail,
     next_step,
     open_bucket,
     print_final,
     save_model,
 )
+from rlnas.cli.ending import HOME, fail
 from rlnas.errors import UserError
 from rlnas.state import open_search
 

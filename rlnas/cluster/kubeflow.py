@@ -202,7 +202,7 @@ class Cluster:
 
     def _upload(self, package: Path, search: str) -> tuple[str, str]:
         """Upload a package once; return the ids of pipeline and version."""
-        name = next(iter(yaml.safe_load_all(package.read_text())))["pipelineInfo"]["name"]
+        name = next(iter(yaml.safe_load_all(package.read_text(encoding="utf-8"))))["pipelineInfo"]["name"]
         version = f"{search}-{hashlib.sha256(package.read_bytes()).hexdigest()[:12]}"
         pipeline = self._client.get_pipeline_id(name)
         if pipeline is None:

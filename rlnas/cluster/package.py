@@ -8,14 +8,15 @@ from typing import Any
 import yaml
 
 from rlnas.errors import UserError
+from rlnas.yaml_text import read_yaml
 
 
 def label_package(package: Path, search: str) -> None:
     """Label every pod of a compiled package with the search's name, which Kubeflow takes at compile time only."""
-    spec, platform = yaml.safe_load_all(package.read_text())
+    spec, platform = yaml.safe_load_all(package.read_text(encoding="utf-8"))
     for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
         executor["podMetadata"]["labels"]["app.kubernetes.io/instance"] = search
-    package.write_text(yaml.safe_dump_all([spec, platform]))
+    package.write_text(yaml.safe_dump_all([spec, platform]), encoding="utf-8")
 
 
 def run_parameters(package: Path, given: Iterable[str]) -> dict[str, Any]:
@@ -24,7 +25,8 @@ def run_parameters(package: Path, given: Iterable[str]) -> dict[str, Any]:
     Raises:
         UserError: a name that the package does not know, or a value of another type.
     """
-    known = next(iter(yaml.safe_load_all(package.read_text())))["root"]["inputDefinitions"]["parameters"]
+    spec, *_ = yaml.safe_load_all(package.read_text(encoding="utf-8"))
+    known = spec["root"]["inputDefinitions"]["parameters"]
     kinds = {"STRING": str, "NUMBER_INTEGER": int, "STRUCT": dict, "LIST": list}
     found = {}
     for text in given:
@@ -34,9 +36,9 @@ def run_parameters(package: Path, given: Iterable[str]) -> dict[str, Any]:
             raise UserError(f"--set {text}: name=value is needed; allowed names: {allowed}")
         kind = kinds[known[name]["parameterType"]]
         try:
-            found[name] = value if kind is str else yaml.safe_load(value)
-        except yaml.YAMLError:
-            found[name] = None
+            found[name] = value if kind is str else read_yaml(value)
+        except UserError as error:
+            raise UserError(f"--set {text}: {error}; {name} must be a {kind.__name__}, written as JSON") from None
         if not isinstance(found[name], kind):
             raise UserError(f"--set {text}: {name} must be a {kind.__name__}, written as JSON")
     return found

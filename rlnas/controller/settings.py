@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from rlnas.section import Section
 
 
-class ControllerSettings(BaseModel):
+class ControllerSettings(Section):
     """What every searcher's settings share."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: str
 
@@ -17,12 +17,13 @@ class ReinforceSettings(ControllerSettings):
     """The paper's controller.
 
     Args:
-        hidden, layers: of the LSTM.
-        init: weights start uniform in ± this.
-        learning_rate: of Adam.
-        baseline_decay: of the moving average of earlier rewards, for each reward (the paper gives no value).
-        entropy_weight: adds this times the policy's entropy to the objective; 0 is the paper's.
-        temperature: divides every logit, when sampling and when scoring alike; 1 is the paper's.
+        hidden: units of each LSTM layer.
+        layers: LSTM layers.
+        init: weights start uniformly distributed between minus this and this.
+        learning_rate: of the Adam optimiser. The paper's value is meant for 12,800 children; use more for fewer.
+        baseline_decay: decay of the moving average of earlier rewards, for each reward. The paper gives no value.
+        entropy_weight: this times the policy's entropy is added to the objective; the paper adds none.
+        temperature: every logit is divided by this, in sampling and in scoring; the paper has 1.
     """
 
     kind: Literal["reinforce"] = "reinforce"

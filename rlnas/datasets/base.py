@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
-from rlnas.errors import UserError
+from rlnas.errors import UserError, one_line
+from rlnas.section import Section
 from rlnas.spaces.base import DataShape, Space
 
 if TYPE_CHECKING:
@@ -105,11 +104,13 @@ class Survey:
     facts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name in ("facts", "warnings"):  # they may name files, which are called what people like
+            object.__setattr__(self, name, tuple(map(one_line, getattr(self, name))))
 
-class Dataset(BaseModel, ABC):
+
+class Dataset(Section, ABC):
     """A dataset. Its fields are what a person may set in the `dataset` section of a spec."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     reading: ClassVar[str] = ""
     """What a model's user must know of how files become what the model reads; empty: they hold just that."""

@@ -1,50 +1,104 @@
 """Images in one .npz file: what a person makes of their own data with `numpy.savez`."""
 
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from rlnas.datasets.base import Dataset, Images, Opener, Test, Train, Validation
-from rlnas.datasets.split import Fraction, SplitSeed, split, take
-from rlnas.errors import UserError
+from rlnas.datasets import fingerprint
+from rlnas.datasets.base import Dataset, Images, Opener, Survey, Test, Train, Validation
+from rlnas.datasets.split import Fraction, SplitSeed, Stratify, divide, take
+from rlnas.datasets.survey import part_of, survey_images
+from rlnas.errors import UserError, one_line
 from rlnas.spaces import DataShape
 
 if TYPE_CHECKING:
     import numpy as np
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+VALIDATION = ("val", "validation")
+"""What names of arrays with validation data begin with."""
+NAMES = "class_names"
+FAR = 10  # times as many classes as there are labels, and more than a thousand: no such numbering is meant
 T = TypeVar("T")
-UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class Npz(Dataset):
     """Four arrays: `train_images` and `test_images` uint8 [N, height, width] or [N, height, width, channels],
     `train_labels` and `test_labels` whole numbers [N], from 0.
 
-    Validation images are drawn from the training images. The test arrays are read by `open_test` only.
+    Validation data are `val_images` and `val_labels` (or `validation_images` and `validation_labels`), if the file has
+    them, else they are drawn from the training images. An array `class_names` of texts may name the classes, in the
+    order of their labels.
     """
 
+    location: ClassVar[tuple[str, ...]] = ("path",)
+
     kind: Literal["npz"] = "npz"
-    path: str = Field(description="of the .npz file, or store:KEY")
-    classes: int | None = Field(default=None, ge=2, description="default: the largest training label + 1")
-    validation_fraction: Fraction = 0.1
+    path: str = Field(description="path of the .npz file, or store:KEY")
+    classes: int | None = Field(default=None, ge=2, description="number; null: the largest training label + 1")
+    validation_data: Literal["auto", "split"] = Field(
+        default="auto",
+        description="auto: val_images and val_labels, where the file has them; split: drawn from the training images",
+        json_schema_extra={"earlier": "split"},
+    )
+    validation_fraction: Fraction = Field(default=0.1, description="of the training images")
     split_seed: SplitSeed = 0
+    stratify: Stratify = True
 
     def shape(self, open_file: Opener) -> DataShape:
         """Return the shape of the images and the number of classes, from the training arrays; reads no pixels."""
         with self._archive(open_file) as archive:
             size, dtype = self._read(archive, "train_images", _header)
             labels = self._labels(archive, "train")
+            given = self._given(archive)
         self._check("train", size, dtype, labels)
-        self._split(len(labels))
+        if not given:
+            self._split(labels)
         classes = self._classes(labels)
         if classes < 2:
             raise UserError(f"dataset.path: train_labels of {self.path} are all 0; allowed: at least 2 classes")
         return DataShape("images", classes, height=size[1], width=size[2], channels=size[3] if len(size) == 4 else 1)
+
+    def survey(self, open_file: Opener) -> Survey:
+        """Look through all arrays, those of the test part too; see `Dataset.survey`."""
+        shape = self.shape(open_file)
+        with self._archive(open_file) as archive:
+            given = self._given(archive)
+            train, test = (part_of(*self._load(archive, part), f"{part}_images") for part in ("train", "test"))
+            self._refuse_far_labels(train.labels, shape.classes)
+            if given:
+                pixels, labels = self._load(archive, given)
+                validation = part_of(pixels, labels, f"{given}_images", f"{given}_images of the file")
+            else:
+                rest, drawn = self._split(train.labels)
+                train, validation = train.at(rest), train.at(drawn, "drawn from train")
+            names, complaint = self._names(archive, shape.classes)
+            size, _ = self._read(archive, "train_images", _header)
+        images = survey_images(shape, {"train": train, "validation": validation, "test": test}, names)
+        doubts = [complaint] * bool(complaint)
+        if len(size) == 4 and size[1] in (1, 3, 4) and size[3] > 4:
+            doubts.append(
+                f"train_images has shape {size}, read as height {size[1]}, width {size[2]} and {size[3]} channels; if"
+                " its channels come first, numpy.transpose(images, (0, 2, 3, 1)) puts them last"
+            )
+        return Survey(images.facts, (*doubts, *images.warnings))
+
+    def fingerprint(self, open_file: Opener) -> Mapping[str, str]:
+        """Return a hash of each array that a search reads."""
+        with self._archive(open_file) as archive:
+            given = self._given(archive)
+            arrays = [*ARRAYS, *([f"{given}_images", f"{given}_labels"] if given else [])]
+            found = {name: fingerprint.of_array(self._array(archive, name)) for name in arrays}
+            names, _ = self._names(archive, self._classes(self._labels(archive, "train")))
+            return found | ({NAMES: fingerprint.of_text(names)} if names else {})
+
+    def class_names(self, open_file: Opener) -> list[str]:
+        """Return the array `class_names`, if it names the classes."""
+        with self._archive(open_file) as archive:
+            return self._names(archive, self._classes(self._labels(archive, "train")))[0]
 
     def train(self, open_file: Opener) -> Train[Images]:
         """Read the training images; see `Dataset.train`."""
@@ -56,36 +110,78 @@ class Npz(Dataset):
 
     def _test(self, open_file: Opener) -> Test[Images]:
         """Read the test images; see `Dataset.open_test`."""
-        import numpy as np
-
-        pixels, labels = self._load("test", open_file)
-        return Test(take(pixels, labels, np.arange(len(labels))))
+        with self._archive(open_file) as archive:
+            return Test(_all(*self._load(archive, "test")))
 
     def _part(self, part: int, open_file: Opener) -> Images:
-        pixels, labels = self._load("train", open_file)
-        return take(pixels, labels, self._split(len(labels))[part])
-
-    def _split(self, count: int) -> "list[np.ndarray]":
-        return split(count, self.split_seed, round(count * self.validation_fraction))
-
-    def _load(self, part: str, open_file: Opener) -> "tuple[np.ndarray, np.ndarray]":
         with self._archive(open_file) as archive:
-            labels = self._labels(archive, part)
-            pixels = self._array(archive, f"{part}_images")
-            trained, _ = self._read(archive, "train_images", _header)
+            if given := self._given(archive):
+                return _all(*self._load(archive, ("train", given)[part]))
+            pixels, labels = self._load(archive, "train")
+        return take(pixels, labels, self._split(labels)[part])
+
+    def _split(self, labels: "np.ndarray") -> "list[np.ndarray]":
+        return divide(labels, self.stratify, self.split_seed, round(len(labels) * self.validation_fraction))
+
+    def _given(self, archive: zipfile.ZipFile) -> str:
+        """Return what the names of the validation arrays begin with; empty if they are to be drawn."""
+        if self.validation_data == "split":
+            return ""
+        there = {name.removesuffix(".npy") for name in archive.namelist()}
+        pairs = {start: [f"{start}_images", f"{start}_labels"] for start in VALIDATION}
+        found = [start for start, pair in pairs.items() if there & set(pair)]
+        if not found:
+            return ""
+        arrays = sorted(there & {name for pair in pairs.values() for name in pair})
+        if len(found) > 1 or len(arrays) == 1:
+            raise UserError(
+                f"dataset.path: {self.path} has {' and '.join(arrays)}; allowed: {' and '.join(pairs[found[0]])} and no"
+                " others, or dataset.validation_data: split"
+            )
+        return found[0]
+
+    def _names(self, archive: zipfile.ZipFile, classes: int) -> tuple[list[str], str]:
+        """Return the names of the classes, and what is wrong with them."""
+        if f"{NAMES}.npy" not in archive.namelist():
+            return [], ""
+        try:
+            names = self._array(archive, NAMES)
+        except UserError as error:
+            return [], f"{error}; it is not used"
+        if names.dtype.kind != "U" or names.shape != (classes,):
+            what = f"{NAMES} is not used: it is {names.dtype} of shape {names.shape}"
+            return [], f"{what}; allowed: {classes} texts, in the order of the labels"
+        return [one_line(name) for name in names.tolist()], ""
+
+    def _refuse_far_labels(self, labels: "np.ndarray", classes: int) -> None:
+        import numpy as np
+
+        present = len(np.unique(labels))
+        if self.classes is None and classes > max(1000, FAR * present):
+            raise self._wrong(
+                "train_labels",
+                f"holds {present} different labels, of which {labels.max()} would make {classes:,} classes",
+                "labels from 0 without holes, as numpy.unique(labels, return_inverse=True)[1] makes them, or"
+                " dataset.classes",
+            )
+
+    def _load(self, archive: zipfile.ZipFile, part: str) -> "tuple[np.ndarray, np.ndarray]":
+        labels = self._labels(archive, part)
+        pixels = self._array(archive, f"{part}_images")
+        trained, _ = self._read(archive, "train_images", _header)
         self._check(part, pixels.shape, pixels.dtype, labels)
         if pixels.shape[1:] != trained[1:]:
             raise self._wrong(
                 f"{part}_images", f"holds images {pixels.shape[1:]}", f"{trained[1:]}, as in train_images"
             )
-        return (pixels if pixels.ndim == 4 else pixels[..., None]), labels
+        return (pixels if pixels.ndim == 4 else pixels[..., None]), labels.astype("int64")
 
     @contextmanager
     def _archive(self, open_file: Opener) -> Iterator[zipfile.ZipFile]:
         with open_file(self.path) as file:
             try:
                 archive = zipfile.ZipFile(file)
-            except UNREADABLE:
+            except Exception:
                 raise UserError(
                     f"dataset.path: {self.path} is not an .npz file; allowed: one made by numpy.savez"
                 ) from None
@@ -104,7 +200,7 @@ class Npz(Dataset):
         try:
             with archive.open(f"{name}.npy") as file:
                 return read(file)
-        except UNREADABLE as error:
+        except Exception as error:  # what is packed, locked or damaged raises what it likes
             line = str(error).partition("\n")[0]
             raise self._wrong(name, f"cannot be read ({line})", "a plain array of numbers") from None
 
@@ -140,6 +236,12 @@ class Npz(Dataset):
 
     def _wrong(self, name: str, what: str, allowed: str) -> UserError:
         return UserError(f"dataset.path: {name} of {self.path} {what}; allowed: {allowed}")
+
+
+def _all(pixels: "np.ndarray", labels: "np.ndarray") -> Images:
+    import numpy as np
+
+    return take(pixels, labels, np.arange(len(labels)))
 
 
 def _header(file: IO[bytes]) -> "tuple[tuple[int, ...], np.dtype]":

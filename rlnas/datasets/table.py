@@ -6,13 +6,14 @@ import io
 import math
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from rlnas.datasets.base import Dataset, Opener, Table, Test, Train, Validation
+from rlnas.datasets import fingerprint
+from rlnas.datasets.base import Dataset, Opener, Survey, Table, Test, Train, Validation
 from rlnas.errors import UserError
 from rlnas.spaces import DataShape, Space
 from rlnas.spaces.tabular import TabularSpace
@@ -28,12 +29,16 @@ class TableFile(Dataset):
     `operations` the numbers are the tokens, as in `0-3-1`. Scores stay as they stand in the file.
     """
 
+    location: ClassVar[tuple[str, ...]] = ("path",)
+
     kind: Literal["table"] = "table"
-    path: str = Field(description="of the csv or csv.gz file, or store:KEY")
-    architecture_column: str = "architecture"
-    validation_column: str = Field(default="validation", description="the score rewards are made of")
-    test_column: str = Field(default="test", description="the score a finished search is judged by")
-    operations: tuple[Operation, ...] = ()
+    path: str = Field(description="path of the csv or csv.gz file, or store:KEY")
+    architecture_column: str = Field(default="architecture", description="the column of the architectures")
+    validation_column: str = Field(default="validation", description="the column of the scores that become rewards")
+    test_column: str = Field(default="test", description="the column of the scores that judge a finished search")
+    operations: tuple[Operation, ...] = Field(
+        default=(), description="words that an architecture is made of, in the order of the tokens; empty: numbers"
+    )
 
     def shape(self, open_file: Opener) -> DataShape:
         """Return the modality `table`, having checked the architectures and their validation scores."""
@@ -56,6 +61,25 @@ class TableFile(Dataset):
                     f"space.choices: decision {place + 1} has {choices} options, but no architecture of {self.path}"
                     f" has {missing[0]} there; allowed: options that the table has, from 0"
                 )
+
+    def survey(self, open_file: Opener) -> Survey:
+        """Read both columns of scores; see `Dataset.survey`."""
+        scores = {
+            part: self._scores(column, open_file)
+            for part, column in (("validation", self.validation_column), ("test", self.test_column))
+        }
+        length = len(next(iter(scores["validation"])))
+        facts = [f"table: {len(scores['validation']):,} architectures of {length} decisions"]
+        facts += [f"{part}: scores from {min(of.values()):g} to {max(of.values()):g}" for part, of in scores.items()]
+        same = [part for part, of in scores.items() if len(of) > 1 and len(set(of.values())) == 1]
+        return Survey(
+            tuple(facts), tuple(f"all {part} scores are the same: no architecture is better" for part in same)
+        )
+
+    def fingerprint(self, open_file: Opener) -> Mapping[str, str]:
+        """Return the hash of the file."""
+        with open_file(self.path) as file:
+            return {"table": fingerprint.of_file(file)}
 
     def train(self, open_file: Opener) -> Train[Table]:
         """Return an empty table: there is nothing to train."""

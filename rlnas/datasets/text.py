@@ -3,12 +3,15 @@
 import re
 from abc import abstractmethod
 from collections import Counter
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from rlnas.datasets.base import Dataset, Opener, Test, Text, Train, Validation
+from rlnas.datasets import fingerprint
+from rlnas.datasets.base import Dataset, Opener, Survey, Test, Text, Train, Validation
 from rlnas.datasets.split import SplitSeed
+from rlnas.datasets.survey import survey_texts
 from rlnas.errors import UserError
 from rlnas.spaces import DataShape
 
@@ -65,6 +68,19 @@ class Words(Dataset):
         classes, tokens = len(self.vocabulary(open_file)), len(self.words("train", open_file))
         return DataShape(modality="text", classes=classes, tokens=tokens)
 
+    def survey(self, open_file: Opener) -> Survey:
+        """Count the words of all parts, the test text included; see `Dataset.survey`."""
+        parts = {part: self.words(part, open_file) for part in get_args(Part)}
+        return survey_texts(parts, self.vocabulary(open_file), END, UNKNOWN)
+
+    def fingerprint(self, open_file: Opener) -> Mapping[str, str]:
+        """Return the hash of each file."""
+        found = {}
+        for part in get_args(Part):
+            with open_file(self.path(part)) as file:
+                found[part] = fingerprint.of_file(file)
+        return found
+
     def train(self, open_file: Opener) -> Train[Text]:
         """Read the training text; see `Dataset.train`."""
         return Train(self._text("train", open_file))
@@ -91,8 +107,12 @@ class PennTreebank(Words):
     929,589 / 73,760 / 82,430 tokens with the `<eos>` of each line, 10,000 different ones.
     """
 
+    location: ClassVar[tuple[str, ...]] = ("folder",)
+
     kind: Literal["ptb"] = "ptb"
-    folder: str = Field(description="holds ptb.train.txt, ptb.valid.txt and ptb.test.txt; or store:PREFIX")
+    folder: str = Field(
+        description="path of the folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt; or store:PREFIX"
+    )
 
     def words(self, part: Part, open_file: Opener) -> list[str]:
         """Read one of the three files."""
@@ -106,10 +126,12 @@ class PennTreebank(Words):
 class TextFiles(Words):
     """A person's own three texts, UTF-8: words between white space, and an `<eos>` at the end of each line."""
 
+    location: ClassVar[tuple[str, ...]] = ("train_file", "validation_file", "test_file")
+
     kind: Literal["text"] = "text"
     train_file: str = Field(description="path, or store:KEY")
     validation_file: str = Field(description="path, or store:KEY")
-    test_file: str = Field(description="path, or store:KEY; opened only to judge the winner")
+    test_file: str = Field(description="path, or store:KEY; no model reads it before the winner is judged")
     vocabulary_limit: int | None = Field(default=10_000, ge=4, description="words known at most; null: all")
 
     def words(self, part: Part, open_file: Opener) -> list[str]:
@@ -137,18 +159,26 @@ class PythonDocs(Words):
 
     def words(self, part: Part, open_file: Opener) -> list[str]:
         """Return one of the three parts."""
-        try:
-            from pydoc_data.topics import topics
-        except ImportError:
-            raise UserError("dataset.kind: this Python comes without pydoc_data; allowed: ptb or text") from None
         import numpy as np
 
-        sections = list(topics.values())
+        sections = list(_topics().values())
         order = np.random.RandomState(self.split_seed).permutation(len(sections))
         paragraphs = dict.fromkeys(text.strip() for at in order for text in sections[at].split("\n\n"))
         words = [word for paragraph in paragraphs for word in _tokenise(paragraph)]
         first, second = len(words) * 8 // 10, len(words) * 9 // 10
         return {"train": words[:first], "validation": words[first:second], "test": words[second:]}[part]
+
+    def fingerprint(self, open_file: Opener) -> Mapping[str, str]:
+        """Return the hash of the whole text."""
+        return {"python_docs": fingerprint.of_text(_topics().values())}
+
+
+def _topics() -> Mapping[str, str]:
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise UserError("dataset.kind: this Python comes without pydoc_data; allowed: ptb or text") from None
+    return topics
 
 
 def _tokenise(paragraph: str) -> list[str]:

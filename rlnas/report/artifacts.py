@@ -37,4 +37,4 @@ def write_page(ledger: Ledger, path: str) -> None:
         print(words, flush=True)
         page = f"<!doctype html><title>Search {ledger.name}</title><p>{escape(words)}"
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(page)
+    Path(path).write_text(page, encoding="utf-8")

@@ -8,14 +8,17 @@ from rlnas.errors import SearchDeleted, UserError
 from rlnas.report.status import read_child
 from rlnas.spaces import Description
 from rlnas.spec import SearchSpec, control_of
-from rlnas.state import FinalRecord, Ledger, finals, open_search
+from rlnas.state import DataRecord, FinalRecord, Ledger, finals, open_search
 
+NAMES_SHOWN = 100
 HOW_TO_USE = {
     "images": """\
+# onnxruntime sends telemetry unless ORT_DISABLE_TELEMETRY=1 is in the environment when it is imported.
 session = onnxruntime.InferenceSession("model.onnx")
 (logits,) = session.run(["logits"], {"pixels": pixels})  # uint8 [N, height, width, channels], as they are stored
 labels = logits.argmax(axis=1)""",
     "text": """\
+# onnxruntime sends telemetry unless ORT_DISABLE_TELEMETRY=1 is in the environment when it is imported.
 session = onnxruntime.InferenceSession("model.onnx")
 layers, two, _, hidden = session.get_inputs()[1].shape
 state = numpy.zeros((layers, two, 1, hidden), numpy.float32)
@@ -52,6 +55,8 @@ class ModelFacts:
         test_readings: how often test data was read in the search.
         control: best reward of an equal budget of random sampling; None: not run.
         versions: of the software that trained it.
+        data: what is to be known of it, a line each.
+        class_names: in the order of the logits; empty where they have none.
     """
 
     spec: SearchSpec
@@ -70,11 +75,14 @@ class ModelFacts:
     test_readings: int = 1
     control: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    data: Sequence[str] = ()
+    class_names: Sequence[str] = ()
 
 
 def card_of(ledger: Ledger, record: FinalRecord) -> str:
     """Write the card of a tested winner."""
     spec, version, child = ledger.spec, ledger.version(), read_child(ledger, record.winner)
+    data = ledger.data() or DataRecord()
     winner, *others = record.models
     trained = read_child(ledger, winner.child)
     # What was tried for a field stands above what the architecture predicts for it, and this above the recipe.
@@ -99,6 +107,8 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
         test_readings=ledger.test_readings(),
         control=_control(ledger),
         versions=record.software,
+        data=data.lines,
+        class_names=data.class_names,
     )
     return model_card(facts)
 
@@ -110,7 +120,9 @@ def _control(ledger: Ledger) -> float | None:
         control = open_search(ledger.bucket, expected.name)
     except (UserError, SearchDeleted):
         return None
-    if control.spec != expected:  # of an older spec, perhaps
+    same = control.has_data_of(ledger)
+    known = control.spec.with_data_at(expected) if same else control.spec
+    if known != expected or same is False:  # of an older spec, perhaps
         return None
     version = control.version()
     done = version.rounds == ledger.spec.loop.rounds and version.leaders
@@ -130,6 +142,7 @@ def model_card(facts: ModelFacts) -> str:
         f"Validation numbers are those of the training that chose the recipe. {_readings(facts)}",
         "## Data",
         _table(("setting", "value"), _settings(spec.dataset.model_dump(mode="json"))),
+        *(["\n".join(f"- {_text(line)}" for line in facts.data)] if facts.data else []),
         "## Search",
         _table(
             ("what", "value"),
@@ -152,8 +165,18 @@ def model_card(facts: ModelFacts) -> str:
     if facts.recipe.modality in HOW_TO_USE:
         parts += ["## Use", f"```python\n{HOW_TO_USE[facts.recipe.modality]}\n```"]
         parts += [spec.dataset.reading] if spec.dataset.reading else []
+        parts += [_classes(facts.class_names)] if facts.class_names else []
     parts += ["## Versions", _table(("software", "version"), list(facts.versions.items()))]
     return "\n\n".join(parts) + "\n"
+
+
+def _classes(names: Sequence[str]) -> str:
+    shown = ", ".join(f"{place} {_text(name)}" for place, name in enumerate(names[:NAMES_SHOWN]))
+    more = f", and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return (
+        f"The classes, in the order of the logits: {shown}{more}. They stand in architecture.json as `class_names`, and"
+        " in the metadata of model.onnx: `json.loads(session.get_modelmeta().custom_metadata_map['class_names'])`."
+    )
 
 
 def _readings(facts: ModelFacts) -> str:

@@ -80,7 +80,7 @@ def _template() -> Any:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"compact": compact, "duration": duration}
-    return environment.from_string(TEMPLATE.read_text())
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
 def verdict(data: ReportData) -> str:

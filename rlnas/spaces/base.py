@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from rlnas.section import Section
+
 Tokens = tuple[int, ...]
 
 
@@ -96,10 +98,8 @@ class Architecture(BaseModel):
         return self.model_copy(update={name: None for name in self.predicts if name in names})
 
 
-class Space(BaseModel, ABC):
+class Space(Section, ABC):
     """A search space. Its fields are what a person may set in the `space` section of a spec."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     architecture: ClassVar[type[Architecture]] = Architecture
     """What `decode` returns. A recipe says which architectures it trains, and so which spaces it fits."""

@@ -86,16 +86,20 @@ class CNNSpace(Space):
     """The space of the paper by default: 6 layers at first, 2 more every 1,600 samples, strides fixed at 1.
 
     Args:
-        layers: depth of the first architectures.
-        grow_by, grow_every: layers to add every so many samples; `grow_every: null` keeps the depth.
-        max_layers: depth at which growing ends.
-        layer_types: what a layer may be.
-        filter_heights, filter_widths, stride_heights, stride_widths, filters: options of a convolution.
-        pool_sizes, pool_strides: options of max and average pooling.
-        contrast_sizes: options for the window of local contrast normalisation (odd).
-        dropout_rates: options of dropout.
-        pool_after: fixed-pooling variant: layers (from 1) after which a 2×2 max pool sits (Section 4.1: 13 and 24).
-        learning_rates: options of a predicted learning rate; empty: the recipe's.
+        layers: number of layers of the first architectures.
+        grow_by: layers that are added every `grow_every` architectures.
+        grow_every: architectures after which layers are added; null: never.
+        max_layers: number of layers at which growing ends.
+        layer_types: what a layer may be. With more than one type the controller decides.
+        filter_heights, filter_widths: options of a convolution, pixels.
+        stride_heights, stride_widths: options of a convolution, pixels.
+        filters: options for the number of filters of a convolution.
+        pool_sizes: options for the window of max and average pooling, pixels.
+        pool_strides: options for the stride of max and average pooling, pixels.
+        contrast_sizes: options for the window of local contrast normalisation, pixels; odd numbers.
+        dropout_rates: options for the fraction that a dropout layer drops.
+        pool_after: layers, counted from 1, that are followed by a fixed 2×2 max pool (Section 4.1: 13 and 24).
+        learning_rates: options for a learning rate that the controller predicts; empty: that of `child`.
     """
 
     architecture: ClassVar[type[Architecture]] = CNNArchitecture

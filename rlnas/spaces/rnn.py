@@ -75,9 +75,9 @@ class RNNSpace(Space):
     """The space of the paper by default: base 8, about 6·10^16 cells.
 
     Args:
-        base: number of leaves N, a power of two from 2.
-        combinations: options of every combination; `max` is the paper's wider setting (its control experiment).
-        activations: options of every activation; `sin` is the paper's wider setting.
+        base: number of leaves of the tree: a power of two.
+        combinations: how a node may combine its two inputs; `max` belongs to the paper's wider setting.
+        activations: activation functions that a node may have; `sin` belongs to the paper's wider setting.
     """
 
     architecture: ClassVar[type[Architecture]] = Cell

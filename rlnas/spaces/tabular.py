@@ -19,7 +19,7 @@ class TabularSpace(Space):
 
     Args:
         choices: number of options of each decision, such as six times 5 for NAS-Bench-201.
-        options: names of the options, where all decisions share them.
+        options: names of the options, if all decisions have the same ones; only for display.
     """
 
     architecture: ClassVar[type[Architecture]] = TabularArchitecture

@@ -4,9 +4,10 @@ from rlnas.state.bucket import Bucket, Object
 from rlnas.state.embedded import EmbeddedStore
 from rlnas.state.finals import Final, finals
 from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
-from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, create_search, list_searches, open_search
+from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, create_search, find_search, list_searches, open_search
 from rlnas.state.left import Left, left_of
 from rlnas.state.records import (
+    DataRecord,
     FinalModel,
     FinalRecord,
     Plan,
@@ -25,6 +26,7 @@ __all__ = [
     "Bucket",
     "Claim",
     "Controller",
+    "DataRecord",
     "EmbeddedStore",
     "Final",
     "FinalModel",
@@ -45,6 +47,7 @@ __all__ = [
     "claim",
     "create_search",
     "finals",
+    "find_search",
     "left_of",
     "list_searches",
     "open_search",

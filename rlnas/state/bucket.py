@@ -1,4 +1,4 @@
-"""The only file that knows S3: objects that are created once, replaced if unchanged, listed and deleted.
+"""A bucket of an S3 store: objects that are created once, replaced if unchanged, listed and deleted.
 
 The `minio` client signs every request. Its `put_object` cannot write conditionally (it turns `If-None-Match` into
 metadata and overwrites), so objects are written and read by presigned addresses over the pool that the client shares.
@@ -11,9 +11,7 @@ import hashlib
 import io
 import logging
 import os
-import re
 import secrets
-import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,22 +20,24 @@ from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import certifi
 import urllib3
 from minio import Minio
 from minio.deleteobjects import DeleteObject
-from minio.error import MinioException, S3Error, ServerError
+from minio.error import MinioException, S3Error
 from tenacity import Retrying, retry_if_result, stop_after_attempt, stop_all, stop_before_delay, wait_random_exponential
 from urllib3 import exceptions as http
 
-from rlnas.errors import StoreError, UserError
+from rlnas.errors import StoreError, UserError, one_line
+from rlnas.state.answers import CONNECT_SECONDS, READ_SECONDS, Answer, Pool, cause, read, understood
 from rlnas.state.settings import ENDPOINT, SINGLE_WRITER, StoreSettings
 
 PAGE = 1000  # keys in one listing and in one deletion, by S3
-CONNECT_SECONDS, READ_SECONDS = 5, 60
 CREATE, REPLACE = "If-None-Match", "If-Match"
 Keys = list[str]
+Answers = list[Answer]
 
 # A presigned address is a credential, and urllib3 logs addresses.
 logging.getLogger("urllib3.connectionpool").addFilter(lambda record: "X-Amz-" not in record.getMessage())
@@ -48,25 +48,6 @@ class Object(NamedTuple):
 
     data: bytes
     etag: str
-
-
-class _Answer(NamedTuple):
-    """What one request came to."""
-
-    status: int  # HTTP; 0 where no answer came, 495 (by nginx's custom) where the certificate is not trusted
-    code: str = ""  # the store's name of an error, or our words where no answer came
-    data: bytes = b""
-    etag: str = ""
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether the store may have done what it was asked all the same."""
-        return self.status == 0 or self.status >= 500
-
-    @property
-    def passing(self) -> bool:
-        """Whether the same request may fare better in a moment. 409: a racing write; 501: will never be known."""
-        return self.status != 501 and (self.doubtful or self.status in (408, 409, 429) or self.code == "RequestTimeout")
 
 
 class Bucket:
@@ -91,7 +72,7 @@ class Bucket:
         self.requests: Counter[str] = Counter()
         self._patience = patience
         self._lock = threading.Lock()
-        self._pool = urllib3.PoolManager(
+        self._pool = Pool(
             retries=False,  # ours are in `_persist`; urllib3's would log the addresses
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
             maxsize=16,
@@ -117,7 +98,7 @@ class Bucket:
         answer = self._send("GET", key)[-1]
         if answer.code == "NoSuchKey":
             return None
-        self._expect(answer, f"read {key}")
+        self._expect(answer, f"read {key}", "GetObject", key)
         return Object(answer.data, answer.etag)
 
     def put(self, key: str, data: bytes) -> None:
@@ -148,7 +129,7 @@ class Bucket:
             # An earlier try may have got through and its answer been lost: then what refuses us is our own object.
             found = self.get(key)
             return found.etag if found is not None and found.data == data else None
-        self._expect(answer, f"write {key}")
+        self._expect(answer, f"write {key}", "PutObject", key)
         return answer.etag
 
     # --- many keys ---
@@ -160,12 +141,12 @@ class Bucket:
         """
         page: Keys = []
 
-        def attempt() -> _Answer:
+        def attempt() -> Answer:
             found = self._client.list_objects(self.settings.bucket, prefix, recursive=True, start_after=start_after)
             page[:] = [item.object_name for item in islice(found, min(limit, PAGE))]
-            return _Answer(200)
+            return Answer(200)
 
-        self._expect(self._persist("LIST", attempt)[-1], f"list {prefix}")
+        self._expect(self._persist("LIST", attempt)[-1], f"list {prefix}", "ListBucket")
         return page
 
     def list_all(self, prefix: str, start_after: str | None = None) -> Iterator[str]:
@@ -180,12 +161,12 @@ class Bucket:
         """The folders directly below `prefix`, which ends with a slash."""
         found: Keys = []
 
-        def attempt() -> _Answer:
+        def attempt() -> Answer:
             entries = self._client.list_objects(self.settings.bucket, prefix)
             found[:] = [entry.object_name for entry in entries if entry.is_dir]
-            return _Answer(200)
+            return Answer(200)
 
-        self._expect(self._persist("LIST", attempt)[-1], f"list {prefix}")
+        self._expect(self._persist("LIST", attempt)[-1], f"list {prefix}", "ListBucket")
         return found
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -193,11 +174,15 @@ class Bucket:
         rest = iter(keys)
         while batch := [DeleteObject(key) for key in islice(rest, PAGE)]:
 
-            def attempt(batch: list[DeleteObject] = batch) -> _Answer:
-                errors = [error.code for error in self._client.remove_objects(self.settings.bucket, batch)]
-                return _Answer(403 if "AccessDenied" in errors else 500, errors[0]) if errors else _Answer(200)
+            def attempt(batch: list[DeleteObject] = batch) -> Answer:
+                errors = list(self._client.remove_objects(self.settings.bucket, batch))
+                error = next((e for e in errors if e.code == "AccessDenied"), errors[0] if errors else None)
+                if error is None:
+                    return Answer(200)
+                status = 403 if error.code == "AccessDenied" else 500
+                return Answer(status, error.code, message=error.message or "", key=error.name or "")
 
-            self._expect(self._persist("DELETE", attempt)[-1], f"delete {len(batch)} objects")
+            self._expect(self._persist("DELETE", attempt)[-1], f"delete {len(batch)} objects", "DeleteObject")
 
     # --- the bucket itself ---
 
@@ -209,18 +194,20 @@ class Bucket:
         answer = self._send("GET", "probe/none")[-1]
         if answer.code == "NoSuchKey":
             return
+        if answer.good:  # nobody ever wrote that object
+            answer = answer._replace(foreign=answer.foreign or "something that has an answer to everything")
         if answer.code != "NoSuchBucket":
-            return self._expect(answer, "find the bucket")
+            return self._expect(answer, "find the bucket", "GetObject", "probe/none")
 
-        def attempt() -> _Answer:
+        def attempt() -> Answer:
             try:
                 self._client.make_bucket(self.settings.bucket)
             except S3Error as error:
                 if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):  # somebody was faster
                     raise
-            return _Answer(200)
+            return Answer(200)
 
-        self._expect(self._persist("PUT", attempt)[-1], "create the bucket")
+        self._expect(self._persist("PUT", attempt)[-1], "create the bucket", "CreateBucket")
 
     def probe(self) -> None:
         """Prove that the store, and all between, keeps the promises the search rests on, and leave no trace.
@@ -270,27 +257,27 @@ class Bucket:
             checksum = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
             about = {"Content-Length": str(len(data)), "Content-MD5": checksum}
 
-        def attempt() -> _Answer:
-            url = self._client.get_presigned_url(method, self.settings.bucket, key, expires=timedelta(hours=1))
+        url = self._client.get_presigned_url(method, self.settings.bucket, key, expires=timedelta(hours=1))
+
+        def attempt() -> Answer:
             # A stream, because urllib3 holds the sending of a bytes body as a whole to the connect timeout.
             body = None if data is None else io.BytesIO(data)
             answer = self._pool.request(method, url, body=body, headers={**headers, **about}, redirect=False)
-            code = re.search(rb"<Code>(\w+)</Code>", answer.data) if answer.status >= 300 else None
-            return _Answer(answer.status, code[1].decode() if code else "", answer.data, answer.headers.get("ETag", ""))
+            return read(answer)
 
         return self._persist(method, attempt)
 
-    def _persist(self, method: str, attempt: Callable[[], _Answer]) -> Answers:
+    def _persist(self, method: str, attempt: Callable[[], Answer]) -> Answers:
         """Try until the answer is definite or patience ends. Returns the answers to all tries, the last one last."""
         answers: Answers = []
 
-        def once() -> _Answer:
+        def once() -> Answer:
             with self._lock:
                 self.requests[method] += 1
             try:
                 answers.append(attempt())
-            except (MinioException, http.HTTPError) as error:  # ends here: it may hold an address or keys
-                answers.append(_understood(error))
+            except (MinioException, http.HTTPError, ElementTree.ParseError, ValueError) as error:
+                answers.append(understood(error))  # it ends here: it may hold an address or keys
             return answers[-1]
 
         Retrying(
@@ -301,58 +288,17 @@ class Bucket:
         )(once)
         return answers
 
-    def _expect(self, answer: _Answer, what: str) -> None:
-        if answer.status not in (200, 204):
+    def _expect(self, answer: Answer, what: str, action: str, key: str = "") -> None:
+        """Raise `StoreError` unless the answer is good.
+
+        Args:
+            answer: to the last try.
+            what: was to be done, in words.
+            action: the permission that it takes, by the name that all stores have from S3.
+            key: of the object that it takes it for; empty: the one that the answer names, or the bucket.
+        """
+        if not answer.good:
+            key = key or answer.key
             where = f"bucket {self.settings.bucket} at {self.settings.endpoint}"
-            raise StoreError(f"cannot {what} ({where}): {_cause(answer)}")
-
-
-Answers = list[_Answer]
-
-
-def _understood(error: Exception) -> _Answer:
-    """The answer that an exception of `minio` or `urllib3` stands for."""
-    if isinstance(error, S3Error):
-        return _Answer(error.response.status, error.code or "", (error.message or "").encode())
-    if isinstance(error, ServerError):
-        return _Answer(error.status_code)
-    if isinstance(error, MinioException):  # an answer that is no XML, mostly a proxy's
-        status = re.search(r"Response code: (\d+)", str(error))
-        return _Answer(int(status[1]) if status else 500)
-    cause = error.__cause__ or error.__context__
-    if isinstance(error, http.SSLError):
-        verify = next((e for e in (*error.args, cause) if isinstance(e, ssl.SSLCertVerificationError)), None)
-        if verify is not None:
-            return _Answer(495, f"the TLS certificate is not trusted: {verify.verify_message}")
-        return _Answer(0, "TLS failed; does the store speak TLS?")
-    if isinstance(error, http.NameResolutionError):
-        return _Answer(0, "the host's name is unknown")
-    if isinstance(error, http.NewConnectionError):
-        return _Answer(0, (getattr(cause, "strerror", None) or "no connection").lower())
-    if isinstance(error, http.ConnectTimeoutError):
-        return _Answer(0, f"no connection within {CONNECT_SECONDS} s")
-    if isinstance(error, http.TimeoutError):
-        return _Answer(0, f"no answer within {READ_SECONDS} s")
-    return _Answer(0, "the connection was cut")
-
-
-def _cause(answer: _Answer) -> str:
-    if answer.status == 507 or re.search(
-        rb"(?i)no space|disk full|storage ?full|no (free|writable) volume", answer.data
-    ):
-        return "no space left in the store"
-    if answer.code == "RequestTimeTooSkewed":
-        return "the clocks of this machine and of the store differ"
-    if answer.status == 403:
-        return f"access denied, check the keys and what they may do ({answer.code or 'HTTP 403'})"
-    if answer.code == "NoSuchBucket":
-        return "the bucket does not exist"
-    if answer.status in (301, 307):
-        return "the bucket is in another region than the settings say"
-    if answer.status in (0, 495):
-        return answer.code
-    if answer.code == "InternalError":
-        return (
-            f"HTTP {answer.status} InternalError: see the store's log, and whether its disk is full"  # SeaweedFS's way
-        )
-    return f"HTTP {answer.status} {answer.code or 'without an error of S3; is this an S3 store?'}"
+            needs = f"s3:{action} on {self.settings.bucket}{'/' * bool(key)}{key}"
+            raise StoreError(one_line(f"cannot {what} ({where}): {cause(answer, needs, self.settings.region)}"))

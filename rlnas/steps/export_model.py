@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from rlnas.state import MODEL_CARD, FinalRecord, Ledger, parse_child_id
 from rlnas.steps.common import architecture_of, opener, trainer_of
+from rlnas.steps.data import data_of
 from rlnas.steps.finalize import find_final
 
 
@@ -27,8 +28,8 @@ def export_model(ledger: Ledger, card: Callable[[Ledger, FinalRecord], str], chi
     record = final.record if final else None
     if record is None or not record.models[0].test:
         return {}
-    page = card(ledger, record).encode()
     if known := read_model(ledger, record.winner):
+        page = card(ledger, record).encode()
         if known[MODEL_CARD] != page:  # since, a control was run perhaps, or another child tested
             ledger.bucket.put(ledger.model_key(record.winner, MODEL_CARD), page)
         return known | {MODEL_CARD: page}
@@ -40,8 +41,9 @@ def export_model(ledger: Ledger, card: Callable[[Ledger, FinalRecord], str], chi
     planned = plan.children[index]
     trainer = trainer_of(ledger, planned, "cpu")
     deployable = trainer.deploy(architecture_of(ledger, planned, trainer), snapshots, spec.dataset.validation(files))
-    exported = export_files(deployable, spec.space, spec.dataset.vocabulary(files))
-    exported[MODEL_CARD] = page
+    names = data_of(ledger).class_names
+    exported = export_files(deployable, spec.space, spec.dataset.vocabulary(files), names)
+    exported[MODEL_CARD] = card(ledger, record).encode()
     for name, data in exported.items():
         ledger.bucket.put(ledger.model_key(record.winner, name), data)
     return exported

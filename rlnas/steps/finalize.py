@@ -16,6 +16,7 @@ from rlnas.spec import check_references
 from rlnas.state import Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals, left_of
 from rlnas.state.records import FinishedChild, parse_child_id
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, architecture_of, batches, opener, trainer_of
+from rlnas.steps.data import check_data
 from rlnas.steps.workers import device
 
 
@@ -145,7 +146,7 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
         The record, whoever made it; None if others still train the models.
 
     Raises:
-        UserError: the dataset has no test data.
+        UserError: the dataset has no test data, or the data has changed since the search began.
     """
     final = find_final(ledger, child)
     best = _best_of_grid(final) if final else None
@@ -165,6 +166,7 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
         return None
     data = None
     if "" in trained and trained[""][0] in with_weights:
+        check_data(ledger)
         data = Validation(ledger.spec.dataset.open_test(opener(ledger.bucket), ledger.record_test_reading).content)
     models = []
     for reference, found in best.items():

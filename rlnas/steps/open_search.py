@@ -6,9 +6,10 @@ from rlnas.errors import UserError
 from rlnas.registry import kinds, resolve
 from rlnas.spaces import DataShape
 from rlnas.spec import SearchSpec
-from rlnas.state import Bucket, Ledger, create_search
+from rlnas.state import Bucket, Ledger, create_search, find_search
 from rlnas.state import open_search as open_existing
 from rlnas.steps.common import opener
+from rlnas.steps.data import check_data, compare, data_of, follow_data, look_through
 from rlnas.steps.finalize import is_over
 
 
@@ -18,21 +19,41 @@ def open_search(bucket: Bucket, search_name: str, spec: SearchSpec | None) -> Le
     Args:
         bucket: the store.
         search_name: enough by itself if the spec is in the store already.
-        spec: of a new search, or the very spec of an existing one.
+        spec: of a new search, or the very spec of an existing one; only the place of its data may be another.
 
     Raises:
         UserError: bad input; nothing was started and nothing was changed.
         StoreError: the store cannot be used.
     """
-    if spec is None:
-        bucket.ensure()
-        return open_existing(bucket, search_name)
-    if spec.name != search_name:
+    if spec is not None and spec.name != search_name:
         raise UserError(f"search_name: {search_name!r} is not the spec's name; allowed: {spec.name}")
     bucket.ensure()
-    shape = check_spec(spec, opener(bucket))
+    if spec is None:
+        ledger = open_existing(bucket, search_name)
+        check_data(ledger)
+        return ledger
+    if known := find_search(bucket, search_name):
+        return _take_up(known, spec)
+    files = opener(bucket)
+    shape, data = check_spec(spec, files), look_through(spec.dataset, files)
     bucket.probe()
-    return create_search(bucket, spec, shape)
+    ledger = create_search(bucket, spec, shape)
+    compare(ledger.name, spec.dataset, ledger.create_data(data).fingerprint, data.fingerprint)
+    return ledger
+
+
+def _take_up(ledger: Ledger, spec: SearchSpec) -> Ledger:
+    """Open a search that exists with its own spec, which may say that the data lies elsewhere by now."""
+    there = ledger.spec.with_data_at(spec)
+    if there != ledger.spec and not spec.differences(there):
+        ledger = follow_data(ledger, there.dataset)
+    ledger.check_spec(spec)
+    if ledger.data():
+        check_data(ledger)  # before the shape, since it names what has changed
+    ledger.check_shape(check_spec(ledger.spec, opener(ledger.bucket)))
+    ledger.bucket.probe()
+    data_of(ledger)  # of a search that began before it was recorded
+    return ledger
 
 
 def plan_rounds(ledger: Ledger, rounds_per_run: int) -> int:

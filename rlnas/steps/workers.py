@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from rlnas.children import Recipe, Trainer
 from rlnas.children.heap import keep_freed_memory
-from rlnas.errors import SearchDeleted, StoreError, UserError
+from rlnas.errors import SearchDeleted, StoreError, Unforeseen, UserError, unforeseen_line, unforeseen_traceback
 
 # Forked processes share what the parent has imported and read. Elsewhere than on Linux forking is not safe.
 _CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -57,7 +57,7 @@ def run_in_processes(
     Told to stop (SIGTERM), it tells the workers so, waits until they have ended, begins no more, and returns.
 
     Args:
-        work: raises only errors of the store; a child's own failures are its results.
+        work: a child's own failures are its results; what it raises is an error of the store, or of this program.
         children: names.
         at_once: how many processes at a time.
         attempts: how often to run a child whose process dies.
@@ -67,7 +67,7 @@ def run_in_processes(
         The children whose process died every time.
 
     Raises:
-        StoreError, UserError, SearchDeleted: what a worker raised, once the others have ended.
+        StoreError, UserError, SearchDeleted, Unforeseen: what a worker raised, once the others have ended.
     """
     lonely = set(alone)
     waiting = [(child, 1) for child in sorted(children, key=lambda child: child not in lonely)]
@@ -137,6 +137,14 @@ def _work(work: Callable[[str], None], child: str, errors: Any) -> None:
     except (StoreError, UserError, SearchDeleted) as error:
         errors.put(error)
         sys.exit(_REPORTED)
+    except Exception as error:
+        from rlnas.children.training import is_out_of_memory
+
+        print(unforeseen_traceback(error), end="", flush=True)
+        if is_out_of_memory(error):  # the process may have more room by itself, as if the kernel had killed it
+            sys.exit(1)
+        errors.put(Unforeseen(f"child {child}: {unforeseen_line(error)}"))
+        sys.exit(_REPORTED)
 
 
 def _stop_with_parent() -> None:
@@ -192,7 +200,7 @@ def _cores() -> int:
     """Cores that this process may use; a container's limit is not in the affinity mask."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))

@@ -93,6 +93,21 @@ def test_pt2_gives_the_childs_logits(files, deployable):
     assert torch.allclose(module(deployable.inputs["pixels"][:3]), deployable.outputs["logits"][:3], atol=1e-4)
 
 
+ONNX = """
+import numpy, onnx.helper, torch
+from rlnas.children.export import _onnx_session
+value = lambda name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1])
+graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "g", [value("x")], [value("y")])
+model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+print(_onnx_session(model.SerializeToString(), ["x"])(torch.ones(1))[0].item())
+"""
+
+
+def test_onnxruntime_sends_no_telemetry(watched_home):
+    done = subprocess.run([sys.executable, "-c", ONNX], capture_output=True, text=True, env=watched_home)
+    assert done.stdout == "-1.0\n", done.stderr
+
+
 def test_the_card_says_how_to_use_onnx(files, deployable, tmp_path, monkeypatch):
     monkeypatch.chdir(write(files, tmp_path))
     found = {"onnxruntime": onnxruntime, "pixels": deployable.inputs["pixels"].numpy()}
@@ -113,6 +128,18 @@ def test_architecture_says_what_the_model_is_built_from(files):
     assert document["child"]["upsample_by"] == 2
     assert DataShape(**document["shape"]) == SHAPE
     assert "vocabulary" not in document
+
+
+NAMES = ["zero", "cat | dog", "naïve", *"3456789"]
+
+
+def test_classes_have_their_names_in_the_order_of_the_logits(deployable, files):
+    named = export_files(deployable, SPACE, class_names=NAMES)
+    assert json.loads(named["architecture.json"])["class_names"] == NAMES
+    metadata = onnxruntime.InferenceSession(named["model.onnx"]).get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["class_names"]) == NAMES
+    assert "class_names" not in json.loads(files["architecture.json"])
+    assert "class_names" not in onnxruntime.InferenceSession(files["model.onnx"]).get_modelmeta().custom_metadata_map
 
 
 def test_files_tell_nothing_of_the_machine(files):

@@ -103,7 +103,7 @@ class Site:
 
     def submit(self, kind: str) -> RunState:
         package, spec = self.package(kind), self.spec(kind)
-        arguments = self.parameters(package) | {"search_name": spec.name, "search_spec": spec.model_dump(mode="json")}
+        arguments = self.parameters(package) | {"search_name": spec.name, "search_spec": spec.document}
         run = self.cluster.submit(package, spec.name, arguments, self.settings.service_account)
         self.runs.append(run.id)
         print(f"\nrun {run.name}; a pod asks for", *requests_of(package, arguments), sep="\n  ")

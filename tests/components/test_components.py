@@ -3,11 +3,13 @@
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 import searches
+import watched
 from kfp import dsl, local
 from searches import make_spec
 
@@ -60,6 +62,16 @@ def test_open_search(bucket: Bucket, spec: SearchSpec):
     assert components.open_search.python_func(spec.name, document, "") == [0, 1]
     assert open_search(bucket, spec.name).spec == spec
     assert components.open_search.python_func(spec.name, {}, "") == [0, 1]
+
+
+def test_open_search_logs_what_the_search_sees_of_its_data(
+    bucket: Bucket, spec: SearchSpec, install_plugin: Callable[..., None], tmp_path: Path, capfd: pytest.CaptureFixture
+):
+    watched.install(install_plugin)
+    spec = watched.watched_spec(watched.make_folder(tmp_path / "data"))
+    for document in (spec.document, {}):
+        components.open_search.python_func(spec.name, document, "")
+        assert "3 files\nwarning: the smallest class has 1 image\n" in capfd.readouterr().out
 
 
 def test_plan_rounds(ledger: Ledger):

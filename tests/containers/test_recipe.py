@@ -38,6 +38,10 @@ def test_the_recipe_names_no_registry_and_keeps_to_the_standard():
         assert "--no-cache-dir" in line
 
 
+def test_the_image_switches_telemetry_off():
+    assert re.search(r"^\s+ORT_DISABLE_TELEMETRY=1 ", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+
 @pytest.mark.parametrize("engine", ["docker", "podman", "buildah"])
 def test_the_script_builds_tags_and_pushes_with_any_engine(tmp_path, engine):
     """With an engine that only writes down what it is told."""

@@ -58,8 +58,9 @@ def test_training_and_validation_do_not_decode_the_test_file(folder):
     (folder / "cifar-10-batches-py/test_batch").write_bytes(b"sealed")
     dataset = Cifar10(folder=str(folder))
     dataset.shape(open_local), dataset.train(open_local), dataset.validation(open_local)
-    with pytest.raises(pickle.UnpicklingError):
-        dataset.open_test(open_local, list)
+    for look in (partial(dataset.open_test, record=list), dataset.survey):
+        with pytest.raises(UserError, match=r"dataset\.folder: no complete CIFAR-10 in .* \(.*\); allowed: a folder"):
+            look(open_local)
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -134,3 +135,37 @@ def test_damaged_files_are_found(folder, monkeypatch):
 def test_a_folder_in_the_store_is_refused():
     with pytest.raises(UserError, match=r"dataset\.folder: store:cifar is in the object store"):
         Cifar10(folder="store:cifar").shape(open_local)
+
+
+def test_the_paper_draws_at_random_and_the_default_gives_each_class_its_share(folder):
+    counts = Cifar10(folder=str(folder), validation_images=517).validation(open_local).content.labels.bincount()
+    assert counts.tolist() == [52, 53, 50, 51, 54, 48, 52, 52, 54, 51]  # a tenth of 521, 534, 497, ...
+    drawn = Cifar10(folder=str(folder), validation_images=517, stratify=False).validation(open_local).content
+    train = np.concatenate(
+        [np.load(path, allow_pickle=True)["labels"] for path in sorted(folder.rglob("data_batch_*"))]
+    )
+    indices = np.sort(np.random.RandomState(0).permutation(5170)[-517:])
+    assert drawn.labels.tolist() == train[indices].tolist()
+
+
+def test_a_survey_counts_and_a_fingerprint_changes_with_a_file(folder):
+    dataset = Cifar10(folder=str(folder), validation_images=517)
+    facts = dataset.survey(open_local).facts
+    assert facts[0] == "images: 32x32, 3 channels, 10 classes"
+    assert facts[1].startswith("train: 4,653 images (airplane ")
+    assert facts[2].startswith("validation: 517 images, drawn from train (airplane ")
+    assert facts[3].startswith("test: ")
+    assert dataset.class_names(open_local)[3] == "cat"
+    before = dataset.fingerprint(open_local)
+    assert list(before) == [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+    (folder / "cifar-10-batches-py/data_batch_3").write_bytes(b"other")
+    after = dataset.fingerprint(open_local)
+    assert [name for name in before if before[name] != after[name]] == ["data_batch_3"]
+
+
+def test_what_is_to_be_downloaded_cannot_be_surveyed_yet(tmp_path):
+    dataset = Cifar10(folder=str(tmp_path), download=True)
+    assert dataset.survey(open_local).facts == (
+        f"CIFAR-10 is not in {tmp_path} yet; it will be downloaded, checksums compared",
+    )
+    assert dataset.fingerprint(open_local) == {}

@@ -48,3 +48,34 @@ def test_validation_does_not_move_the_test_images():
 def test_fractions_that_leave_nothing_to_train_on_are_refused():
     with pytest.raises(UserError, match="1797 examples would be split into"):
         Digits(validation_fraction=0.6, test_fraction=0.5).shape(open_local)
+
+
+def test_the_old_split_is_that_of_old_searches_to_the_index():
+    order, digits = np.random.RandomState(0).permutation(1797), load_digits()
+    dataset = Digits(stratify=False)
+    for part, indices in (
+        (dataset.train(open_local), order[:1079]),
+        (dataset.validation(open_local), order[1079:1438]),
+        (dataset.open_test(open_local, list), order[1438:]),
+    ):
+        assert part.content.labels.tolist() == digits.target[np.sort(indices)].tolist()
+
+
+def test_each_class_has_its_share_of_every_part():
+    parts = [Digits().validation(open_local), Digits().open_test(open_local, list)]
+    for part in parts:
+        counts = part.content.labels.bincount()
+        assert [int(counts.min()), int(counts.max())] == [35, 37]  # a fifth of 174 to 183
+
+
+def test_a_survey_says_what_a_search_will_see():
+    found = Digits().survey(open_local)
+    assert found.facts[0] == "images: 8x8, 1 channel, 10 classes"
+    assert [line.partition(" (")[0] for line in found.facts[1:4]] == [
+        "train: 1,079 images",
+        "validation: 359 images",
+        "test: 359 images",
+    ]
+    assert found.warnings == ()
+    assert Digits().class_names(open_local) == list("0123456789")
+    assert list(Digits().fingerprint(open_local)) == ["digits"]

@@ -89,7 +89,7 @@ def test_bad_tables_are_named(table, text, fields, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"not packed", gzip.compress(PLAIN.encode())[:-20]])
+@pytest.mark.parametrize("content", [b"not packed", gzip.compress(PLAIN.encode(), mtime=0)[:-20]])
 def test_a_torn_packed_file_is_named(tmp_path, content):
     path = tmp_path / "scores.csv.gz"
     path.write_bytes(content)
@@ -122,3 +122,25 @@ def test_a_space_may_leave_options_of_the_table_out(table):
     for choices in ((3, 2), (2, 1), (1, 1)):
         dataset.check(TabularSpace(choices=choices), open_local)
     dataset.check(CNNSpace(), open_local)
+
+
+def test_a_survey_reads_both_scores(table):
+    found = table(PLAIN).survey(open_local)
+    assert found.facts == (
+        "table: 2 architectures of 3 decisions",
+        "validation: scores from 0.5 to 0.75",
+        "test: scores from 0.125 to 0.25",
+    )
+    assert found.warnings == ()
+    assert table(PLAIN.replace("0.75", "0.5")).survey(open_local).warnings == (
+        "all validation scores are the same: no architecture is better",
+    )
+    with pytest.raises(UserError, match="line 3, column test: 'inf' is not a score; allowed: a finite number"):
+        table(PLAIN.replace("0.125", "inf")).survey(open_local)
+
+
+def test_a_fingerprint_changes_with_the_file(table):
+    before = table(PLAIN).fingerprint(open_local)
+    assert list(before) == ["table"]
+    assert table(PLAIN.replace("0.125", "0.25")).fingerprint(open_local) != before
+    assert TableFile.location == ("path",)

@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from rlnas.datasets import open_local
+from rlnas.datasets import Survey, open_local
 from rlnas.datasets.text import PennTreebank, PythonDocs, TextFiles
 from rlnas.errors import UserError
 from rlnas.spaces import DataShape
@@ -31,8 +31,8 @@ def test_words_are_numbered_by_frequency_then_alphabet(texts):
 
 @pytest.fixture
 def texts(tmp_path):
-    def make(train, validation="a b\n", **fields):
-        parts = {"train": train, "validation": validation, "test": "a b a\n"}
+    def make(train, validation="a b\n", test="a b a\n", **fields):
+        parts = {"train": train, "validation": validation, "test": test}
         for part, text in parts.items():
             (tmp_path / f"{part}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
         return TextFiles(**{f"{part}_file": str(tmp_path / f"{part}.txt") for part in parts}, **fields)
@@ -140,3 +140,96 @@ def test_a_python_without_its_reference_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
     with pytest.raises(UserError, match="this Python comes without pydoc_data; allowed: ptb or text"):
         PythonDocs().shape(open_local)
+
+
+LINES = [" ".join(f"w{(line * 7 + place * place) % 40}" for place in range(12)) for line in range(600)]
+
+
+def parts(train=slice(0, 400), validation=slice(400, 500), test=slice(500, 600)):
+    return ["\n".join(LINES[of]) + "\n" for of in (train, validation, test)]
+
+
+def warnings(dataset):
+    return " | ".join(dataset.survey(open_local).warnings)
+
+
+def test_a_survey_says_what_a_search_will_see(texts):
+    unique = [[f"{start}{number} " + "word more" for number in range(400)] for start in "abc"]
+    dataset = texts(*("\n".join(lines) + "\n" for lines in unique))
+    assert dataset.survey(open_local) == Survey(
+        (
+            "vocabulary: 4 words, from the training text",  # word, more, <eos>, <unk>
+            "train: 1,600 tokens, 25.0% of them <unk>",
+            "validation: 1,600 tokens, 25.0% of them <unk>",
+            "test: 1,600 tokens, 25.0% of them <unk>",
+        ),
+        tuple(
+            f"25% of the {part} text is <unk>: little is left to foresee; a larger vocabulary_limit, a longer training"
+            " text, or texts of one kind would help"
+            for part in ("train", "validation", "test")
+        ),
+    )
+
+
+def test_the_penn_treebank_looks_right(shared_data):
+    found = PennTreebank(folder=str(shared_data / "ptb")).survey(open_local)
+    assert found.facts == (
+        "vocabulary: 10,000 words, from the training text",
+        "train: 929,589 tokens, 4.8% of them <unk>",
+        "validation: 73,760 tokens, 4.7% of them <unk>",
+        "test: 82,430 tokens, 5.8% of them <unk>",
+    )
+    assert found.warnings == ()
+    assert PythonDocs().survey(open_local).warnings == ()
+
+
+def test_a_text_of_other_words_is_told(texts):
+    train, validation, _ = parts()
+    told = warnings(texts(train, validation, "nothing of this is known\n" * 300))
+    assert "83% of the test text is <unk>: little is left to foresee" in told
+    assert "<unk>" not in told.replace("83% of the test text is <unk>", "")
+
+
+def test_a_text_without_spaces_is_told(texts):
+    train, validation, test = (text.replace(" ", "") for text in parts())
+    told = warnings(texts(train, validation, test, vocabulary_limit=None))
+    assert "the train text has hardly any spaces, so that each line is one word" in told
+    assert "spaces" not in warnings(texts(*parts()))
+
+
+def test_lines_in_two_parts_are_told(texts):
+    alike = ["\n".join(f"{part} {line} and so on it goes" for line in range(300)) + "\n" for part in "abc"]
+    assert " also " not in warnings(texts(*alike))
+    train, validation, _ = alike
+    told = warnings(texts(train, validation, train))
+    assert "300 of 300 lines of at least 5 words in the test text are also in the train text: its score" in told
+    half = "\n".join(validation.split("\n")[:150] + train.split("\n")[:150]) + "\n"
+    assert "150 of 300 lines of at least 5 words in the validation text are also in the train" in warnings(
+        texts(train, half)
+    )
+
+
+def test_a_text_too_short_to_score_on_is_told(texts):
+    assert "the validation text has only 3 tokens: its score is much by chance" in warnings(texts("a b a b\n"))
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [(" \n", r"dataset\.test_file: .* is empty"), (b"a \xff", r"dataset\.test_file: .* is not UTF-8 \(byte 2\)")],
+)
+def test_what_is_wrong_with_the_test_text_is_found_before_the_search(texts, test, message):
+    with pytest.raises(UserError, match=message):
+        texts("a b a b", "a b", test).survey(open_local)
+
+
+def test_a_fingerprint_names_the_file_that_changed(texts, tmp_path):
+    dataset = texts("a b a b\n")
+    before = dataset.fingerprint(open_local)
+    assert list(before) == ["train", "validation", "test"]
+    (tmp_path / "moved.txt").write_text("a b a b\n")
+    moved = dataset.model_copy(update={"train_file": str(tmp_path / "moved.txt")})
+    assert moved.fingerprint(open_local) == before
+    assert "train_file" in TextFiles.location
+    after = texts("a b a b\n", "a b b\n").fingerprint(open_local)
+    assert [part for part in before if after[part] != before[part]] == ["validation"]
+    assert list(PythonDocs().fingerprint(open_local)) == ["python_docs"]

@@ -36,17 +36,17 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def run(script, files, folder):
+def run(script, files, folder, environment):
     """Run a script on a folder of these files, where torch and rlnas are not installed; return what it prints."""
     for name, content in files.items():
         (folder / name).write_bytes(content)
     command = [sys.executable, "-c", WITHOUT, str(EXAMPLES / script), str(folder)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def test_digits(tmp_path):
+def test_digits(tmp_path, watched_home):
     spec = load_spec(EXAMPLES / "digits.yaml")
     recipe = spec.child.model_copy(update={"epochs": 1, "snapshots": 1, "upsample_by": 2})
     trainer = ImageTrainer(recipe, spec.dataset.shape(open_local), "cpu")
@@ -55,11 +55,16 @@ def test_digits(tmp_path):
     deployable = trainer.deploy(network, snapshots, spec.dataset.validation(open_local))
     test = Validation(spec.dataset.open_test(open_local, lambda: None).content)
     accuracy = trainer.evaluate(network, snapshots, test).metrics["accuracy"]
-    printed = run("use_digits.py", export_files(deployable, spec.space), tmp_path)
-    assert printed == f"test accuracy {accuracy:.4f} of 359 images"
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    printed = run(
+        "use_digits.py", export_files(deployable, spec.space, class_names=names), tmp_path, watched_home
+    ).splitlines()
+    assert printed[0] == f"test accuracy {accuracy:.4f} of 359 images"
+    found = deployable.module(test.content.pixels[:10]).argmax(1)
+    assert printed[1:] == [f"read from the first ten images: {' '.join(names[label] for label in found)}"]
 
 
-def test_text(tmp_path):
+def test_text(tmp_path, watched_home):
     spec = load_spec(EXAMPLES / "text-rnn.yaml")
     recipe = spec.child.model_copy(update={"epochs": 1, "hidden": 16, "learning_rate": 0.1})
     trainer = LanguageTrainer(recipe, spec.dataset.shape(open_local), "cpu")
@@ -70,7 +75,9 @@ def test_text(tmp_path):
     test = spec.dataset.open_test(open_local, lambda: None).content
     perplexity = trainer.evaluate(cell, snapshots, Validation(test)).metrics["perplexity"]
     files = export_files(deployable, spec.space, spec.dataset.vocabulary(open_local))
-    printed = re.fullmatch(r"test perplexity (\S+) of (\d+) words", run("use_text_rnn.py", files, tmp_path))
+    printed = re.fullmatch(
+        r"test perplexity (\S+) of (\d+) words", run("use_text_rnn.py", files, tmp_path, watched_home)
+    )
     assert printed
     assert float(printed[1]) == pytest.approx(perplexity, abs=0.01)
     assert int(printed[2]) == len(test.tokens)

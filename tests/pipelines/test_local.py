@@ -2,11 +2,10 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +14,12 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from searches import run as run_steps
+from waiting import LIMIT, wait_for
 
-from rlnas.errors import UserError
 from rlnas.local import runs_here
-from rlnas.state import Bucket, EmbeddedStore, Ledger, open_search
+from rlnas.spec import parse_spec
+from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, list_searches, open_search
 from rlnas.state.records import Lease
 
 SPEC = {
@@ -28,9 +29,10 @@ SPEC = {
     "dataset": {"kind": "digits"},
     "child": {"epochs": 2, "batch": 64, "snapshots": 2, "upsample_by": None},
     "controller": {"learning_rate": 0.02},
-    "loop": {"children": 8, "children_per_round": 4},
+    "loop": {"children": 4, "children_per_round": 4},
     "finalize": None,
 }
+TWO_ROUNDS = SPEC | {"loop": {"children": 8, "children_per_round": 4}}
 RLNAS = [sys.executable, "-m", "rlnas.cli"]
 
 
@@ -72,25 +74,29 @@ def environment() -> dict[str, str]:
 
 def outcome(folder: Path) -> Any:
     """Architectures and rewards, in the order in which they were proposed."""
-    summaries = open_search(Bucket(EmbeddedStore(folder / ".rlnas").start()), "rude").summaries()
-    children = [child for summary in summaries for child in summary.children]
-    assert len(children) == SPEC["loop"]["children"]  # type: ignore[index]
+    return outcome_of(open_search(Bucket(EmbeddedStore(folder / ".rlnas").start()), "rude"))
+
+
+def outcome_of(ledger: Ledger) -> Any:
+    children = [child for summary in ledger.summaries() for child in summary.children]
+    assert len(children) == ledger.spec.loop.children
     return [(c.tokens, c.log_probability, c.result.reward, c.result.history) for c in children]
 
 
-def ledger_with_a_held_child(folder: Path) -> tuple[Ledger, Lease]:
+def ledger_of(folder: Path) -> Ledger:
+    """Wait until a run has made the search."""
+    store = EmbeddedStore(folder / ".rlnas")
+    wait_for(lambda: store.status().running, "the store does not start")
+    bucket = Bucket(store.start())
+    wait_for(lambda: list_searches(bucket), "the search is not made")
+    return open_search(bucket, "rude")
+
+
+def ledger_with_a_held_child(folder: Path) -> Ledger:
     """Wait until a child is being trained."""
-    store, deadline = EmbeddedStore(folder / ".rlnas"), time.monotonic() + 100
-    while (
-        not store.status().running or not (listed := rlnas(folder, "list", "--json").stdout.strip()) or listed == "[]"
-    ):
-        assert time.monotonic() < deadline, "it does not start"
-        time.sleep(0.1)
-    ledger = open_search(Bucket(store.start()), "rude")
-    while not ledger.claimed_children(0) - ledger.trained_children(0):
-        assert time.monotonic() < deadline, "no child is begun"
-        time.sleep(0.05)
-    return ledger, leases(ledger)[0]
+    ledger = ledger_of(folder)
+    wait_for(lambda: ledger.claimed_children(0) - ledger.trained_children(0), "no child is begun")
+    return ledger
 
 
 def leases(ledger: Ledger) -> list[Lease]:
@@ -101,12 +107,25 @@ def leases(ledger: Ledger) -> list[Lease]:
 
 def stopped_worker(ledger: Ledger) -> psutil.Process:
     """Stop a process that is training a child of the first round, lest it end before it is dealt with."""
-    while True:
+
+    def stop() -> psutil.Process | None:
         for lease in leases(ledger):
             with suppress(psutil.NoSuchProcess):
                 worker = psutil.Process(lease.owner.pid)
                 worker.suspend()
-                return worker
+                if lease in leases(ledger):
+                    return worker
+                worker.resume()  # it had just stored its weights
+        return None
+
+    return wait_for(stop, "no child of the first round is being trained")
+
+
+def has_been_told_to_stop(process: psutil.Process) -> bool:
+    """Whether SIGTERM waits for a suspended process."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    pending = sum(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd")))
+    return bool(pending & 1 << signal.SIGTERM - 1)
 
 
 @pytest.fixture
@@ -117,42 +136,43 @@ def folder(tmp_path: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC))
-    try:
-        ran = rlnas(folder, "run", "spec.yaml")
-        assert ran.returncode == 0, ran.stderr
-        assert "round 1 of 2" in ran.stdout
-        yield outcome(folder)
-    finally:
-        rlnas(folder, "store", "stop")
+def two_rounds(store_settings: StoreSettings) -> Any:
+    """What the steps alone come to, without Kubeflow and undisturbed."""
+    bucket = Bucket(replace(store_settings, bucket="undisturbed"))
+    bucket.ensure()
+    return outcome_of(run_steps(bucket.settings, parse_spec(TWO_ROUNDS)))
 
 
-def test_a_search_whose_process_group_is_killed_ends_as_if_it_had_not_been(folder: Path, undisturbed: Any) -> None:
-    delays = random.Random(time.time_ns())
-    for _ in range(3):
+@pytest.fixture
+def undisturbed(two_rounds: Any) -> Any:
+    """How the search of one round must end."""
+    return two_rounds[: SPEC["loop"]["children"]]  # type: ignore[index]
+
+
+def test_a_search_whose_process_group_is_killed_ends_as_if_it_had_not_been(folder: Path, two_rounds: Any) -> None:
+    (folder / "spec.yaml").write_text(yaml.safe_dump(TWO_ROUNDS))
+    moments: dict[str, Callable[[Ledger], Any]] = {
+        "a child is begun": lambda ledger: ledger.claimed_children(0),
+        "a child is trained": lambda ledger: ledger.trained_children(0) | ledger.finished_children(0),
+        "the second round is planned": lambda ledger: ledger.plan(1),
+    }
+    for what, has_come in moments.items():
         process = start(folder)
-        delay = delays.uniform(2, 14)
-        try:
-            process.wait(delay)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        print(f"killed after {delay:.1f} s")
+        ledger = ledger_of(folder)
+        wait_for(lambda has_come=has_come, ledger=ledger: has_come(ledger), what)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
     ran = rlnas(folder, "run", "spec.yaml")
     assert ran.returncode == 0, ran.stderr
-    assert outcome(folder) == undisturbed
+    assert outcome(folder) == two_rounds
 
 
 def test_a_store_that_dies_midway_is_one_line_and_running_again_continues(folder: Path, undisturbed: Any) -> None:
     process = start(folder)
-    deadline = time.monotonic() + 60
-    while not json.loads(rlnas(folder, "list", "--json").stdout or "[]"):
-        assert time.monotonic() < deadline
+    ledger_of(folder)
     store = json.loads(rlnas(folder, "store", "status", "--json").stdout)
     os.kill(store["pid"], signal.SIGKILL)
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 1
     assert len(err.splitlines()) == 1, err
     assert "the same command continues" in err
@@ -177,13 +197,11 @@ def small_disk(folder: Path) -> Any:
 @pytest.mark.slow
 def test_a_full_disk_is_one_line_and_running_again_continues(folder: Path, small_disk: Path, undisturbed: Any) -> None:
     process = start(folder)
-    deadline = time.monotonic() + 60
-    while not json.loads(rlnas(folder, "list", "--json").stdout or "[]"):
-        assert time.monotonic() < deadline
+    ledger_of(folder)
     with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
         while True:
             filler.write(bytes(1 << 16))
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 1, err
     assert len(err.splitlines()) == 1, err
     assert "is full: 0.0 MB are free" in err
@@ -195,10 +213,8 @@ def test_a_full_disk_is_one_line_and_running_again_continues(folder: Path, small
     assert "full" in ran.stderr
 
     (small_disk / "filler").unlink()
-    deadline = time.monotonic() + 150
-    while rlnas(folder, "run", "spec.yaml").returncode:  # SeaweedFS looks at the disk once a minute
-        assert time.monotonic() < deadline
-        time.sleep(5)
+    # SeaweedFS looks at the disk once a minute.
+    wait_for(lambda: rlnas(folder, "run", "spec.yaml").returncode == 0, "it does not go on")
     assert outcome(folder) == undisturbed
 
 
@@ -209,9 +225,9 @@ def test_being_told_to_stop_leaves_no_process_and_no_file_behind(
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     process = start(folder)
-    time.sleep(9)
+    ledger_with_a_held_child(folder)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LIMIT)
     if process.returncode:  # else it was faster than we
         assert process.returncode == 130
         assert "continues" in err
@@ -226,7 +242,8 @@ def test_interrupting_all_processes_gives_the_children_back(folder: Path) -> Non
     long = SPEC | {"child": SPEC["child"] | {"epochs": 10}, "loop": {"children": 2, "children_per_round": 2}}  # type: ignore[operator]
     (folder / "spec.yaml").write_text(yaml.safe_dump(long))
     process = start(folder)
-    ledger, _ = ledger_with_a_held_child(folder)
+    ledger = ledger_with_a_held_child(folder)
+    worker = stopped_worker(ledger)
     settings = ledger.bucket.settings
     assert runs_here(settings, "rude")
     assert not runs_here(settings, "another")
@@ -234,7 +251,9 @@ def test_interrupting_all_processes_gives_the_children_back(folder: Path) -> Non
     stand = json.loads(rlnas(folder, "status", "rude", "--json").stdout)
     assert (stand["what"], stand["command"]) == ("a run is under way here", "rlnas status rude")
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    wait_for(lambda: has_been_told_to_stop(worker), "it is not told to stop")
+    worker.resume()
+    _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     assert "continues" in err
     assert_no_process_is_left(process.pid)
@@ -249,11 +268,11 @@ def test_interrupting_all_processes_gives_the_children_back(folder: Path) -> Non
 
 def test_a_task_that_is_killed_ends_the_run_with_one_line(folder: Path, undisturbed: Any) -> None:
     process = start(folder)
-    ledger, _ = ledger_with_a_held_child(folder)
+    ledger = ledger_with_a_held_child(folder)
     worker = stopped_worker(ledger)
     worker.parent().kill()
     worker.kill()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 1
     assert len(err.splitlines()) == 1, err
     assert "the run failed: task train-child was killed" in err
@@ -269,14 +288,10 @@ def test_a_winner_whose_run_is_killed_is_tested_once_and_exported_all_the_same(f
     }
     (folder / "spec.yaml").write_text(yaml.safe_dump(document))
     process = start(folder)
-    store, ledger = EmbeddedStore(folder / ".rlnas"), None
-    while ledger is None or ledger.plan(ledger.spec.loop.rounds) is None:  # its grid is begun
-        assert process.poll() is None
-        time.sleep(0.1)
-        with suppress(UserError):  # until the run has made the search
-            ledger = ledger or (open_search(Bucket(store.start()), "rude") if store.status().running else None)
+    ledger = ledger_of(folder)
+    wait_for(lambda: ledger.plan(ledger.spec.loop.rounds), "its grid is not begun")
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     ran = rlnas(folder, "run", "spec.yaml")
     assert ran.returncode == 0, ran.stderr
     assert "tested once" in ran.stdout

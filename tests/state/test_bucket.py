@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -19,6 +20,7 @@ from searches import in_process
 from rlnas.errors import StoreError
 from rlnas.state import bucket as module
 from rlnas.state.bucket import Bucket
+from rlnas.state.embedded import SERVICES, EmbeddedStore
 
 
 def race(function):
@@ -230,6 +232,7 @@ def operations(bucket):
         "replace": lambda: bucket.replace("some/key", b"x", "etag"),
         "put": lambda: bucket.put("some/key", b"x"),
         "list": lambda: bucket.list("some/"),
+        "folders": lambda: bucket.folders("some/"),
         "delete": lambda: bucket.delete(["some/key"]),
         "ensure": bucket.ensure,
         "probe": bucket.probe,
@@ -243,8 +246,8 @@ def failure(bucket, name):
     error = caught.value
     assert error.__context__ is None
     told = str(error) + repr(error) + "".join(traceback.format_exception(error)) + repr(bucket)
-    for secret in (bucket.settings.access_key, bucket.settings.secret_key, "X-Amz", "Signature="):
-        assert secret not in told
+    for secret in (bucket.settings.access_key, bucket.settings.secret_key, r"X-Amz-\w+=[^*]", r"Signature=[^*]"):
+        assert not re.search(secret, told)
     assert "\n" not in str(error)
     assert bucket.settings.endpoint in str(error)
     return str(error)
@@ -280,11 +283,157 @@ def test_server_comes_back_within_patience(proxied, proxy):
         assert future.result() is not None
 
 
+# --- the store's own words ---
+
+XML = {"Content-Type": "application/xml", "x-amz-request-id": "1"}
+ERROR = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{}</Code><Message>{}</Message>{}</Error>'
+OPERATIONS = ["get", "create", "replace", "put", "list", "folders", "delete", "ensure"]
+# As stores say it: AWS to a header and to a signed address, of another partition's endpoint, Garage, an old one.
+WRONG_REGION = {
+    "header": (
+        400,
+        "AuthorizationHeaderMalformed",
+        "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-central-1'",
+        "<Region>eu-central-1</Region>",
+        {},
+    ),
+    "address": (
+        400,
+        "AuthorizationQueryParametersError",
+        "Error parsing the X-Amz-Credential parameter; the region 'us-east-1' is wrong; expecting 'eu-central-1'",
+        "",
+        {},
+    ),
+    "redirect": (301, "PermanentRedirect", "Use another endpoint.", "", {"x-amz-bucket-region": "eu-central-1"}),
+    "refusal": (403, "AccessDenied", "Access Denied", "", {"x-amz-bucket-region": "eu-central-1"}),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("case", WRONG_REGION)
+def test_a_wrong_region_is_said_with_the_right_one(proxied, proxy, case, name):
+    status, code, message, more, headers = WRONG_REGION[case]
+    proxy.say = (status, XML | headers, ERROR.format(code, message, more).encode())
+    line = failure(proxied, name)
+    assert "the bucket is in region eu-central-1, not us-east-1: set RLNAS_STORE_REGION=eu-central-1" in line
+    assert code in line
+    assert sum(proxied.requests.values()) == 1, "trying again does not help"
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_wrong_region_without_the_right_one(proxied, proxy, name):
+    words = "Authorization header malformed, unexpected scope: 20260101/us-east-1/s3/aws4_request"
+    proxy.say = (400, XML, ERROR.format("AuthorizationHeaderMalformed", words, "").encode())
+    line = failure(proxied, name)
+    assert "in another region, or at another address, than us-east-1, which RLNAS_STORE_REGION says" in line
+    assert words in line
+
+
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+NO_STORES = {
+    "console": (200, HTML, b"<!doctype html><title>Console</title><p>Please sign in"),
+    "sound XML, as pages once were": (200, HTML, b"<html><body>Welcome</body></html>"),
+    "page with an etag": (200, HTML | {"ETag": '"5f3a"'}, b"<!doctype html>"),
+    "JSON": (200, {"Content-Type": "application/json"}, b'{"version":"1"}'),
+    "nothing": (200, {}, b""),
+    "sign-in": (403, HTML, b"<html>Sign in</html>"),
+    "not found": (404, HTML, b"<html>Not found</html>"),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("case", NO_STORES)
+def test_what_is_no_store_is_told_from_one(proxied, proxy, case, name):
+    """Whatever it is asked: a write that a web console answers with 200 has not been written."""
+    proxy.say = NO_STORES[case]
+    line = failure(proxied, name)
+    assert "this is no endpoint of S3; allowed in RLNAS_STORE_ENDPOINT: " in line
+    assert f"(HTTP {proxy.say[0]})" in line
+    assert sum(proxied.requests.values()) == 1
+
+
+def test_a_page_of_a_proxy_is_waited_out(proxied, proxy):
+    proxy.say = (502, HTML, b"<html>Bad gateway</html>")
+    assert "HTTP 502 with a web page: see what stands before the store" in failure(proxied, "create")
+    assert proxied.requests["PUT"] >= 3
+
+
+def test_a_page_may_be_an_object(bucket, proxied, proxy):
+    proxy.say = (200, HTML | {"ETag": '"1"', "x-amz-request-id": "1"}, b"<html></html>")
+    assert proxied.get("page.html").data == b"<html></html>"
+
+
+ACTIONS = {
+    "get": "s3:GetObject on {}/some/key",
+    "create": "s3:PutObject on {}/some/key",
+    "replace": "s3:PutObject on {}/some/key",
+    "put": "s3:PutObject on {}/some/key",
+    "list": "s3:ListBucket on {}",
+    "folders": "s3:ListBucket on {}",
+    "delete": "s3:DeleteObject on {}/some/key",
+}
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory):
+    """A real server with keys that may read, others that may write, and none that may do the rest."""
+
+    class Narrow(EmbeddedStore):
+        def _write(self, name, content):
+            for who in ("Read", "Write") if name == "store.s3.json" else ():
+                keys = {"accessKey": f"planted-{who}-key", "secretKey": f"planted-{who}-secret"}
+                content["identities"].append({"name": who, "credentials": [keys], "actions": [who]})
+            super()._write(name, content)
+
+    store = Narrow(tmp_path_factory.mktemp("narrow"))
+    settings = store.start()
+    Bucket(settings).ensure()
+    yield lambda who: Bucket(
+        replace(settings, access_key=f"planted-{who}-key", secret_key=f"planted-{who}-secret"), patience=1
+    )
+    store.stop()
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_denied_access_says_what_was_denied(narrow, name):
+    bucket = narrow("Write" if name == "get" else "Read")
+    line = failure(bucket, name)
+    needed = ACTIONS[name].format(bucket.settings.bucket)
+    assert f"access denied, check the keys and whether they may do {needed} (AccessDenied: Access Denied.)" in line
+    assert ("keys without s3:ListBucket are denied objects that are not there, too" in line) == (name == "get")
+
+
+def test_a_bucket_that_may_not_be_made_says_so(narrow):
+    bucket = Bucket(replace(narrow("Read").settings, bucket="not-there-yet"))
+    assert "cannot create the bucket" in (line := failure(bucket, "ensure"))
+    assert "s3:CreateBucket on not-there-yet" in line
+
+
+def test_the_other_ports_of_a_store_are_none_of_its(store_settings):
+    """Of SeaweedFS: master, volumes, filer, admin."""
+    first = int(store_settings.endpoint.rpartition(":")[2]) - SERVICES.index("s3")
+    for at, service in enumerate(SERVICES):
+        if service != "s3":
+            bucket = Bucket(replace(store_settings, endpoint=f"127.0.0.1:{first + at}"), patience=0)
+            for name in OPERATIONS:
+                assert re.search(r"no endpoint of S3|is this an S3 store\?", failure(bucket, name)), (service, name)
+
+
+def test_words_of_a_store_hold_no_credential(proxied, proxy):
+    """Whatever it says of the request: some repeat the key, the signature, the whole address."""
+    settings = proxied.settings
+    words = f"key {settings.access_key} {settings.secret_key} at /b/k?X-Amz-Signature=0123abcd&amp;X-Amz-Expires=3600"
+    for code in ("AccessDenied", "SignatureDoesNotMatch", "Odd"):
+        proxy.say = (403, XML, ERROR.format(code, words, "").encode())
+        assert "0123abcd" not in failure(proxied, "put")
+        assert "key ***" in failure(proxied, "list")
+
+
 def test_other_causes_in_words(bucket, proxied, proxy):
     proxy.answer = [507] * 50
     assert "no space left in the store" in failure(proxied, "create")
     proxy.answer = [301]
-    assert "another region" in failure(proxied, "list")
+    assert "in another region, or at another address" in failure(proxied, "list")
     proxy.answer = [501]
     assert "HTTP 501" in failure(proxied, "create")
     proxy.answer = [404]

@@ -1,11 +1,12 @@
 """Leases: who trains a child, when it may be taken over, and what never happens however they race."""
 
+import json
 import os
 import signal
 import socket
 
 import pytest
-from searches import checkpoint_every_step, in_process, make_spec, start
+from searches import WRITES, checkpoint_every_step, in_process, make_spec, on_call, start
 
 from rlnas.children import Interrupted
 from rlnas.state import Bucket, Keeper, Ledger, Observer, Result, claim, create_search, leases, suspects
@@ -78,7 +79,7 @@ def position(ledger):
 
 def test_first_claim(ledger):
     held = claim(ledger, CHILD, "a")
-    assert (held.lease.attempt, held.lease.start, held.lease.fruitless) == (1, (0, 0), 0)
+    assert (held.lease.attempt, held.lease.start, held.lease.fruitless) == (1, (0, 0), 1)
     assert (held.checkpoint, held.checkpoint_etag) == (None, None)
     assert lease_of(ledger) == held.lease
     assert held.lease.owner.pid == os.getpid()
@@ -118,7 +119,7 @@ def test_released(ledger):
     release(ledger, claim(ledger, CHILD, "a"))
     assert lease_of(ledger).state == "released"
     held = claim(ledger, CHILD, "b")
-    assert (held.lease.attempt, held.lease.fruitless) == (2, 1)
+    assert (held.lease.attempt, held.lease.fruitless) == (2, 2)
     assert held.lease.history == ("released at epoch 0, step 0",)
 
 
@@ -168,7 +169,7 @@ def test_retry_of_the_same_task_while_the_old_process_lives(bucket, ledger, cloc
     tick.beat(lambda: checkpoint(3))
     elsewhere()
     new = claim(ledger, CHILD, "a")
-    assert (new.lease.attempt, new.lease.start, new.lease.fruitless) == (2, (3, 0), 0)
+    assert (new.lease.attempt, new.lease.start, new.lease.fruitless) == (2, (3, 0), 1)
     assert read_document(new.checkpoint)["epoch"] == 3
     new_keeper = keeper(ledger, new, clock)
     clock.now = 60
@@ -204,16 +205,59 @@ def test_limit(make_ledger, lost, reward):
     assert claim(ledger, CHILD, "b") is None
 
 
+@pytest.mark.parametrize(("writes", "counts"), [(1, False), (2, True)])
+def test_only_an_attempt_that_came_to_train_counts(bucket, make_ledger, writes, counts):
+    """Killed right after it has claimed the child, or as it begins to train, again and again."""
+    ledger = make_ledger(attempts=3)
+
+    def killed(writes):
+        on_call(lambda number, *_: os.kill(os.getpid(), signal.SIGKILL) if number == writes else None, WRITES)
+        claim(Ledger(Bucket(bucket.settings), ledger.record), CHILD, "a")
+
+    for number in range(4):
+        refused = number > 0  # the first write, if the child is claimed already
+        lost = counts and number == 3  # then there is one write less: the result
+        assert in_process(killed, writes + refused - lost) == -signal.SIGKILL
+    result, held = ledger.result(CHILD), claim(ledger, CHILD, "b")
+    if counts:
+        assert (result.status, result.detail) == ("lost", "3 attempts ended without progress")
+    else:
+        assert (result, held.lease.attempt, held.lease.fruitless) == (None, 5, 1)
+
+
+def test_who_is_overtaken_before_it_trains_does_not(bucket, ledger, monkeypatch):
+    """The last write of a claim is refused to one that was slow."""
+    result = ledger.result
+
+    def rival_first(child):
+        monkeypatch.setattr(ledger, "result", result)
+        assert claim(Ledger(Bucket(bucket.settings), ledger.record), CHILD, "a") is not None
+        return None
+
+    monkeypatch.setattr(ledger, "result", rival_first)
+    assert claim(ledger, CHILD, "a") is None
+    assert (lease_of(ledger).attempt, lease_of(ledger).fruitless) == (2, 1)
+
+
+def test_a_lease_of_an_older_commit_is_taken_over(ledger):
+    """Its count came one attempt later; nothing else differs, so either may read what the other wrote."""
+    owner = {"task": "a", "nonce": "1", "host": "gone", "pid": 1}
+    old = {"attempt": 1, "owner": owner, "state": "released", "start": [0, 0], "fruitless": 0, "history": []}
+    ledger.bucket.put(ledger.lease_key(CHILD), json.dumps(old).encode())
+    held = claim(ledger, CHILD, "b")
+    assert (held.lease.attempt, held.lease.fruitless) == (2, 1)
+
+
 def test_progress_resets_the_count(make_ledger, clock):
     ledger = make_ledger(attempts=2)
     for epoch in range(1, 6):
         held = claim(ledger, CHILD, "a")
-        assert (held.lease.start, held.lease.fruitless) == ((epoch - 1, 0), 0)
+        assert (held.lease.start, held.lease.fruitless) == ((epoch - 1, 0), 1)
         tick = keeper(ledger, held, clock)
         clock.now += 30
         tick.beat(lambda epoch=epoch: checkpoint(epoch))
-    assert claim(ledger, CHILD, "a").lease.fruitless == 0
     assert claim(ledger, CHILD, "a").lease.fruitless == 1
+    assert claim(ledger, CHILD, "a").lease.fruitless == 2
     assert claim(ledger, CHILD, "a") is None
     assert ledger.result(CHILD).status == "lost"
 
@@ -237,7 +281,7 @@ def test_steps_are_progress_too(ledger, clock):
     tick = keeper(ledger, held, clock)
     clock.now = 30
     tick.beat(lambda: checkpoint(0, step=1))
-    assert claim(ledger, CHILD, "a").lease.fruitless == 0
+    assert claim(ledger, CHILD, "a").lease.fruitless == 1
 
 
 @pytest.mark.parametrize("first", ["lost", "ok"])
@@ -275,9 +319,9 @@ def test_lost_answers_cost_no_attempt(bucket, proxied, proxy, ledger, clock):
         assert position(ledger) == epoch
     release(slow, held)
     again = claim(slow, CHILD, "b")
-    assert (again.lease.attempt, again.lease.fruitless, again.lease.start) == (2, 0, (2, 0))
+    assert (again.lease.attempt, again.lease.fruitless, again.lease.start) == (2, 1, (2, 0))
     assert Bucket(bucket.settings).get(ledger.lease_key(CHILD)).etag == again.etag
-    assert proxy.conditional == 2 * 6  # the create that was refused to b included
+    assert proxy.conditional == 2 * 8  # the create that was refused to b included
 
 
 # --- watching others ---
@@ -380,7 +424,7 @@ def test_told_to_stop(ledger, clock):
         keeper(ledger, held, clock, stopping=lambda: True).beat(lambda: checkpoint(0, step=3))
     assert lease_of(ledger).state == "released"
     again = claim(ledger, CHILD, "b")
-    assert (again.lease.start, again.lease.fruitless) == ((0, 3), 0)
+    assert (again.lease.start, again.lease.fruitless) == ((0, 3), 1)
     assert read_document(again.checkpoint)["owner"] == held.lease.owner.nonce
 
 

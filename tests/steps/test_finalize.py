@@ -1,8 +1,8 @@
 """From the winner to a tested model: chosen on validation data, tested once, whatever is killed on the way."""
 
-import itertools
 import os
 import signal
+from collections.abc import Callable
 
 import onnxruntime
 import pytest
@@ -234,25 +234,27 @@ def test_only_what_was_tested_is_kept(bucket):
     ]
 
 
-def test_killed_after_every_few_writes_it_ends_as_if_undisturbed(bucket):
+@pytest.mark.parametrize("prepare", [searches.checkpoint_every_step, searches.checkpoint_never])
+def test_killed_after_more_and_more_writes_it_ends_as_if_undisturbed(bucket, prepare):
+    """On machines endlessly slow, and endlessly fast."""
     spec = make_spec("cnn", finalize={"grid": {"learning_rate": [0.1, 0.01]}})
     expected = searches.outcome(searches.run(bucket.settings, spec))
     disturbed = renamed(spec)
     searches.run(bucket.settings, disturbed.model_copy(update={"finalize": None}))
     ledger = open_search(bucket, disturbed.name)
     ledger = Ledger(bucket, ledger.record.model_copy(update={"spec": disturbed.model_dump(mode="json")}))
-    for at in itertools.count():
-        status = searches.in_process(killed_finalize, ledger, 2 + at % 3)
-        if status == 0:
-            break
-        assert status == -signal.SIGKILL
-    assert at > 5
+    ends = []
+    while not ends or ends[-1]:
+        ends.append(searches.in_process(killed_finalize, ledger, 1 + len(ends), prepare))
+    assert set(ends[:-1]) == {-signal.SIGKILL}
+    assert len(ends) > 5
     assert searches.outcome(ledger) == expected
 
 
-def killed_finalize(ledger: Ledger, writes: int) -> None:
+def killed_finalize(ledger: Ledger, writes: int, prepare: Callable[[], None]) -> None:
     """Die right after so many writes."""
     searches.inline()
+    prepare()
     torch.set_num_threads(1)
     searches.on_call(
         lambda number, *_: os.kill(os.getpid(), signal.SIGKILL) if number == writes else None, searches.WRITES

@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import searches
 from searches import KINDS, WRITES, in_process, killed_run, make_spec, outcome, renamed, run, start
+from waiting import join
 
 from rlnas.state import Bucket, open_search
 
@@ -117,11 +117,11 @@ def test_kill_after_a_checkpoint(bucket, spec, undisturbed, nth):
 
 @pytest.mark.parametrize("spec", ["tabular"], indirect=True)
 @pytest.mark.parametrize("folder", ["leases/000000-000", "leases/000001-001", "snapshots/000000-001"])
-def test_kill_on_another_host(bucket, spec, undisturbed, folder, monkeypatch):
+def test_kill_on_another_host(bucket, spec, undisturbed, folder):
     """Who cannot see that a process is dead waits for its lease to expire, by its own clock."""
     import socket
 
-    monkeypatch.setattr(searches.SAMPLE, "POLL_SECONDS", 0.1)
+    spec = make_spec(failures={"lease_seconds": 1})
 
     def elsewhere():
         socket.gethostname = lambda: "elsewhere"
@@ -147,9 +147,7 @@ def test_kill_while_opening(bucket, spec):
 def test_two_runs_at_once(bucket, spec, undisturbed):
     twin = renamed(spec)
     processes = [start(run, bucket.settings, twin, task) for task in ("a", "b")]
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert [join(process) for process in processes] == [0, 0]
     assert outcome(open_search(bucket, twin.name)) == undisturbed
 
 
@@ -160,22 +158,28 @@ def test_two_runs_in_batches_at_once(bucket, attempt):
     twin = renamed(spec)
     assert in_process(run, bucket.settings, spec) == 0
     processes = [start(run, bucket.settings, twin, task) for task in ("a", "b")]
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert [join(process) for process in processes] == [0, 0]
     assert outcome(open_search(bucket, twin.name)) == outcome(open_search(bucket, spec.name))
 
 
-@pytest.mark.parametrize("spec", ["tabular"], indirect=True)
-def test_kill_again_and_again(bucket, spec, undisturbed):
-    """The whole run, with all its processes, a little later each time."""
+@pytest.mark.parametrize("prepare", [searches.checkpoint_every_step, searches.checkpoint_never])
+def test_kill_again_and_again(bucket, spec, undisturbed, prepare):
+    """The whole run, with all its processes, a little later each time; on machines endlessly slow, and endlessly fast.
+
+    Each process goes on counting where its parent was when it was begun.
+    """
     twin = renamed(spec)
-    for delay in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
-        process = start(run, bucket.settings, twin)
-        time.sleep(delay)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.join()
-    assert in_process(run, bucket.settings, twin) == 0
+
+    def killed(writes):
+        prepare()
+        searches.on_call(lambda number, *_: os.killpg(0, signal.SIGKILL) if number == writes else None, WRITES)
+        run(bucket.settings, twin)
+
+    ends = []
+    while not ends or ends[-1]:
+        ends.append(in_process(killed, 4 + 3 * len(ends)))
+    assert set(ends[:-1]) == {-signal.SIGKILL}
+    assert len(ends) > 5
     assert outcome(open_search(bucket, twin.name)) == undisturbed
 
 

@@ -1,9 +1,10 @@
 """Sampling: a round is planned once; what is left behind is taken up."""
 
 import socket
+import time
 
 import pytest
-from searches import in_process
+from searches import SAMPLE, in_process
 
 from rlnas.state import Bucket, Ledger, Result, claim
 from rlnas.state.leases import release
@@ -51,13 +52,14 @@ def test_dead_and_released_children_are_taken_up(bucket, make_ledger):
 
 def test_waits_for_a_lease_to_expire(make_ledger, monkeypatch):
     """On another host nobody sees that a process is dead; the first replica waits, the others do not."""
-    ledger = make_ledger(loop={"children": 2, "children_per_round": 2, "window": 2, "replicas": 2})
+    loop = {"children": 2, "children_per_round": 2, "window": 2, "replicas": 2}
+    ledger = make_ledger(loop=loop, failures={"lease_seconds": 1})
     sample_architecture(ledger)
     for i in range(2):
         claim(ledger, f"000000-{i:03d}", "a")
     monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
     assert sample_architecture(ledger, replica=1, sleep=never) == [NOTHING_TO_DO]
-    assert sample_architecture(ledger) == [Batch(0, (0, 1))]
+    assert sample_architecture(ledger, sleep=lambda _: time.sleep(1.1)) == [Batch(0, (0, 1))]
 
 
 def test_only_the_first_replica_tends_what_is_left_behind(bucket, make_ledger):
@@ -84,8 +86,9 @@ def test_a_stale_hint_is_asked_again_where_somebody_was_first(bucket, make_ledge
     assert len(proposals) == 2
 
 
-def test_waits_for_others_to_end(make_ledger):
-    ledger = make_ledger(loop={"children": 2, "children_per_round": 2})
+def test_waits_for_others_to_end(make_ledger, monkeypatch):
+    monkeypatch.setattr(SAMPLE, "POLL_SECONDS", 10_000)
+    ledger = make_ledger(loop={"children": 2, "children_per_round": 2}, failures={"lease_seconds": 3600})
     sample_architecture(ledger)
     held = [claim(ledger, f"000000-{i:03d}", "a") for i in range(2)]
     naps = []
@@ -96,7 +99,7 @@ def test_waits_for_others_to_end(make_ledger):
             ledger.create_snapshots(held[0].child, b"weights")
 
     assert sample_architecture(ledger, sleep=sleep) == [Batch(0, (0,))]
-    assert naps == [0.25, 0.25]  # a quarter of the lease
+    assert naps == [900, 900]  # a quarter of the lease
 
 
 def test_only_the_summary_or_the_update_is_missing(make_ledger):

@@ -1,5 +1,6 @@
 """Training real children through kills, stops and failures (protocol tests 6, 7, 9)."""
 
+import itertools
 import multiprocessing
 import os
 import resource
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import searches
-from searches import checkpoint_every_step, in_process, on_call, outcome, run, start
+from searches import checkpoint_every_step, in_process, outcome, run, start
+from waiting import LIMIT, join, wait_for
 
 from rlnas.errors import StoreError, UserError
-from rlnas.state import Bucket, Ledger, Observer, open_search
+from rlnas.state import Bucket, Ledger, Observer, leases, open_search
 from rlnas.state.records import Lease
 from rlnas.steps import evaluate, finish, sample_architecture, train_child, update_controller, workers
 from rlnas.steps.common import Batch
@@ -24,18 +26,21 @@ def lease_of(ledger, child):
     return Lease.from_bytes(ledger.bucket.get(ledger.lease_key(child)).data, child)
 
 
-def wait_for(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.02)
+@pytest.fixture
+def lease_seconds():
+    """No lease expires while a test lasts, unless it is about that."""
+    return 3600
 
 
 @pytest.fixture(params=["cnn", "rnn"])
-def ledger(request, make_ledger):
-    """A search whose children take a while: one round of one."""
-    child = {"epochs": 12, "snapshots": 2}
-    return make_ledger(request.param, child=child, loop={"children": 1, "children_per_round": 1})
+def ledger(request, make_ledger, lease_seconds):
+    """A search of some steps: one round of one child."""
+    return make_ledger(
+        request.param,
+        child={"epochs": 3, "snapshots": 2},
+        loop={"children": 1, "children_per_round": 1},
+        failures={"lease_seconds": lease_seconds},
+    )
 
 
 @pytest.fixture
@@ -45,12 +50,27 @@ def undisturbed(bucket, ledger):
     return outcome(open_search(bucket, twin.name))
 
 
-def paced(ledger, task, seconds=0.1):
-    """Train, in a process of its own: a checkpoint each step, and time after the first ones to disturb it."""
+@pytest.fixture
+def barrier(tmp_path):
+    """While this file is there, children stop after a few steps, to be disturbed."""
+    path = tmp_path / "barrier"
+    path.touch()
+    return path
+
+
+def train_to(barrier, ledger, task):
+    """Train in a process of its own: a checkpoint each step; it stops at the barrier until that, or itself, is gone."""
 
     def train():
         checkpoint_every_step()
-        on_call(lambda number, *_: time.sleep(seconds if number < 16 else 0), ("create", "replace"))
+        beat, steps = leases.Keeper.beat, itertools.count(1)
+
+        def stop_at_barrier(keeper, state):
+            beat(keeper, state)
+            while next(steps) > 2 and barrier.exists() and not keeper._stopping():
+                time.sleep(0.01)
+
+        leases.Keeper.beat = stop_at_barrier
         mine = Ledger(Bucket(ledger.bucket.settings), ledger.record)
         train_child(mine, Batch(0, (0,)), task)
 
@@ -77,14 +97,13 @@ def bring_to_its_end(ledger):
     finish(ledger)
 
 
-def test_sigterm_in_the_middle(bucket, ledger, undisturbed):
+def test_sigterm_in_the_middle(bucket, ledger, undisturbed, barrier):
     """A checkpoint is kept, the lease is given back, and the child becomes what it would have become."""
     sample_architecture(ledger)
-    process = paced(ledger, "a")
+    process = train_to(barrier, ledger, "a")
     wait_for(lambda: has_checkpoint(ledger))
     os.kill(process.pid, signal.SIGTERM)
-    process.join(20)
-    assert process.exitcode == 0, "no failure: the task writes its outputs"
+    assert join(process) == 0, "no failure: the task writes its outputs"
     lease = lease_of(ledger, "000000-000")
     assert lease.state == "released"
     assert ledger.trained_children(0) == ledger.finished_children(0) == set()
@@ -92,20 +111,20 @@ def test_sigterm_in_the_middle(bucket, ledger, undisturbed):
     bring_to_its_end(ledger)
     assert outcome(ledger) == undisturbed
     lease = lease_of(ledger, "000000-000")
-    assert (lease.attempt, lease.start, lease.fruitless) == (2, at, 0)
+    assert (lease.attempt, lease.start, lease.fruitless) == (2, at, 1)
     assert ledger.result("000000-000").attempts == 2
 
 
-def test_worker_killed_in_the_middle(bucket, ledger, undisturbed):
+def test_worker_killed_in_the_middle(bucket, ledger, undisturbed, barrier):
     """As by the kernel when memory is short: the same step goes on from the checkpoint."""
     sample_architecture(ledger)
-    process = paced(ledger, "a")
+    process = train_to(barrier, ledger, "a")
     wait_for(lambda: has_checkpoint(ledger))
     os.kill(lease_of(ledger, "000000-000").owner.pid, signal.SIGKILL)
-    process.join(60)
-    assert process.exitcode == 0
+    barrier.unlink()
+    assert join(process) == 0
     lease = lease_of(ledger, "000000-000")
-    assert (lease.attempt, lease.fruitless) == (2, 0)
+    assert (lease.attempt, lease.fruitless) == (2, 1)
     assert lease.start >= (0, 2)
     evaluate(ledger, Batch(0, (0,)))
     update_controller(ledger)
@@ -114,13 +133,14 @@ def test_worker_killed_in_the_middle(bucket, ledger, undisturbed):
 
 
 @pytest.mark.parametrize("heir_is_ahead", [True, False])
-def test_zombie(bucket, ledger, undisturbed, monkeypatch, heir_is_ahead):
+@pytest.mark.parametrize("lease_seconds", [1])
+def test_zombie(bucket, ledger, undisturbed, monkeypatch, barrier, heir_is_ahead):
     """Protocol test 6: frozen, expired, replaced, thawed. One result, and the checkpoint never goes back.
 
     Whoever of the two is the first to replace the checkpoint trains on: mostly the heir.
     """
     sample_architecture(ledger)
-    zombie = paced(ledger, "zombie")
+    zombie = train_to(barrier, ledger, "zombie")
     wait_for(lambda: has_checkpoint(ledger))
     os.killpg(zombie.pid, signal.SIGSTOP)
     frozen = lease_of(ledger, "000000-000").owner
@@ -129,10 +149,11 @@ def test_zombie(bucket, ledger, undisturbed, monkeypatch, heir_is_ahead):
     assert not observer.is_free("000000-000")
     wait_for(lambda: observer.is_free("000000-000"))
     before = position(bucket.get(ledger.checkpoint_key("000000-000")))
-    heir = paced(ledger, "heir")
+    heir = train_to(barrier, ledger, "heir")
     wait_for(lambda: lease_of(ledger, "000000-000").owner.nonce != frozen.nonce)
     if heir_is_ahead:
         wait_for(lambda: has_checkpoint(ledger, *before, owner_is_not=frozen))
+    barrier.unlink()
     os.killpg(zombie.pid, signal.SIGCONT)
     seen = [before]
     while heir.is_alive() or zombie.is_alive():
@@ -150,15 +171,15 @@ def test_zombie(bucket, ledger, undisturbed, monkeypatch, heir_is_ahead):
 
 
 @pytest.mark.parametrize("ledger", ["cnn"], indirect=True)
-def test_retry_while_the_old_process_lives(ledger, undisturbed):
+def test_retry_while_the_old_process_lives(ledger, undisturbed, barrier):
     """Protocol test 7: the same task again, the first one still at work on the same host."""
     sample_architecture(ledger)
-    old = paced(ledger, "task")
+    old = train_to(barrier, ledger, "task")
     wait_for(lambda: has_checkpoint(ledger))
-    new = paced(ledger, "task", seconds=0.01)
-    new.join(60)
-    old.join(60)
-    assert (old.exitcode, new.exitcode) == (0, 0)
+    new = train_to(barrier, ledger, "task")
+    wait_for(lambda: lease_of(ledger, "000000-000").attempt == 2)
+    barrier.unlink()
+    assert (join(old), join(new)) == (0, 0)
     assert ledger.trained_children(0) == {"000000-000"}
     evaluate(ledger, Batch(0, (0,)))
     update_controller(ledger)
@@ -167,14 +188,15 @@ def test_retry_while_the_old_process_lives(ledger, undisturbed):
 
 
 @pytest.mark.parametrize("ledger", ["cnn"], indirect=True)
-def test_another_task_leaves_a_held_child_alone(ledger):
+def test_another_task_leaves_a_held_child_alone(ledger, barrier):
     sample_architecture(ledger)
-    first = paced(ledger, "a", seconds=0.02)
+    first = train_to(barrier, ledger, "a")
     wait_for(lambda: has_checkpoint(ledger))
     train_child(ledger, Batch(0, (0,)), "b")
     assert evaluate(ledger, Batch(0, (0,))) == {}
     assert lease_of(ledger, "000000-000").attempt == 1
-    first.join(60)
+    barrier.unlink()
+    assert join(first) == 0
     train_child(ledger, Batch(0, (0,)), "b")  # trained: nothing to do
     assert lease_of(ledger, "000000-000").attempt == 1
     assert evaluate(ledger, Batch(0, (0,)))["000000-000"].status == "ok"
@@ -230,12 +252,13 @@ def test_child_that_takes_the_whole_pod_along_is_lost_alone(bucket, make_ledger,
 
             def train(architecture, data, seed, *rest):
                 (tmp_path / f"{number}-{seed}").touch()
-                deadline = time.monotonic() + (0.5 if seed == sick.seed else 1)
-                while time.monotonic() < deadline and len(list(tmp_path.glob(f"{number}-*"))) < 4:
-                    time.sleep(0.01)
+                if number == 0:  # all at once; later they are suspects, each by itself
+                    wait_for(lambda: len(list(tmp_path.glob("0-*"))) == 4)
                 if seed == sick.seed:
                     os.killpg(0, signal.SIGKILL)
-                time.sleep(1)
+                time.sleep(
+                    1 if number else LIMIT
+                )  # and if they are not by themselves, others are killed in this second
                 return type(trainer).train(trainer, architecture, data, seed, *rest)
 
             trainer.train = train

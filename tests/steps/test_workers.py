@@ -5,8 +5,10 @@ import signal
 import sys
 import time
 
+import psutil
 import pytest
 from searches import start
+from waiting import LIMIT, join, wait_for
 
 from rlnas.children.recipes import CNNRecipe
 from rlnas.errors import SearchDeleted, StoreError, UserError
@@ -14,12 +16,19 @@ from rlnas.steps import workers
 from rlnas.steps.workers import ends_well_if_told_to_stop, run_in_processes
 
 
+def has_ended(pid):
+    """Whether a process is gone, buried or not."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def test_every_child_once_and_side_by_side(tmp_path):
     def work(child):
         (tmp_path / child).touch()
-        deadline = time.monotonic() + 20
-        while len(list(tmp_path.iterdir())) % 2 and time.monotonic() < deadline:  # alone, it waits for its neighbour
-            time.sleep(0.01)
+        pair = int(child[-1]) // 2 + 1  # alone, it waits for its neighbour
+        wait_for(lambda: len(list(tmp_path.iterdir())) >= 2 * pair)
         with open(tmp_path.parent / f"{tmp_path.name}.log", "a") as log:
             log.write(f"{child} {os.getpid()}\n")
 
@@ -49,9 +58,7 @@ def test_alone(tmp_path):
     def work(child):
         with open(path, "a") as log:
             log.write(f"+{child} ")
-        deadline = time.monotonic() + 20
-        while child in "ab" and not {"+a", "+b"} <= set(path.read_text().split()) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(lambda: child in "cd" or {"+a", "+b"} <= set(path.read_text().split()))
         time.sleep(0.2)
         with open(path, "a") as log:
             log.write(f"-{child} ")
@@ -71,13 +78,15 @@ def test_error_of_the_store_ends_the_step(tmp_path, error):
 
     def work(child):
         if child == "0":
+            (tmp_path / child).write_text(str(os.getpid()))
             raise error
-        time.sleep(0.5)
+        wait_for((tmp_path / "0").exists)
+        wait_for(lambda: (pid := (tmp_path / "0").read_text()) and has_ended(int(pid)))
         (tmp_path / child).touch()
 
     with pytest.raises(type(error), match=str(error)):
         run_in_processes(work, ["0", "1", "2", "3"], at_once=2, attempts=5)
-    assert {path.name for path in tmp_path.iterdir()} <= {"1", "2"}
+    assert "2" not in {path.name for path in tmp_path.iterdir()}
 
 
 def test_told_to_stop(tmp_path):
@@ -91,7 +100,7 @@ def test_told_to_stop(tmp_path):
 
         signal.signal(signal.SIGTERM, tidy)
         (tmp_path / f"{child}-began").touch()
-        for _ in range(300):  # a signal that comes just before a sleep is seen only after it
+        for _ in range(int(10 * LIMIT)):  # a signal that comes just before a sleep is seen only after it
             time.sleep(0.1)
 
     def step():
@@ -100,12 +109,9 @@ def test_told_to_stop(tmp_path):
         (tmp_path / "went-on").touch()
 
     process = start(step)
-    deadline = time.monotonic() + 20
-    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
     os.kill(process.pid, signal.SIGTERM)
-    process.join(20)
-    assert process.exitcode == 0
+    assert join(process) == 0
     assert (tmp_path / "went-on").exists()
 
 
@@ -115,18 +121,15 @@ def test_told_to_stop_before_there_are_workers(tmp_path):
     def step():
         with ends_well_if_told_to_stop():
             (tmp_path / "began").touch()
-            for _ in range(300):
-                time.sleep(0.1)
+            time.sleep(LIMIT)
             (tmp_path / "ended").touch()
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         (tmp_path / "went-on").touch()
 
     process = start(step)
-    while not (tmp_path / "began").exists():
-        time.sleep(0.01)
+    wait_for((tmp_path / "began").exists)
     os.kill(process.pid, signal.SIGTERM)
-    process.join(20)
-    assert process.exitcode == 0
+    assert join(process) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"began", "went-on"}
 
 
@@ -143,8 +146,7 @@ def test_a_store_that_fails_while_it_stops_is_told(tmp_path):
             run_in_processes(work, ["a"], at_once=1, attempts=5)
 
     process = start(step)
-    while not (tmp_path / "a").exists():
-        time.sleep(0.01)
+    wait_for((tmp_path / "a").exists)
     while process.is_alive():  # again, since one that comes just before the pause is lost
         os.kill(process.pid, signal.SIGTERM)
         process.join(0.2)
@@ -160,13 +162,11 @@ def test_workers_are_told_to_stop_when_their_parent_is_killed(tmp_path):
 
         signal.signal(signal.SIGTERM, tidy)
         (tmp_path / f"{child}-began").touch()
-        for _ in range(300):
+        for _ in range(int(10 * LIMIT)):
             time.sleep(0.1)
 
     def names(count):
-        deadline = time.monotonic() + 20
-        while len(list(tmp_path.iterdir())) < count and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(lambda: len(list(tmp_path.iterdir())) >= count)
         return {path.name for path in tmp_path.iterdir()}
 
     process = start(run_in_processes, work, ["a", "b"], 2, 5)
@@ -179,7 +179,7 @@ def test_told_to_stop_while_a_worker_starts():
     """A signal between the start of a process and its registration, or before it minds signals, is not lost."""
 
     def work(child):
-        time.sleep(300)
+        time.sleep(LIMIT)
 
     def step():
         process_class = workers._CONTEXT.Process
@@ -193,8 +193,7 @@ def test_told_to_stop_while_a_worker_starts():
         run_in_processes(work, ["a", "b"], at_once=1, attempts=5)
 
     process = start(step)
-    process.join(20)
-    assert process.exitcode == 0
+    assert join(process) == 0
 
 
 def test_signals_are_as_before():

@@ -1,0 +1,245 @@
+"""README, docs and examples: every command in them exists, every file they name is there, every example is valid."""
+
+import importlib
+import importlib.util
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import typer
+import yaml
+from searches import make_spec, run
+
+from pipelines.compile import compile_all
+from pipelines.search import search_pipeline
+from rlnas.children import RECIPES
+from rlnas.cli.common import app
+from rlnas.cluster import run_parameters
+from rlnas.controller import SETTINGS
+from rlnas.datasets import DATASETS
+from rlnas.report.data import read_report
+from rlnas.report.page import render
+from rlnas.spaces import SPACES
+from rlnas.spec import parse_spec
+from rlnas.state import Bucket
+
+for part in ("run", "look", "winner", "store", "kubeflow"):
+    importlib.import_module(f"rlnas.cli.{part}")  # its commands join the app
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS += sorted((ROOT / "examples").glob("*.yaml"))  # for what their comments say
+TEXTS = {path.name: path.read_text("utf-8") for path in DOCUMENTS}
+TOP = "rlnas|docs|examples|tests|components|pipelines|manifests|images|benchmarks"
+
+
+def script(name: str) -> Any:
+    """Import one of the scripts in docs/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def shell_commands(text: str) -> Iterator[tuple[list[str], bool]]:
+    """Every command in a shell block or in a line of code, as words; with each, whether it must be complete."""
+    for block in blocks(text, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield shlex.split(line, comments=True), True
+    for code in re.findall(
+        r"`([^`\n]+(?:\n[^`\n]+)?)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    ):
+        try:
+            yield shlex.split(code), False
+        except ValueError:  # an apostrophe
+            continue
+
+
+def rlnas_commands(text: str) -> Iterator[tuple[list[str], bool]]:
+    for words, whole in shell_commands(text):
+        if words and words[0] == "rlnas":
+            ends = [at for at, word in enumerate(words) if word in (">", "|", "&", ";", "&&")]
+            yield words[1 : min(ends, default=len(words))], whole
+
+
+@pytest.fixture
+def parse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[list[str], bool], str]:
+    """Let the command line's own parser read a command, which does nothing; gives its complaint, or nothing.
+
+    An argument may be missing where the command is only spoken of.
+    """
+    command = typer.main.get_command(app)
+    for _, leaf in all_commands(command):
+        monkeypatch.setattr(leaf, "callback", lambda **_: None)
+
+    def read(arguments: list[str], whole: bool) -> str:
+        with pytest.raises(SystemExit) as ended:
+            command.main(arguments or ["--help"], prog_name="rlnas")
+        complaint = capsys.readouterr().err
+        missing = "Missing" in complaint or "Error" not in complaint  # a group alone explains itself
+        return "" if not ended.value.code or (missing and not whole) else complaint or "it is not a whole command"
+
+    return read
+
+
+def all_commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from all_commands(command, f"{before}{name} ")
+        else:
+            yield before + name, command
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_rlnas_command_is_one(name: str, parse: Callable[[list[str], bool], str]) -> None:
+    for arguments, whole in rlnas_commands(TEXTS[name]):
+        assert parse(arguments, whole) == "", f"{name}: rlnas {' '.join(arguments)}"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["rlnas runn SPEC", "rlnas run", "rlnas run SPEC --controll", "rlnas schedule make a b", "rlnas list x"]
+)
+def test_a_command_that_is_none_would_be_seen(wrong: str, parse: Callable[[list[str], bool], str]) -> None:
+    ((arguments, whole),) = rlnas_commands(f"```sh\n{wrong}  # comment\n```\n")
+    assert parse(arguments, whole)
+
+
+def test_every_command_is_explained() -> None:
+    said = [" ".join(arguments) + " " for arguments, _ in rlnas_commands(TEXTS["commands.md"])]
+    for name, _ in all_commands(typer.main.get_command(app)):
+        assert any(command.startswith(f"{name} ") for command in said), f"commands.md does not show rlnas {name}"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_make_target_is_one(name: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for words, _ in shell_commands(TEXTS[name]):
+        while words and re.match(r"[A-Z_]+=", words[0]):
+            words = words[1:]
+        if len(words) > 1 and words[0] == "make":
+            assert words[1] in targets, f"{name}: make {words[1]}"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_file_is_there(name: str) -> None:
+    folder = next(path.parent for path in DOCUMENTS if path.name == name)
+    text = TEXTS[name]
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        assert "://" in link or (folder / link).exists(), f"{name} links to {link}"
+    for path in re.findall(rf"(?<![\w./:-])(?:{TOP})/[\w./:-]+", text):
+        path = path.rstrip(".:")
+        assert (ROOT / path).exists(), f"{name} names {path}"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_link_within_a_document_has_its_heading(name: str) -> None:
+    headings = {
+        re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in TEXTS[name].splitlines()
+        if line.startswith("#")
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", TEXTS[name])) <= headings
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_shell_block_is_shell(name: str) -> None:
+    for block in blocks(TEXTS[name], "sh"):
+        read = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+        assert read.returncode == 0, f"{name}: {read.stderr}"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_variable_is_read_somewhere(name: str) -> None:
+    sources = [
+        path.read_text("utf-8")
+        for folder in ("rlnas", "pipelines", "tests", "images")
+        for path in (ROOT / folder).rglob("*.*")
+        if path.suffix in (".py", ".sh")
+    ]
+    for variable in set(re.findall(r"\b(?:RLNAS|KFP)_[A-Z_]+\b(?!\*)", TEXTS[name])):
+        assert any(variable.removeprefix("RLNAS_STORE_") in source for source in sources), f"{name}: {variable}"
+
+
+def test_every_run_parameter_is_one(tmp_path: Path) -> None:
+    package = compile_all(tmp_path)[0]
+    given = {
+        word
+        for text in TEXTS.values()
+        for words, _ in shell_commands(text)
+        for option, word in pairwise(words)
+        if option == "--set" and word != "name=value"
+    }
+    assert len(given) > 3
+    assert run_parameters(package, given)
+
+
+def test_every_overlay_and_every_object_of_a_namespace_is_explained() -> None:
+    """tests/manifests holds what the overlays make."""
+    overlays = TEXTS["kubeflow.md"].partition("## Overlays")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w-]+)` \|", overlays, re.MULTILINE)
+    assert sorted(rows) == sorted(path.name for path in (ROOT / "manifests/overlays").iterdir())
+    objects = re.findall(r"\| `([\w-]+)` \| `(\w+)` \|$", TEXTS["kubeflow.md"], re.MULTILINE)
+    defaults = {name: about.default for name, about in search_pipeline.component_spec.inputs.items()}
+    assert len(objects) == 5
+    assert all(defaults[parameter] == name for name, parameter in objects)
+
+
+def test_the_spec_that_is_shown_is_valid() -> None:
+    (document,) = blocks(TEXTS["spec.md"], "yaml")
+    parse_spec(yaml.safe_load(document))
+
+
+def test_every_section_of_a_spec_has_its_table() -> None:
+    shown = re.findall(r"<!-- fields of (\S+) -->", TEXTS["spec.md"])
+    models = [*SPACES.values(), *DATASETS.values(), *RECIPES.values(), *SETTINGS.values()]
+    models += [f"rlnas.spec:{name}Settings" for name in ("Loop", "Failure", "Final")]
+    assert sorted([*shown, SETTINGS["random"]]) == sorted(models), "random has no fields"
+    for kind in DATASETS:
+        assert f"### `{kind}`" in TEXTS["spec.md"]
+
+
+@pytest.mark.parametrize("name", [path.name for path in DOCUMENTS if path.parent.name == "docs"])
+def test_tables_are_as_the_code_has_them(name: str) -> None:
+    assert script("make_tables").filled_in(TEXTS[name]) == TEXTS[name], "python docs/make_tables.py writes them anew"
+
+
+def test_the_picture_of_the_loop_is_as_the_pipeline_has_it() -> None:
+    drawn = script("make_pictures").loop()
+    assert drawn == (ROOT / "docs/loop.svg").read_text("utf-8"), "make docs draws it anew"
+    ElementTree.fromstring(drawn)
+
+
+def test_the_picture_of_a_report_is_drawn_from_a_page(bucket: Bucket) -> None:
+    ledger = run(bucket.settings, make_spec("cnn", loop={"children": 4, "children_per_round": 2}))
+    drawn = script("make_pictures").report(render(read_report(ledger)))
+    for picture in (drawn, (ROOT / "docs/report.svg").read_text("utf-8")):
+        texts = {element.text for element in ElementTree.fromstring(picture).iter() if element.text}
+        assert {"Best so far", "Reward by child", "Best architecture", "best reward"} <= texts
+
+
+def test_the_pods_of_a_search_are_those_of_the_formula() -> None:
+    """tests/pipelines/test_compile.py holds the formula against the compiled package."""
+    rows = re.findall(
+        r"^\| ([\d,]+), in (one run|runs of (\d+) rounds) ((?:\| [\d,]+ )+)\|$", TEXTS["kubeflow.md"], re.MULTILINE
+    )
+    assert len(rows) > 2
+    for children, _, most, cells in rows:
+        rounds = int(children.replace(",", "")) // 8
+        runs = rounds // int(most) if most else 1
+        pods = [13 * runs + rounds * (6 + 5 * 8 // batch) + 26 for batch in (1, 2, 4, 8)]
+        assert [int(cell.replace(",", "")) for cell in re.findall(r"[\d,]+", cells)] == pods
+
+
+def test_the_readme_is_short() -> None:
+    assert len(TEXTS["README.md"].splitlines()) < 120
