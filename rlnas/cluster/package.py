@@ -51,7 +51,7 @@ def requests_of(package: Path, arguments: Mapping[str, Any]) -> list[str]:
         package: compiled.
         arguments: run parameters that differ from the package's defaults.
     """
-    spec = next(iter(yaml.safe_load_all(package.read_text())))
+    spec = next(iter(yaml.safe_load_all(package.read_text(encoding="utf-8"))))
     known = spec["root"]["inputDefinitions"]["parameters"]
     values = {name: parameter.get("defaultValue", "") for name, parameter in known.items()} | dict(arguments)
 
