@@ -53,12 +53,23 @@ def test_errors_are_one_line(capsys, error, status):
     with pytest.raises(SystemExit) as caught, reported_errors():
         raise error("what is wrong")
     assert caught.value.code == status
-    assert capsys.readouterr().out == "rlnas error: what is wrong\n"
+    said, *more = capsys.readouterr().out.splitlines()
+    assert said == "rlnas error: what is wrong"
+    assert more == ([GO_ON] if status == 1 else []), "input that is wrong has to be mended first"
 
 
-def test_other_errors_pass():
-    with pytest.raises(ZeroDivisionError), reported_errors():
-        raise ZeroDivisionError
+GO_ON = "what is finished is kept: `rlnas status NAME` says what is left, and how to go on"
+
+
+def test_what_nobody_foresaw_is_one_line_too_after_its_traceback(capsys):
+    with pytest.raises(SystemExit) as caught, reported_errors():
+        raise ZeroDivisionError("oh")
+    assert caught.value.code == 1
+    *traceback, said, more = capsys.readouterr().out.splitlines()
+    assert "Traceback" in traceback[0]
+    assert said.startswith("rlnas error: ")
+    assert "oh" in said
+    assert more == GO_ON
 
 
 def test_steps_import_without_torch():
