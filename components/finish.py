@@ -19,15 +19,16 @@ from components.image import BASE_IMAGE
 def finish(search_name: str, placement: str, metrics: dsl.Output[dsl.Metrics], page: dsl.Output[dsl.HTML]) -> bool:
     from rlnas import steps
     from rlnas.report.artifacts import progress, write_page
+    from rlnas.report.status import HOW_TO_GO_ON
+    from rlnas.state import left_of
     from rlnas.steps.common import ledger_of, reported_errors
 
     with reported_errors():
         ledger = ledger_of(search_name)
-        version, complete = steps.finish(ledger)
-        due = steps.is_due(ledger)
-        state = "budget reached" if complete else "to be continued"
-        print(f"search {search_name}: {version.children} children, {state}")
+        version, _ = steps.finish(ledger)
+        left = left_of(ledger)
+        print(f"search {search_name}: {version.children} children, {left}{f'; {HOW_TO_GO_ON}' if left.rounds else ''}")
         for name, value in progress(version).items():
             metrics.log_metric(name, value)
         write_page(ledger, page.path)
-        return due
+        return left.winner and not left.rounds

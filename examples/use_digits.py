@@ -14,21 +14,29 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime sends some by
 import onnxruntime
 from sklearn.datasets import load_digits
 
-# What examples/digits.yaml leaves at its defaults: validation_fraction, test_fraction and split_seed of the dataset.
-HELD_OUT, SPLIT_SEED = 0.2, 0
+# What examples/digits.yaml leaves at its defaults: test_fraction and split_seed of the dataset; and stratify, true.
+TEST_FRACTION, SPLIT_SEED = 0.2, 0
 
 
 def test_images() -> tuple[np.ndarray, np.ndarray]:
     """Draw the test images as rlnas does; return pixels uint8 [N, 8, 8, 1] and labels [N]."""
     digits = load_digits()
-    size = round(len(digits.target) * HELD_OUT)
-    test = np.sort(np.random.RandomState(SPLIT_SEED).permutation(len(digits.target))[-size:])
+    count = len(digits.target)
+    size = round(count * TEST_FRACTION)
+    order = np.random.RandomState(SPLIT_SEED).permutation(count)
+    order = order[np.argsort(digits.target[order], kind="stable")]  # class after class, each in random order
+    images_of = np.bincount(digits.target)
+    share, rest = np.divmod(images_of * size, count)  # of each class for the test, in proportion
+    share[np.argsort(-rest, kind="stable")[: size - share.sum()]] += 1
+    ends = np.cumsum(images_of)
+    test = np.sort(np.concatenate([order[end - taken : end] for end, taken in zip(ends, share, strict=True)]))
     pixels = (digits.images * (255 / 16)).round().astype(np.uint8)
     return pixels[test, :, :, None], digits.target[test]
 
 
 session = onnxruntime.InferenceSession(Path(sys.argv[1]) / "model.onnx")
-names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])  # in the order of the logits
+known = session.get_modelmeta().custom_metadata_map
+names = json.loads(known.get("class_names", '"0123456789"'))  # in the order of the logits; older exports have none
 pixels, labels = test_images()
 (logits,) = session.run(["logits"], {"pixels": pixels})
 found = logits.argmax(axis=1)

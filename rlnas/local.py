@@ -23,11 +23,12 @@ from rich.table import Table
 from rlnas.errors import FULL, RunFailed, StoreError, one_line
 from rlnas.report import SearchStatus, read_status
 from rlnas.spec import SearchSpec
-from rlnas.state import Bucket, FinalRecord, Ledger
+from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings
 from rlnas.steps import find_final, is_due, open_search, plan_grid
 from rlnas.steps.common import ERROR_PREFIX
 from rlnas.steps.data import check_data, data_of
 
+RUNNER = "pipelines.local"
 POLL_SECONDS = 1.0
 WINNERS_TURN = "now the winner: its grid, the last training, the test, the export"
 STOP_SECONDS = 30.0
@@ -107,7 +108,7 @@ def _run_pipeline(
     ledger: Ledger, pipeline: str, parameters: dict[str, Any], goal: int, log: Path, console: Console
 ) -> str:
     """Run a pipeline to its end, or to the first task that fails. Returns which of its disks is full, in words."""
-    command = [sys.executable, "-m", "pipelines.local", pipeline, json.dumps({"search_name": ledger.name} | parameters)]
+    command = [sys.executable, "-m", RUNNER, pipeline, json.dumps({"search_name": ledger.name} | parameters)]
     environment = (
         os.environ
         | ledger.bucket.settings.to_environment()
@@ -131,10 +132,23 @@ def _run_pipeline(
                     view.refresh()
                     if not console.is_terminal:
                         view.print_progress(console)
-                    time.sleep(POLL_SECONDS)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(POLL_SECONDS)
             return _scarcity(log.parent, Path(folder))  # before the folder makes room
         finally:
             _stop(process)
+
+
+def runs_here(settings: StoreSettings, search: str) -> bool:
+    """Whether a run of a search, by the command line, is under way on this machine and in this store."""
+    store = {name: settings.to_environment()[name] for name in ("RLNAS_STORE_ENDPOINT", "RLNAS_STORE_BUCKET")}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError, ValueError):  # it may end meanwhile, or be somebody else's
+            command = process.cmdline()
+            mine = RUNNER in command and json.loads(command[-1])["search_name"] == search
+            if mine and store.items() <= process.environ().items():
+                return True
+    return False
 
 
 def _ignore_interrupts() -> None:

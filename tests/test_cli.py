@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import watched
 import yaml
 from model_registry_stand_in import running
 from proxy import FaultyProxy
@@ -91,6 +92,7 @@ BAD_SPECS = {
     "name": (changed(name="My_Search"), ["name", "My_Search", "a-z"]),
     "no mapping": ("just words", ["mapping"]),
     "no YAML": ("a: [", ["not YAML"]),
+    "a key twice": ("loop:\n  children: 64\n  children: 12800", ["loop.children is there twice", "line 2", "line 3"]),
     "budget": (changed(loop={"children": 5, "children_per_round": 2}), ["loop.children", "4 or 6"]),
     "other data": (changed(dataset={"kind": "python_docs"}), ["dataset.kind", "text", "images"]),
 }
@@ -302,6 +304,7 @@ def test_a_search_from_run_to_show(rlnas: Any, bucket: Bucket, tmp_path: Path) -
     spec = write(tmp_path, DIGITS)
     status, out, err = rlnas("run", spec, "--rounds", "1")
     assert status == 0, err
+    assert "round 1 of 2: 2 children" in out
     assert "leaderboard of tiny" in out
     assert f"next: rlnas run {spec}" in out
     log = next((tmp_path / ".rlnas" / "logs").glob("tiny-*.log"))
@@ -428,20 +431,77 @@ def test_an_exported_winner_is_registered_where_a_registry_is_named(
 
 
 def test_a_control_of_another_seed_is_a_search_of_its_own(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
-    spec = make_spec()
+    spec = make_spec(loop={"children": 2, "children_per_round": 1})
     path = write(tmp_path, spec.model_dump(mode="json"))
     status, out, _ = rlnas("run", path, "--rounds", "1", "--seed", "5", "--control")
     assert status == 0
     assert f"next: rlnas run {path} --seed 5 --control  (continues" in out
+    assert list_searches(bucket) == [f"{spec.name}-s5-control"]
+    ledger = open_search(bucket, f"{spec.name}-s5-control", None)
+    assert ledger.spec == control_of(with_seed(spec, 5))
+    assert ledger.version().rounds == 1
+    run_steps(bucket.settings, ledger.spec)  # the other round, without Kubeflow's runner
     status, out, _ = rlnas("run", path, "--seed", "5", "--control")
     assert status == 0
     assert f"next: rlnas report {spec.name} " in out
-    assert list_searches(bucket) == [f"{spec.name}-s5-control"]
-    assert open_search(bucket, f"{spec.name}-s5-control", None).spec == control_of(with_seed(spec, 5))
+
+
+LATER = """
+from typing import Literal
+from pydantic import Field
+from rlnas.datasets.digits import Digits
+
+class Later(Digits):
+    kind: Literal["later"] = "later"
+    shown: Literal["once", "twice"] = Field("twice", json_schema_extra={"earlier": "once"})
+"""
+
+
+def test_a_control_is_of_its_search_as_that_began(
+    rlnas: Any, bucket: Bucket, tmp_path: Path, install_plugin: Any
+) -> None:
+    """What the spec leaves open is as the search has it, or the two could not be compared."""
+    install_plugin(LATER, {"rlnas.datasets": {"later": "Later"}})
+    document = changed(dataset={"kind": "later"}, loop={"children": 2, "children_per_round": 2})
+    key, ledger = "searches/tiny/search.json", open_search(bucket, "tiny", parse_spec(document))
+    bucket.put(key, bucket.get(key).data.replace(b',"shown":"twice"', b""))
+    assert open_search(bucket, "tiny", parse_spec(document)).spec.dataset.shown == "once"
+    path = write(tmp_path, document)
+    assert rlnas("run", path, "--control")[::2] == (0, "")
+    assert open_search(bucket, "tiny-control", None).spec.dataset.shown == "once"
+    ledger.delete()
+    assert rlnas("run", path, "--control")[::2] == (0, ""), "the control's own spec, with or without the search"
+
+
+def test_what_a_search_sees_of_its_data_is_said_first(
+    rlnas: Any, bucket: Bucket, tmp_path: Path, install_plugin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `validate`, and by `run` before all else; `validate` refuses what an open would."""
+    watched.install(install_plugin)
+    folder = watched.make_folder(tmp_path / "data")
+    spec = watched.watched_spec(folder, child={"epochs": 1}, loop={"children": 2})
+    path = write(tmp_path, spec.model_dump(mode="json"))
+    said = ["3 files", "warning: the smallest class has 1 image"]
+    status, out, _ = rlnas("validate", path)
+    assert status == 0
+    assert out.splitlines()[-3:-1] == said
+    run_steps(bucket.settings, spec)
+    status, out, _ = rlnas("run", path)
+    assert status == 0
+    assert out.splitlines()[:2] == said
+    (folder / "train/cat.txt").write_text("another")
+    status, out, err = rlnas("run", path)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"rlnas: dataset: train/cat.txt of {folder} changed since search {spec.name} began; allowed:")
+    (folder / "test/cat.txt").unlink()
+    status, out, err = rlnas("validate", path)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "test is empty" in err
 
 
 def test_a_search_without_a_scored_child_says_why(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
-    spec = parse_spec(changed(child={**DIGITS["child"], "learning_rate": 1e30}, finalize={}))
+    loop = {"children": 2, "children_per_round": 2}
+    spec = parse_spec(changed(child={**DIGITS["child"], "learning_rate": 1e30}, loop=loop, finalize={}))
     path = write(tmp_path, spec.model_dump(mode="json"))
     for arguments in (("run", path), ("leaderboard", "tiny")):
         status, out, err = rlnas(*arguments)

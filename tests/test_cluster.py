@@ -12,23 +12,18 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from kubernetes.client import ApiClient
+from pods import pod
 from test_cli import DIGITS, rlnas  # noqa: F401 - a fixture
 
 from pipelines.compile import compile_all
 from rlnas import steps
-from rlnas.cluster import Cluster, Endpoint, label_package, pod_words, run_parameters
+from rlnas.cluster import Cluster, Endpoint, label_package, run_parameters
 from rlnas.errors import UserError
 from rlnas.spec import parse_spec
 from rlnas.state import Bucket
 
 UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient [nvidia.com/gpu], no volume at [/data/x] :x:"
 TOKEN = "planted-token"
-
-
-def pod(name: str, phase: str, component: str | None = "train-child", **status: Any) -> dict[str, Any]:
-    labels = {"pipeline/runid": "r1"} | ({"app.kubernetes.io/component": component} if component else {})
-    return {"metadata": {"name": name, "labels": labels}, "status": {"phase": phase} | status}
 
 
 class Kubeflow(ThreadingHTTPServer):
@@ -41,7 +36,8 @@ class Kubeflow(ThreadingHTTPServer):
         self.refusal: tuple[int, bytes] | None = None
         self.requests: list[tuple[str, str, dict[str, list[str]]]] = []
         self.kept: dict[str, list[dict[str, Any]]] = {
-            kind: [] for kind in ("experiments", "runs", "recurringruns", "pipelines", "versions", "pods", "events")
+            kind: []
+            for kind in ("experiments", "runs", "recurringruns", "pipelines", "versions", "pods", "events", "workflows")
         }
         self.uploads: list[bytes] = []
         self.log = ""
@@ -77,6 +73,8 @@ class Handler(BaseHTTPRequestHandler):
             if path.endswith("/log"):
                 return kubeflow.log.encode()
             return {"items": kubeflow.kept[path.rsplit("/", 1)[1]]}
+        if path.startswith("/apis/argoproj.io/v1alpha1/namespaces/"):
+            return {"items": kubeflow.kept["workflows"]}
         _, _, _, kind, *rest = path.split("/")
         kept = kubeflow.kept.get(kind, [])
         if kind == "healthz":
@@ -258,73 +256,6 @@ def test_status_shows_the_run_and_the_schedulers_words(
     ) in kubeflow.requests
 
 
-WAITING = {"name": "main", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
-
-
-@pytest.mark.parametrize(
-    ("record", "events", "log", "expected"),
-    [
-        (
-            pod(
-                "p",
-                "Pending",
-                containerStatuses=[
-                    WAITING
-                    | {"state": {"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "x"'}}}
-                ],
-            ),
-            [],
-            "",
-            'train-child (p) is pending: ImagePullBackOff: Back-off pulling image "x"',
-        ),
-        (
-            pod("p", "Pending", None),
-            [{"message": "old"}, {"message": 'MountVolume.SetUp failed:\n configmap "x" not found'}],
-            "",
-            'pod (p) is pending: MountVolume.SetUp failed: configmap "x" not found',
-        ),
-        (pod("p", "Pending"), [], "", "train-child (p) is pending: being started"),
-        (
-            pod(
-                "p",
-                "Failed",
-                containerStatuses=[WAITING | {"state": {"terminated": {"exitCode": 2, "reason": "Error"}}}],
-            ),
-            [],
-            "starting\nrlnas error: dataset.folder: /nowhere\n",
-            "train-child (p) failed: dataset.folder: /nowhere",
-        ),
-        (
-            pod(
-                "p",
-                "Failed",
-                containerStatuses=[WAITING | {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}],
-            ),
-            [],
-            "training\n",
-            "train-child (p) failed: OOMKilled, exit status 137",
-        ),
-        (
-            pod("p", "Failed", reason="Evicted", message="The node was low on resource: memory."),
-            [],
-            "",
-            "train-child (p) failed: Evicted: The node was low on resource: memory.",
-        ),
-        (pod("p", "Running"), [], "", ""),
-        (pod("p", "Succeeded"), [], "", ""),
-    ],
-)
-def test_what_a_pod_says(record: dict[str, Any], events: list[dict[str, Any]], log: str, expected: str) -> None:
-    def read(value: Any, kind: str) -> Any:
-        class Response:
-            data = json.dumps(value)
-
-        return ApiClient().deserialize(Response, kind)
-
-    listed = {"items": [e | {"metadata": {}, "involvedObject": {}} for e in events]}
-    assert pod_words(read(record, "V1Pod"), lambda: read(listed, "CoreV1EventList"), lambda: log) == expected
-
-
 @pytest.mark.parametrize(
     ("refusal", "words"),
     [
@@ -372,6 +303,45 @@ def test_pods_that_cannot_be_read_hide_no_run(kubeflow: Kubeflow, monkeypatch: p
     run = Cluster(Endpoint(kubeflow.url)).run_of("tiny")
     assert run is not None
     assert run.words == ("no kubeconfig here: what its pods say is not shown",)
+
+
+def test_a_run_that_has_not_made_its_search_is_shown_all_the_same(rlnas: Any, kubeflow: Kubeflow) -> None:  # noqa: F811
+    status, _, err = rlnas("status", "tiny")
+    assert (status, err.count("\n")) == (2, 1)
+    parameters = {"parameters": {"search_name": "tiny"}}
+    record = kubeflow.keep("runs", "run_id", {"display_name": "t", "state": "PENDING", "runtime_config": parameters})
+    message = 'pods "p" is forbidden: exceeded quota: rlnas, requested: pods=1, used: pods=500, limited: pods=500'
+    node = {"id": "n", "name": "t.root.prepare-data.executor(0)", "type": "Pod", "phase": "Pending", "message": message}
+    kubeflow.kept["workflows"] = [{"status": {"nodes": {"n": node}}}]
+    status, out, err = rlnas("status", "tiny")
+    assert (status, err) == (0, "")
+    words = " ".join(out.replace("│", " ").split())
+    assert "a run is under way on Kubeflow" in words
+    assert f"prepare-data is pending: {message}" in words
+    assert "next: rlnas status tiny" in words
+    record["state"] = "FAILED"
+    words = " ".join(rlnas("status", "tiny")[1].replace("│", " ").split())
+    assert "its newest run failed; no round is begun" in words
+    assert "next: rlnas submit SPEC" in words
+    found = json.loads(rlnas("status", "tiny", "--json")[1])
+    assert (found["name"], found["run"]["state"], found["command"]) == ("tiny", "FAILED", "rlnas submit SPEC")
+
+
+def test_workflows_that_may_not_be_read_hide_no_pod(kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = {"parameters": {"search_name": "tiny"}}
+    kubeflow.keep("runs", "run_id", {"display_name": "r", "state": "RUNNING", "runtime_config": parameters})
+    kubeflow.kept["pods"] = [pod("p1", "Failed", reason="Evicted", message="of memory")]
+    find = Handler.find
+
+    def forbidding(self: Handler, method: str, path: str, *rest: Any) -> Any:
+        if path.startswith("/apis/argoproj.io"):
+            self.send_error(403)
+        return find(self, method, path, *rest)
+
+    monkeypatch.setattr(Handler, "find", forbidding)
+    run = Cluster(Endpoint(kubeflow.url)).run_of("tiny")
+    assert run is not None
+    assert run.words == ("train-child (p1) failed: Evicted: of memory",)
 
 
 def test_the_endpoint_is_read_from_the_environment() -> None:

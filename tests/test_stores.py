@@ -9,6 +9,7 @@ import pytest
 import searches
 
 from rlnas import cli, report, steps
+from rlnas.children.export import load_model
 from rlnas.spec import load_spec
 from rlnas.state import Bucket, list_searches, open_search
 
@@ -87,3 +88,4 @@ def test_every_command_that_looks_reads_a_search_as_it_is(folder: Path, rlnas: A
         assert "report: " in rlnas("report", name)
         assert "table: " in rlnas("export-table", name, f"{name}.csv")
     assert "exported: " in rlnas("export", "old-finished", "--to", "model")
+    assert not load_model("model").training

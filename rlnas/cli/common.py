@@ -16,7 +16,7 @@ from rich.text import Text
 from rlnas.cli.ending import HOME
 from rlnas.errors import UserError
 from rlnas.report.artifacts import write_files
-from rlnas.spec import SearchSpec, control_of, load_spec, with_seed
+from rlnas.spec import SearchSpec, control_of, with_seed
 from rlnas.state import Bucket, EmbeddedStore, FinalRecord, Ledger, StoreSettings, Version
 from rlnas.state.settings import ENDPOINT
 
@@ -47,9 +47,8 @@ Control = Annotated[
 Seed = Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="another seed, as search NAME-sSEED")]
 
 
-def variant_of(spec_file: Path, seed: int | None, control: bool) -> SearchSpec:
-    """Read a spec, with another seed or as a random control where asked for."""
-    spec = load_spec(spec_file)
+def variant_of(spec: SearchSpec, seed: int | None, control: bool) -> SearchSpec:
+    """Return a spec with another seed, or as a random control, where asked for."""
     if seed is not None:
         spec = with_seed(spec, seed)
     return control_of(spec) if control else spec

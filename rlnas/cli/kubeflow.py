@@ -24,6 +24,7 @@ from rlnas.cli.common import (
     print_table,
     variant_of,
 )
+from rlnas.spec import load_spec
 
 SERVICE_ACCOUNT = "rlnas"
 schedule_app = typer.Typer(
@@ -66,7 +67,7 @@ def submit(
     """Start a run of a search on Kubeflow, or continue it there."""
     from rlnas.cluster import Cluster, endpoint_or_fail, run_parameters
 
-    spec = variant_of(spec_file, seed, control)
+    spec = variant_of(load_spec(spec_file), seed, control)
     where = endpoint_or_fail(endpoint, namespace)
     with _package(spec.name) as package:
         arguments = run_parameters(package, settings)

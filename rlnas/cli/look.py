@@ -64,38 +64,39 @@ def status(
     search: SearchName, endpoint: KfpEndpoint = None, namespace: KfpNamespace = None, as_json: AsJson = False
 ) -> None:
     """Show how far a search is, and its newest run where Kubeflow's endpoint is known."""
+    from rlnas.cli.standing import standing
     from rlnas.cluster import Cluster, Endpoint
+    from rlnas.local import runs_here
 
     where = Endpoint.from_environment(os.environ, endpoint, namespace)
-    now = read_status(open_search(open_bucket(), search))
-    run, trouble = None, ""
+    bucket, run, trouble = open_bucket(), None, ""
     try:
         run = Cluster(where).run_of(search) if where else None
     except UserError as error:  # Kubeflow is down; how far the search is can be told all the same
         trouble = one_line(error)
+    # A run that has just been submitted, or cannot begin, has not made the search yet.
+    now = None if run and search not in list_searches(bucket) else read_status(open_search(bucket, search))
+    stand = standing(search, now, run.state if run else None, runs_here(bucket.settings, search), where is not None)
     if as_json:
         about = {"run": vars(run) if run else None} | ({"run_error": trouble} if trouble else {})
-        print_json(now.to_json() | (about if where else {}))
+        print_json((now.to_json() if now else {"name": search}) | vars(stand) | (about if where else {}))
         return
-    rows = [
-        ("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed"),
-        ("rounds", f"{now.round} of {now.rounds} applied, controller version {now.version}"),
-        *((name.replace("_", " "), f"{value:.4f}") for name, value in now.numbers.items()),
-    ]
-    if now.leaders:
-        rows.append(("best so far", f"{now.leaders[0].child}, reward {now.leaders[0].reward:.4f}"))
+    rows = [("state", stand.what)]
+    if now:
+        rows += [
+            ("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed"),
+            ("rounds", f"{now.round} of {now.rounds} applied, controller version {now.version}"),
+        ]
+        rows += [(name.replace("_", " "), f"{value:.4f}") for name, value in now.numbers.items()]
+        if now.leaders:
+            rows.append(("best so far", f"{now.leaders[0].child}, reward {now.leaders[0].reward:.4f}"))
     if run:
         rows.append(("run", f"{run.name}, {run.state.lower()}, since {run.created}, {run.url}"))
         rows += [("", words) for words in run.words]
     elif where:
         rows.append(("run", trouble or "none on Kubeflow"))
     print_pairs(rows)
-    if now.complete:
-        next_step(f"rlnas leaderboard {search}", "shows its best architectures")
-    else:
-        next_step(
-            f"rlnas {'submit' if where else 'run'} SPEC", f"continues it {'there' if where else 'here'}; its own spec"
-        )
+    next_step(stand.command, stand.does)
 
 
 @app.command()

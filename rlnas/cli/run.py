@@ -20,8 +20,8 @@ from rlnas.cli.common import (
     variant_of,
 )
 from rlnas.cli.ending import HOME, fail
-from rlnas.spec import load_spec
-from rlnas.state import open_search
+from rlnas.spec import SearchSpec, load_spec
+from rlnas.state import Bucket, find_search, open_search
 
 
 @app.command()
@@ -35,8 +35,11 @@ def run(
     from rlnas.local import run_search
     from rlnas.steps import find_final, read_model
 
-    spec = variant_of(spec_file, seed, control)
+    written = load_spec(spec_file)
+    spec = variant_of(written, seed, control)
     bucket = connect(begin=True)
+    if spec.name != written.name:
+        spec = variant_of(_as_begun(bucket, written), seed, control)
     try:
         status = run_search(bucket, spec, rounds, HOME / "logs", console)
     except KeyboardInterrupt:
@@ -56,6 +59,13 @@ def run(
         next_step(f"rlnas report {load_spec(spec_file).name}", "compares searches of other seeds and random controls")
     else:
         next_step(f"rlnas show {spec.name}", "shows the best architecture")
+
+
+def _as_begun(bucket: Bucket, spec: SearchSpec) -> SearchSpec:
+    """Return the spec as its search has it, if there is one: what it leaves open may have been otherwise then."""
+    bucket.ensure()
+    known = find_search(bucket, spec.name)
+    return spec if known is None or spec.differences(known.spec) else known.spec
 
 
 @app.command()

@@ -1,6 +1,10 @@
-"""What the pods of a run say: why one is pending, why one failed."""
+"""What the pods of a run say: why one is pending, why one failed; and what Argo says of pods that are not there."""
 
-from collections.abc import Callable
+import base64
+import gzip
+import json
+import re
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -8,6 +12,11 @@ from rlnas.errors import one_line
 from rlnas.steps.common import ERROR_PREFIX
 
 LONGEST = 300  # characters of what a pod says
+COMPONENT = "app.kubernetes.io/component"
+NODE_ID, NODE_NAME = "workflows.argoproj.io/node-id", "workflows.argoproj.io/node-name"
+NEVER_THE_REASON = {"FailedToRetrieveImagePullSecret"}  # the secret is optional: a warning on every pod that lacks it
+MEANING = {137: "killed", 143: "told to stop, as when its node is drained or its pod deleted"}
+_FATAL = re.compile(r"^F\d{4} \S+ +\d+ \S+\] (.*)$", re.MULTILINE)  # as Kubeflow's driver and launcher log their end
 
 
 def pod_words(pod: Any, events: Callable[[], Any], log: Callable[[], str]) -> str:
@@ -17,26 +26,37 @@ def pod_words(pod: Any, events: Callable[[], Any], log: Callable[[], str]) -> st
         pod: as the Kubernetes client gives it.
         events, log: fetch its warnings and the end of its log, if need be.
     """
-    status, labels = pod.status, pod.metadata.labels or {}
-    name = f"{labels.get('app.kubernetes.io/component', 'pod')} ({pod.metadata.name})"
-    containers = [*(status.init_container_statuses or []), *(status.container_statuses or [])]
+    status, name = pod.status, f"{_task_of(pod)} ({pod.metadata.name})"
     if status.phase == "Pending":
-        said = [c.message for c in status.conditions or [] if c.type == "PodScheduled" and c.status == "False"]
-        waiting = [c.state.waiting for c in containers if c.state and c.state.waiting]
-        said += [f"{w.reason}: {w.message}" for w in waiting if w.message]
-        if not any(said):
-            said = [event.message for event in events().items][-1:]
-        return f"{name} is pending: {one_line(next((text for text in said if text), 'being started'), LONGEST)}"
+        return f"{name} is pending: {one_line(_why_pending(status, events), LONGEST)}"
     if status.phase == "Failed":
-        ended = [
-            c.state.terminated for c in containers if c.state and c.state.terminated and c.state.terminated.exit_code
-        ]
-        said = [f"{status.reason}: {status.message}"] if status.reason else []
-        if not said and labels.get("app.kubernetes.io/component"):
-            said = [line.partition(ERROR_PREFIX)[2] for line in log().splitlines() if ERROR_PREFIX in line]
-        said += [f"{e.reason}, exit status {e.exit_code}" for e in ended]
-        return f"{name} failed: {one_line(next(iter(said), 'its log may say why'), LONGEST)}"
+        has_component = COMPONENT in (pod.metadata.labels or {})
+        return f"{name} failed: {one_line(_why_failed(status, log, has_component), LONGEST)}"
     return ""
+
+
+def workflow_words(workflow: dict[str, Any], seen: Collection[str]) -> list[str]:
+    """Say, a line each, what Argo knows beyond the pods: of those it cannot make, of those that are gone, of the run.
+
+    A pod that a quota refuses never exists, and a node that is drained takes its pods along.
+
+    Args:
+        workflow: as Kubernetes gives it.
+        seen: ids of the nodes whose pods speak for themselves.
+    """
+    status = workflow.get("status") or {}
+    nodes = status.get("nodes") or {}
+    if packed := status.get("compressedNodes"):
+        nodes = json.loads(gzip.decompress(base64.b64decode(packed)))
+    said = []
+    for node in nodes.values():
+        state = {"Pending": "is pending", "Failed": "failed", "Error": "failed"}.get(node.get("phase", ""))
+        if state and node.get("type") == "Pod" and node["id"] not in seen and node.get("message"):
+            said.append(f"{_task_name(node['name'])} {state}: {one_line(node['message'], LONGEST)}")
+    message = status.get("message") or ""
+    if status.get("phase") in ("Failed", "Error") and message and not re.fullmatch(r"child '.*' failed", message):
+        said.append(f"the run ended: {one_line(message, LONGEST)}")
+    return said
 
 
 def words_of(run_id: str, namespace: str) -> tuple[str, ...]:
@@ -45,20 +65,91 @@ def words_of(run_id: str, namespace: str) -> tuple[str, ...]:
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 
+    selector = f"pipeline/runid={run_id}"
     try:
         try:
             config.load_incluster_config()
         except config.ConfigException:
             config.load_kube_config()
-        core, words = client.CoreV1Api(), []
-        for pod in core.list_namespaced_pod(namespace, label_selector=f"pipeline/runid={run_id}").items:
-            name = pod.metadata.name
-            about = f"involvedObject.name={name},type=Warning"
+        core = client.CoreV1Api()
+
+        def log_of(name: str) -> str:
+            try:
+                return core.read_namespaced_pod_log(name, namespace, container="main", tail_lines=100)
+            except ApiException:  # it has none, or the container never began
+                return ""
+
+        pods = core.list_namespaced_pod(namespace, label_selector=selector).items
+        words = []
+        for pod in pods:
+            about = f"involvedObject.name={pod.metadata.name},type=Warning"
             events = partial(core.list_namespaced_event, namespace, field_selector=about)
-            log = partial(core.read_namespaced_pod_log, name, namespace, container="main", tail_lines=100)
-            words.append(pod_words(pod, events, log))
+            words.append(pod_words(pod, events, partial(log_of, pod.metadata.name)))
+        try:
+            workflows = client.CustomObjectsApi().list_namespaced_custom_object(
+                "argoproj.io", "v1alpha1", namespace, "workflows", label_selector=selector
+            )["items"]
+        except ApiException:  # not everybody may read them; the pods have spoken
+            workflows = []
+        seen = {(pod.metadata.annotations or {}).get(NODE_ID, "") for pod in pods}
+        words += [text for workflow in workflows for text in workflow_words(workflow, seen)]
     except config.ConfigException:
         words = ["no kubeconfig here: what its pods say is not shown"]
     except (ApiException, HTTPError) as error:
         words = [f"its pods cannot be read: {getattr(error, 'reason', error)}"]
     return tuple(dict.fromkeys(text for text in words if text))
+
+
+def _task_of(pod: Any) -> str:
+    """Name the task whose pod it is: by its label, or, for one of Kubeflow's drivers, by the place in the run."""
+    labels, annotations = pod.metadata.labels or {}, pod.metadata.annotations or {}
+    return labels.get(COMPONENT) or _task_name(annotations.get(NODE_NAME, "")) or "pod"
+
+
+def _task_name(node: str) -> str:
+    """`run.root.for-loop-1.plan-rounds-driver` is plan-rounds-driver, `run.root.finish.executor(0)` is finish."""
+    parts = [part for part in node.split(".") if not part.startswith("executor")]
+    return parts[-1] if parts else ""
+
+
+def _why_pending(status: Any, events: Callable[[], Any]) -> str:
+    """The scheduler's words (resources, taints, claims), else the container's (image), else the newest warning."""
+    said = [c.message for c in status.conditions or [] if c.type == "PodScheduled" and c.status == "False"]
+    waiting = [c.state.waiting for c in _containers(status) if c.state and c.state.waiting]
+    said += [f"{w.reason}: {w.message}" for w in waiting if w.message]
+    if not any(said):
+        warnings = [event for event in events().items if event.reason not in NEVER_THE_REASON]
+        said = [event.message for event in sorted(warnings, key=_when)[-1:]]
+    return next((text for text in said if text), "being started")
+
+
+def _why_failed(status: Any, log: Callable[[], str], has_component: bool) -> str:
+    """What the node says (evicted, deadline), else the task itself, else how its container ended.
+
+    A driver has no words of ours, but its log ends with the reason.
+    """
+    if status.reason:
+        return f"{status.reason}: {status.message}"
+    text = log()
+    if said := re.search(f"{ERROR_PREFIX}(.*)", text):
+        return said[1]
+    ended = [c.state.terminated for c in _containers(status) if c.state and c.state.terminated]
+    ended = [end for end in ended if end.exit_code]
+    killed = [end for end in ended if end.reason == "OOMKilled" or end.exit_code in MEANING]
+    if not killed and (fatal := _FATAL.findall(text)):
+        return fatal[-1]
+    if not has_component and not killed and text.strip():
+        return text.strip().splitlines()[-1]
+    for end in killed or ended:
+        meaning = f": {MEANING[end.exit_code]}" if end.reason == "Error" and end.exit_code in MEANING else ""
+        return f"{end.reason}, exit status {end.exit_code}{meaning}"
+    return "its log may say why"
+
+
+def _containers(status: Any) -> list[Any]:
+    return [*(status.init_container_statuses or []), *(status.container_statuses or [])]
+
+
+def _when(event: Any) -> str:
+    """When an event was last seen; events without a time come first."""
+    return str(event.last_timestamp or event.event_time or event.metadata.creation_timestamp or "")

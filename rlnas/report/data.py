@@ -11,8 +11,9 @@ import numpy as np
 
 from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
 from rlnas.report.statistics import Difference, Floats, difference
+from rlnas.report.status import HOW_TO_GO_ON
 from rlnas.spaces import Description, walk
-from rlnas.state import FinalRecord, Ledger, Summary, Version, child_id, list_searches, open_search
+from rlnas.state import FinalRecord, Ledger, Summary, Version, child_id, left_of, list_searches, open_search
 from rlnas.state.finals import finals
 
 VERSIONS_READ = 150  # each holds the controller's weights, and a large search has 1,600 of them
@@ -99,7 +100,7 @@ class ReportData:
         numbers: of versions of the controller, evenly spaced: name -> [2, V], children applied so far and the value.
         own: the search, and the same search with other seeds if they have a scored child.
         controls: the random control, of one or several seeds, if it has a scored child.
-        remarks: why other searches are left out.
+        remarks: why other searches are left out, and what is left to do of this one.
         difference: of search and control; None without a control or with too few children.
         seconds: of each child [N].
         attempts: at training all children.
@@ -177,7 +178,7 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
         numbers=read_numbers(ledger, versions),
         own=tuple(own),
         controls=tuple(controls),
-        remarks=tuple(remarks),
+        remarks=(*remarks, *([f"Of this search, {left}: {HOW_TO_GO_ON}."] if (left := left_of(ledger)) else [])),
         difference=difference([t.rewards for t in own], [t.rewards for t in controls]) if controls else None,
         seconds=np.array([child.result.seconds for child in children]),
         attempts=sum(child.result.attempts for child in children),

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlnas.errors import UserError
-from rlnas.state import Ledger, Result, child_id, parse_child_id
+from rlnas.state import Ledger, Left, Result, child_id, left_of, parse_child_id
 from rlnas.state.records import Leader
+
+HOW_TO_GO_ON = "the next run goes on from here: rlnas submit SPEC on Kubeflow, rlnas run SPEC here, or a schedule"
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class SearchStatus:
         version: of the controller.
         numbers: of its last update, such as `baseline` and `entropy`.
         leaders: the best children, best first.
+        winner_left: whether the winner is still to be finalized or exported.
     """
 
     name: str
@@ -33,6 +36,12 @@ class SearchStatus:
     version: int
     numbers: dict[str, float]
     leaders: tuple[Leader, ...]
+    winner_left: bool
+
+    @property
+    def left(self) -> Left:
+        """What is left to do."""
+        return Left(max(0, self.rounds - self.round), self.winner_left)
 
     @property
     def complete(self) -> bool:
@@ -61,6 +70,7 @@ def read_status(ledger: Ledger) -> SearchStatus:
         version=version.version,
         numbers=version.numbers,
         leaders=version.leaders,
+        winner_left=left_of(ledger).winner,
     )
 
 

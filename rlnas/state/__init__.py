@@ -5,6 +5,7 @@ from rlnas.state.embedded import EmbeddedStore
 from rlnas.state.finals import Final, finals
 from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
 from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, create_search, find_search, list_searches, open_search
+from rlnas.state.left import Left, left_of
 from rlnas.state.records import (
     DataRecord,
     FinalModel,
@@ -32,6 +33,7 @@ __all__ = [
     "FinalRecord",
     "Keeper",
     "Ledger",
+    "Left",
     "Object",
     "Observer",
     "Plan",
@@ -46,6 +48,7 @@ __all__ = [
     "create_search",
     "finals",
     "find_search",
+    "left_of",
     "list_searches",
     "open_search",
     "parse_child_id",

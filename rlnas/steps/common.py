@@ -140,6 +140,8 @@ def reported_errors() -> Iterator[None]:
         yield
     except (UserError, StoreError, SearchDeleted, ExportError) as error:
         print(f"{ERROR_PREFIX}{one_line(error)}", flush=True)
+        if not isinstance(error, UserError):  # a person need not mend anything; another run may do
+            print("what is finished is kept: `rlnas status NAME` says what is left, and how to go on", flush=True)
         sys.exit(2 if isinstance(error, UserError) else 1)
     except Exception as error:
         print(f"{unforeseen_traceback(error)}{ERROR_PREFIX}{unforeseen_line(error)}", flush=True)

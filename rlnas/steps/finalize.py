@@ -13,7 +13,7 @@ from rlnas.errors import ChildFailure, UserError
 from rlnas.seeds import derive_seed
 from rlnas.software import versions
 from rlnas.spec import check_references
-from rlnas.state import Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals
+from rlnas.state import Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals, left_of
 from rlnas.state.records import FinishedChild, parse_child_id
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, architecture_of, batches, opener, trainer_of
 from rlnas.steps.data import check_data
@@ -22,12 +22,8 @@ from rlnas.steps.workers import device
 
 def is_due(ledger: Ledger) -> bool:
     """Whether the search has reached its budget, and its winner is still to be finalized or exported."""
-    version = ledger.version()
-    if ledger.spec.final is None or version.rounds < ledger.spec.loop.rounds or not version.leaders:
-        return False
-    final = find_final(ledger)
-    record = final.record if final else None
-    return record is None or bool(record.models[0].test and not ledger.model_files(record.winner))
+    left = left_of(ledger)
+    return left.winner and not left.rounds
 
 
 def is_over(ledger: Ledger) -> bool:

@@ -130,6 +130,18 @@ def test_architecture_says_what_the_model_is_built_from(files):
     assert "vocabulary" not in document
 
 
+NAMES = ["zero", "cat | dog", "naïve", *"3456789"]
+
+
+def test_classes_have_their_names_in_the_order_of_the_logits(deployable, files):
+    named = export_files(deployable, SPACE, class_names=NAMES)
+    assert json.loads(named["architecture.json"])["class_names"] == NAMES
+    metadata = onnxruntime.InferenceSession(named["model.onnx"]).get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["class_names"]) == NAMES
+    assert "class_names" not in json.loads(files["architecture.json"])
+    assert "class_names" not in onnxruntime.InferenceSession(files["model.onnx"]).get_modelmeta().custom_metadata_map
+
+
 def test_files_tell_nothing_of_the_machine(files):
     assert not any(b".py" in content or b"site-packages" in content for content in files.values())
 

@@ -3,11 +3,13 @@
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 import searches
+import watched
 from kfp import dsl, local
 from searches import make_spec
 
@@ -62,6 +64,16 @@ def test_open_search(bucket: Bucket, spec: SearchSpec):
     assert components.open_search.python_func(spec.name, {}, "") == [0, 1]
 
 
+def test_open_search_logs_what_the_search_sees_of_its_data(
+    bucket: Bucket, spec: SearchSpec, install_plugin: Callable[..., None], tmp_path: Path, capfd: pytest.CaptureFixture
+):
+    watched.install(install_plugin)
+    spec = watched.watched_spec(watched.make_folder(tmp_path / "data"))
+    for document in (spec.document, {}):
+        components.open_search.python_func(spec.name, document, "")
+        assert "3 files\nwarning: the smallest class has 1 image\n" in capfd.readouterr().out
+
+
 def test_plan_rounds(ledger: Ledger):
     assert components.plan_rounds.python_func(ledger.name, 0, 0, "") == [{"slot": 0, "turn": 0}]
     assert components.plan_rounds.python_func(ledger.name, 1.0, 1.0, "") == [
@@ -74,7 +86,9 @@ def test_prepare_data(ledger: Ledger, spec: SearchSpec, capfd: pytest.CaptureFix
     assert "table: read where it is" in capfd.readouterr().out
 
 
-def test_a_round_from_its_sampling_to_the_end_of_the_run(ledger: Ledger, tmp_path: Path):
+def test_a_round_from_its_sampling_to_the_end_of_the_run(
+    ledger: Ledger, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
     batches = components.sample_architecture.python_func(ledger.name, {"slot": 0.0, "turn": 0.0}, "")
     assert [json.loads(batch) for batch in batches] == [
         {"round": 0, "children": [0, 1]},
@@ -102,7 +116,12 @@ def test_a_round_from_its_sampling_to_the_end_of_the_run(ledger: Ledger, tmp_pat
 
     written = metrics()
     finished = page(tmp_path / "finished")
+    capfd.readouterr()
     assert components.finish.python_func(ledger.name, "", written, finished) is False
+    assert (
+        f"search {ledger.name}: 4 children, 1 round is left; the next run goes on from here" in capfd.readouterr().out
+    )
+    assert "Of this search, 1 round is left: the next run goes on from here" in Path(finished.path).read_text()
     assert Path(finished.path).read_text() == Path(updated.path).read_text()
     assert written.metadata == expected
 

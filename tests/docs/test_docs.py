@@ -1,5 +1,6 @@
 """README, docs and examples: every command in them exists, every file they name is there, every example is valid."""
 
+import importlib
 import importlib.util
 import re
 import shlex
@@ -18,7 +19,7 @@ from searches import make_spec, run
 from pipelines.compile import compile_all
 from pipelines.search import search_pipeline
 from rlnas.children import RECIPES
-from rlnas.cli import app
+from rlnas.cli.common import app
 from rlnas.cluster import run_parameters
 from rlnas.controller import SETTINGS
 from rlnas.datasets import DATASETS
@@ -28,6 +29,8 @@ from rlnas.spaces import SPACES
 from rlnas.spec import parse_spec
 from rlnas.state import Bucket
 
+for part in ("run", "look", "winner", "store", "kubeflow"):
+    importlib.import_module(f"rlnas.cli.{part}")  # its commands join the app
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTS += sorted((ROOT / "examples").glob("*.yaml"))  # for what their comments say

@@ -55,8 +55,13 @@ def test_digits(tmp_path, watched_home):
     deployable = trainer.deploy(network, snapshots, spec.dataset.validation(open_local))
     test = Validation(spec.dataset.open_test(open_local, lambda: None).content)
     accuracy = trainer.evaluate(network, snapshots, test).metrics["accuracy"]
-    printed = run("use_digits.py", export_files(deployable, spec.space), tmp_path, watched_home)
-    assert printed == f"test accuracy {accuracy:.4f} of 359 images"
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    printed = run(
+        "use_digits.py", export_files(deployable, spec.space, class_names=names), tmp_path, watched_home
+    ).splitlines()
+    assert printed[0] == f"test accuracy {accuracy:.4f} of 359 images"
+    found = deployable.module(test.content.pixels[:10]).argmax(1)
+    assert printed[1:] == [f"read from the first ten images: {' '.join(names[label] for label in found)}"]
 
 
 def test_text(tmp_path, watched_home):

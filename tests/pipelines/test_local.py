@@ -7,15 +7,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import yaml
+from searches import run as run_steps
 from waiting import LIMIT, wait_for
 
-from rlnas.state import Bucket, EmbeddedStore, Ledger, list_searches, open_search
+from rlnas.local import runs_here
+from rlnas.spec import parse_spec
+from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, list_searches, open_search
 from rlnas.state.records import Lease
 
 SPEC = {
@@ -25,9 +29,10 @@ SPEC = {
     "dataset": {"kind": "digits"},
     "child": {"epochs": 2, "batch": 64, "snapshots": 2, "upsample_by": None},
     "controller": {"learning_rate": 0.02},
-    "loop": {"children": 8, "children_per_round": 4},
+    "loop": {"children": 4, "children_per_round": 4},
     "finalize": None,
 }
+TWO_ROUNDS = SPEC | {"loop": {"children": 8, "children_per_round": 4}}
 RLNAS = [sys.executable, "-m", "rlnas.cli"]
 
 
@@ -69,9 +74,12 @@ def environment() -> dict[str, str]:
 
 def outcome(folder: Path) -> Any:
     """Architectures and rewards, in the order in which they were proposed."""
-    summaries = open_search(Bucket(EmbeddedStore(folder / ".rlnas").start()), "rude").summaries()
-    children = [child for summary in summaries for child in summary.children]
-    assert len(children) == SPEC["loop"]["children"]  # type: ignore[index]
+    return outcome_of(open_search(Bucket(EmbeddedStore(folder / ".rlnas").start()), "rude"))
+
+
+def outcome_of(ledger: Ledger) -> Any:
+    children = [child for summary in ledger.summaries() for child in summary.children]
+    assert len(children) == ledger.spec.loop.children
     return [(c.tokens, c.log_probability, c.result.reward, c.result.history) for c in children]
 
 
@@ -128,19 +136,21 @@ def folder(tmp_path: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC))
-    try:
-        ran = rlnas(folder, "run", "spec.yaml")
-        assert ran.returncode == 0, ran.stderr
-        assert "round 1 of 2" in ran.stdout
-        yield outcome(folder)
-    finally:
-        rlnas(folder, "store", "stop")
+def two_rounds(store_settings: StoreSettings) -> Any:
+    """What the steps alone come to, without Kubeflow and undisturbed."""
+    bucket = Bucket(replace(store_settings, bucket="undisturbed"))
+    bucket.ensure()
+    return outcome_of(run_steps(bucket.settings, parse_spec(TWO_ROUNDS)))
 
 
-def test_a_search_whose_process_group_is_killed_ends_as_if_it_had_not_been(folder: Path, undisturbed: Any) -> None:
+@pytest.fixture
+def undisturbed(two_rounds: Any) -> Any:
+    """How the search of one round must end."""
+    return two_rounds[: SPEC["loop"]["children"]]  # type: ignore[index]
+
+
+def test_a_search_whose_process_group_is_killed_ends_as_if_it_had_not_been(folder: Path, two_rounds: Any) -> None:
+    (folder / "spec.yaml").write_text(yaml.safe_dump(TWO_ROUNDS))
     moments: dict[str, Callable[[Ledger], Any]] = {
         "a child is begun": lambda ledger: ledger.claimed_children(0),
         "a child is trained": lambda ledger: ledger.trained_children(0) | ledger.finished_children(0),
@@ -154,7 +164,7 @@ def test_a_search_whose_process_group_is_killed_ends_as_if_it_had_not_been(folde
         process.communicate()
     ran = rlnas(folder, "run", "spec.yaml")
     assert ran.returncode == 0, ran.stderr
-    assert outcome(folder) == undisturbed
+    assert outcome(folder) == two_rounds
 
 
 def test_a_store_that_dies_midway_is_one_line_and_running_again_continues(folder: Path, undisturbed: Any) -> None:
@@ -234,6 +244,12 @@ def test_interrupting_all_processes_gives_the_children_back(folder: Path) -> Non
     process = start(folder)
     ledger = ledger_with_a_held_child(folder)
     worker = stopped_worker(ledger)
+    settings = ledger.bucket.settings
+    assert runs_here(settings, "rude")
+    assert not runs_here(settings, "another")
+    assert not runs_here(replace(settings, bucket="another"), "rude")
+    stand = json.loads(rlnas(folder, "status", "rude", "--json").stdout)
+    assert (stand["what"], stand["command"]) == ("a run is under way here", "rlnas status rude")
     os.killpg(process.pid, signal.SIGINT)
     wait_for(lambda: has_been_told_to_stop(worker), "it is not told to stop")
     worker.resume()
@@ -241,6 +257,9 @@ def test_interrupting_all_processes_gives_the_children_back(folder: Path) -> Non
     assert process.returncode == 130
     assert "continues" in err
     assert_no_process_is_left(process.pid)
+    assert not runs_here(settings, "rude")
+    stand = json.loads(rlnas(folder, "status", "rude", "--json").stdout)
+    assert (stand["what"], stand["command"]) == ("1 round is left; what is finished is kept", "rlnas run SPEC")
     held = leases(ledger)
     assert held
     assert {lease.state for lease in held} == {"released"}

@@ -105,6 +105,16 @@ def test_another_finalized_child_is_told(bucket):
         assert "was read 2 times in this search: for each of its 2 finalized children;" in card_of(ledger, final.record)
 
 
+def test_what_is_known_of_the_data_is_there():
+    lines = ("train: 1,079 images (a|b 107)", "warning: labels start at 1")
+    card = model_card(dataclasses.replace(FACTS, data=lines, class_names=("cat", "dog")))
+    assert "\n\n- train: 1,079 images (a\\|b 107)\n- warning: labels start at 1\n\n" in card
+    assert "The classes, in the order of the logits: 0 cat, 1 dog. They stand in architecture.json" in card
+    many = model_card(dataclasses.replace(FACTS, class_names=[f"class {i}" for i in range(1000)]))
+    assert "99 class 99, and 900 more. They stand" in many
+    assert "in the order of the logits" not in model_card(FACTS)
+
+
 def test_every_table_is_whole(card):
     for table in re.findall(r"(?:^\|.*\n?)+", card, re.MULTILINE):
         assert len({line.count(" | ") for line in table.strip().splitlines()}) == 1
