@@ -56,7 +56,8 @@ def _lack_of_room(error: BaseException) -> str:
     room = {}
     for folder in (os.environ.get("TMPDIR") or "/tmp", "/dev/shm", os.path.expanduser("~"), "."):
         with suppress(OSError):
-            room[os.path.abspath(folder)] = shutil.disk_usage(folder).free
+            if (disk := shutil.disk_usage(folder)).total:  # /proc has nothing to fill
+                room[os.path.abspath(folder)] = disk.free
     fullest = min(room, key=room.__getitem__, default=None)
     if fullest is None or any(e.filename for e in full) or room[fullest] > (SCARCE if full else FULL):
         return ""

@@ -1,6 +1,10 @@
 """The command line: what it says, its exit statuses, and that bad input starts nothing."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from searches import run as run_steps
 
 from rlnas import cli
 from rlnas.cli import common
+from rlnas.errors import one_line
 from rlnas.spec import control_of, parse_spec, with_seed
 from rlnas.state import Bucket, Result, list_searches
 from rlnas.steps import open_search, sample_architecture
@@ -189,6 +194,91 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert len(err.splitlines()) == 1, err
     assert ".rlnas" in err
     assert "No such file" in err
+
+
+ODD = """
+import os
+from typing import Literal
+from rlnas.datasets.digits import Digits
+
+class Odd(Digits):
+    kind: Literal["odd"] = "odd"
+    words: str = ""
+
+    def shape(self, open_file):
+        raise Warning(self.words + " with " + os.environ["RLNAS_STORE_SECRET_KEY"])
+"""
+
+
+@pytest.mark.parametrize("words", ["Image size (179560000 pixels)\nexceeds limit", "half of \ud800", "\x1b[31mred", ""])
+def test_what_nobody_foresaw_is_one_line_and_its_traceback_is_kept(
+    rlnas: Any, bucket: Bucket, tmp_path: Path, install_plugin: Any, words: str
+) -> None:
+    install_plugin(ODD, {"rlnas.datasets": {"odd": "Odd"}})
+    for command in ("validate", "run"):
+        status, out, err = rlnas(command, write(tmp_path, changed(dataset={"kind": "odd", "words": words})))
+        assert (status, out) == (1, "")
+        assert len(err.splitlines()) == 1, err
+        assert err.startswith(
+            f"rlnas: Warning: {one_line(words + ' with ***')}; the traceback is in .rlnas/logs/error-"
+        )
+        trace = (tmp_path / err.strip().rpartition(" ")[2]).read_text("utf-8")
+        assert trace.startswith(f"rlnas {command} ")
+        assert "Traceback (most recent call last):" in trace
+        assert bucket.settings.secret_key not in trace
+
+
+def test_a_traceback_that_cannot_be_kept_leaves_the_line(
+    rlnas: Any, tmp_path: Path, install_plugin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_plugin(ODD, {"rlnas.datasets": {"odd": "Odd"}})
+    spec = write(tmp_path, changed(dataset={"kind": "odd", "words": "odd"}))
+    monkeypatch.chdir("/proc")
+    assert rlnas("validate", spec) == (1, "", "rlnas: Warning: odd with ***\n")
+
+
+def started(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command as a person does, with its own interpreter."""
+    return subprocess.run(
+        [sys.executable, "-m", "rlnas.cli", *arguments], **{"capture_output": True, "text": True} | settings
+    )
+
+
+def test_an_installation_that_is_broken_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "pydantic.py").write_text("raise ImportError('half an upgrade')")
+    ended = started("list", cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("rlnas: ImportError: half an upgrade; the traceback is in ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        ended = started("--help", stdout=full, stderr=subprocess.PIPE, capture_output=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("rlnas: OSError: [Errno 28] No space left on device")
+    assert ended.stderr.count("\n") == 1
+    read, write_end = os.pipe()
+    os.close(read)
+    with open(write_end, "w") as nobody:
+        ended = started("--help", stdout=nobody, stderr=subprocess.PIPE, capture_output=False)
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") <= 1
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_web_console_is_no_store(
+    rlnas: Any, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its port is beside that of the store, and it has a page for everything."""
+    monkeypatch.setenv("RLNAS_STORE_ENDPOINT", proxy.endpoint)
+    proxy.say = (200, {"Content-Type": "text/html"}, b"<!doctype html><title>Console</title>")
+    (tmp_path / "mine.npz").write_bytes(b"data")
+    for arguments in (("list",), ("store", "put", "mine.npz", "data/mine.npz"), ("run", write(tmp_path, DIGITS))):
+        status, out, err = rlnas(*arguments)
+        assert (status, out) == (2, "")
+        assert len(err.splitlines()) == 1, err
+        assert "a web page answered (HTTP 200): this is no endpoint of S3" in err
 
 
 def test_a_damaged_controller_is_one_line(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
@@ -578,3 +668,83 @@ def test_compile_writes_the_packages(rlnas: Any, tmp_path: Path) -> None:
 
 def test_settings_hide_their_keys(bucket: Bucket) -> None:
     assert bucket.settings.secret_key not in repr(replace(bucket.settings))
+
+
+COMMANDS = """
+import sys
+from rlnas.cli import main
+for command in sys.argv[1].split(","):
+    sys.argv = ["rlnas", *command.split()]
+    try:
+        main()
+    except SystemExit as ended:
+        print("ended with", ended.code or 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sign"),
+    [({"LC_ALL": "C", "PYTHONUTF8": "0"}, "3x3"), ({"PYTHONIOENCODING": "latin-1"}, "3×3"), ({}, "3×3")],
+)
+def test_output_is_readable_whatever_the_locale(
+    rlnas: Any, bucket: Bucket, tmp_path: Path, encoding: dict[str, str], sign: str
+) -> None:
+    """Characters that the terminal lacks are replaced; files are UTF-8 whatever the locale."""
+    (tmp_path / "größer").mkdir()
+    spec = make_spec("cnn", space={"filter_heights": [3], "filter_widths": [3]})
+    ledger = run_steps(bucket.settings, spec)
+    path = tmp_path / "größer" / "spec.yaml"
+    path.write_text("# größer → kleiner\n" + yaml.safe_dump(spec.model_dump(mode="json")), encoding="utf-8")
+    commands = ",".join(
+        [
+            "validate spec.yaml,compile packages,run --rounds 1 spec.yaml,list,show nobody,validate größer.yaml",
+            *(f"{command} {ledger.name}" for command in ("status", "leaderboard", "show", "report -o a.html")),
+        ]
+    )
+    quiet = {
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONWARNDEFAULTENCODING": "1",
+        "PYTHONWARNINGS": "error::EncodingWarning:rlnas",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", COMMANDS, commands],
+        cwd=path.parent,
+        env=os.environ | encoding | quiet | {"COLUMNS": "100"},
+        capture_output=True,
+    )
+    coding = "latin-1" if "PYTHONIOENCODING" in encoding else "utf-8"
+    out, err = ended.stdout.decode(coding), ended.stderr.decode(coding)
+    assert re.findall("ended with (.)", out) == list("0000220000"), err
+    assert "Traceback" not in out + err
+    assert sign in out
+    assert "3×3" in (path.parent / "a.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_narrow_terminals_get_whole_numbers(
+    rlnas: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    ledger = run_steps(bucket.settings, make_spec("cnn"))
+    leaders = ledger.version().leaders
+    monkeypatch.setattr(common.console, "width", width)
+    shown = {}
+    for command in (("list",), ("status", ledger.name), ("leaderboard", ledger.name), ("show", ledger.name)):
+        status, shown[command[0]], _ = rlnas(*command)
+        assert status == 0
+        for line in shown[command[0]].splitlines():
+            assert len(line) <= width or line.startswith("next: "), line
+    for leader in leaders:
+        for whole in (leader.child, f"{leader.reward:.4f}", f"{leader.metrics['accuracy']:.4g}"):
+            assert re.search(rf"(?<![\w.]){re.escape(whole)}(?![\w.])", shown["leaderboard"]), whole
+    for command in ("list", "status"):
+        assert f"{leaders[0].reward:.4f}" in shown[command]
+    for word in ("search", "children", "best reward", "4/4", "complete"):
+        assert word in shown["list"]
+
+
+def test_a_wide_terminal_gets_a_table(rlnas: Any, bucket: Bucket) -> None:
+    ledger = run_steps(bucket.settings, make_spec("cnn"))
+    (line,) = [line for line in rlnas("leaderboard", ledger.name)[1].splitlines() if re.match(r"\W+ 1 ", line)]
+    leader = ledger.version().leaders[0]
+    for whole in (leader.child, f"{leader.reward:.4f}", f"{leader.metrics['accuracy']:.4g}"):
+        assert whole in line

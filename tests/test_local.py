@@ -35,6 +35,11 @@ def test_what_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     wait_for(lambda: local._has_ended(task))
 
 
+TASK, FULL_DISK = "task train-child", "OSError: [Errno 28] No space left on device"
+RAISED = 'Traceback (most recent call last):\n      File "x.py", line 3, in <module>\n        x = y\n            ^\n'
+FAILED = "12:00 - ERROR - Task \x1b[96m'train-child'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m\n"
+
+
 @pytest.mark.parametrize(
     ("log", "reason"),
     [
@@ -44,11 +49,33 @@ def test_what_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
             "12:00 - ERROR - Task \x1b[96m'train-child'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m\n",
             "task train-child was killed",
         ),
+        (
+            f"    {RAISED}    OSError: [Errno 28] No space left on device\n    \n\n{FAILED}",
+            f"{TASK} raised {FULL_DISK}",
+        ),
+        (f"{RAISED}MemoryError\n\n{FAILED}", f"{TASK} raised MemoryError"),
+        (f"{RAISED}RuntimeError: shape\nchild 0: failed\nKilled\n{FAILED}", f"{TASK} was killed"),
+        (f"{RAISED}RuntimeError: shape\nrlnas error: the store is down\n{FAILED}", "the store is down"),
     ],
 )
 def test_why_a_task_failed(tmp_path: Path, log: str, reason: str) -> None:
     (tmp_path / "log").write_text(log)
     assert local._reason(tmp_path / "log") == reason
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", ""),
+        ("all is well\n", ""),
+        (f"{RAISED}ValueError: odd\n", "ValueError: odd"),
+        (f"12:00 - INFO - Task\n{RAISED}{FULL_DISK}\n\n", FULL_DISK),
+        (f"{RAISED}RuntimeError: shape\nchild 0: failed: bad_shape\n", ""),
+    ],
+)
+def test_what_ended_a_runner(tmp_path: Path, log: str, words: str) -> None:
+    (tmp_path / "log").write_text(log)
+    assert local._last_words(tmp_path / "log") == words
 
 
 def test_time_left_is_that_to_the_goal(bucket: Bucket) -> None:

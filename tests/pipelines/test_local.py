@@ -57,6 +57,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 def _heed_interrupts() -> None:
     """As at a terminal; background jobs of a shell, as these tests may be, ignore them, and so do their processes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def assert_no_process_is_left(group: int) -> None:
@@ -237,8 +238,14 @@ def test_being_told_to_stop_leaves_no_process_and_no_file_behind(
     assert outcome(folder) == undisturbed
 
 
-def test_interrupting_all_processes_gives_the_children_back(folder: Path) -> None:
-    """Ctrl-C reaches every process of the terminal at once."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_interrupting_all_processes_gives_the_children_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Ctrl-C reaches every process of the terminal at once; and so does its closing, of which shell and kernel tell."""
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     long = SPEC | {"child": SPEC["child"] | {"epochs": 10}, "loop": {"children": 2, "children_per_round": 2}}  # type: ignore[operator]
     (folder / "spec.yaml").write_text(yaml.safe_dump(long))
     process = start(folder)
@@ -250,13 +257,16 @@ def test_interrupting_all_processes_gives_the_children_back(folder: Path) -> Non
     assert not runs_here(replace(settings, bucket="another"), "rude")
     stand = json.loads(rlnas(folder, "status", "rude", "--json").stdout)
     assert (stand["what"], stand["command"]) == ("a run is under way here", "rlnas status rude")
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
+    if number == signal.SIGHUP:
+        os.killpg(process.pid, number)
     wait_for(lambda: has_been_told_to_stop(worker), "it is not told to stop")
     worker.resume()
     _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     assert "continues" in err
     assert_no_process_is_left(process.pid)
+    assert list(temporary.iterdir()) == []
     assert not runs_here(settings, "rude")
     stand = json.loads(rlnas(folder, "status", "rude", "--json").stdout)
     assert (stand["what"], stand["command"]) == ("1 round is left; what is finished is kept", "rlnas run SPEC")
@@ -264,6 +274,62 @@ def test_interrupting_all_processes_gives_the_children_back(folder: Path) -> Non
     assert held
     assert {lease.state for lease in held} == {"released"}
     assert rlnas(folder, "run", "spec.yaml").returncode == 0
+
+
+ODD = """
+from typing import Literal
+from rlnas.datasets.digits import Digits
+
+class Odd(Digits):
+    kind: Literal["odd"] = "odd"
+
+    def train(self, open_file):
+        raise Warning("Image size (179560000 pixels)\\nexceeds limit")
+"""
+
+
+def test_what_nobody_foresaw_in_a_task_ends_the_run_in_its_own_words(
+    folder: Path, install_plugin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_plugin(ODD, {"rlnas.datasets": {"odd": "Odd"}})
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC | {"dataset": {"kind": "odd"}}))
+    ran = rlnas(folder, "run", "spec.yaml")
+    assert ran.returncode == 1
+    words = "the run failed: Warning: Image size (179560000 pixels) exceeds limit; log: .rlnas/logs/rude-"
+    assert ran.stderr.startswith(f"rlnas: {words}")
+    assert len(ran.stderr.splitlines()) == 1, ran.stderr
+    log = folder / ran.stderr.partition("; log: ")[2].partition(";")[0]
+    assert "Traceback (most recent call last):" in log.read_text()
+
+
+@pytest.fixture
+def small_temporary(tmp_path: Path) -> Any:
+    """A disk of 2 MB for all temporary files."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a disk to fill: {mounted.stderr.strip()}")
+    yield small
+    subprocess.run(["umount", small], check=True)
+
+
+def test_a_full_disk_of_temporary_files_is_named(
+    folder: Path, small_temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (small_temporary / "filler").write_bytes(bytes(2 * 2**20 - 7 * 4096))  # a run begins, and does not get far
+    monkeypatch.setenv("TMPDIR", str(small_temporary))
+    ran = rlnas(folder, "run", "spec.yaml")
+    assert ran.returncode == 1
+    assert len(ran.stderr.splitlines()) == 1, ran.stderr
+    assert "No space left on device" in ran.stderr
+    assert (
+        f"the disk of {small_temporary} is full" in ran.stderr
+        or f"the least room is in {small_temporary}" in ran.stderr
+    )
+    monkeypatch.delenv("TMPDIR")
+    assert rlnas(folder, "run", "spec.yaml", "--rounds", "1").returncode == 0
 
 
 def test_a_task_that_is_killed_ends_the_run_with_one_line(folder: Path, undisturbed: Any) -> None:

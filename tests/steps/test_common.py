@@ -61,15 +61,34 @@ def test_errors_are_one_line(capsys, error, status):
 GO_ON = "what is finished is kept: `rlnas status NAME` says what is left, and how to go on"
 
 
-def test_what_nobody_foresaw_is_one_line_too_after_its_traceback(capsys):
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            Warning("Image size (179560000 pixels)\nexceeds limit"),
+            "Warning: Image size (179560000 pixels) exceeds limit",
+        ),
+        (ZeroDivisionError(), "ZeroDivisionError"),
+        (MemoryError("cannot allocate"), "MemoryError: cannot allocate"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff"),
+    ],
+)
+def test_what_nobody_foresaw_is_one_line_behind_its_traceback(capsys, error, line):
     with pytest.raises(SystemExit) as caught, reported_errors():
-        raise ZeroDivisionError("oh")
+        raise error
     assert caught.value.code == 1
-    *traceback, said, more = capsys.readouterr().out.splitlines()
-    assert "Traceback" in traceback[0]
-    assert said.startswith("rlnas error: ")
-    assert "oh" in said
+    trace, _, said = capsys.readouterr().out.rpartition("rlnas error: ")
+    assert trace.startswith("Traceback (most recent call last):\n")
+    said, more = said.splitlines()
+    assert said.startswith(line)
     assert more == GO_ON
+
+
+def test_being_told_to_stop_is_no_error(capsys):
+    for error in (KeyboardInterrupt, SystemExit):
+        with pytest.raises(error), reported_errors():
+            raise error
+    assert capsys.readouterr().out == ""
 
 
 def test_steps_import_without_torch():

@@ -11,7 +11,7 @@ from searches import start
 from waiting import LIMIT, join, wait_for
 
 from rlnas.children.recipes import CNNRecipe
-from rlnas.errors import SearchDeleted, StoreError, UserError
+from rlnas.errors import SearchDeleted, StoreError, Unforeseen, UserError
 from rlnas.steps import workers
 from rlnas.steps.workers import ends_well_if_told_to_stop, run_in_processes
 
@@ -87,6 +87,49 @@ def test_error_of_the_store_ends_the_step(tmp_path, error):
     with pytest.raises(type(error), match=str(error)):
         run_in_processes(work, ["0", "1", "2", "3"], at_once=2, attempts=5)
     assert "2" not in {path.name for path in tmp_path.iterdir()}
+
+
+class Unsendable(Exception):
+    """As of a library whose errors cannot be pickled."""
+
+    def __init__(self, words, more):
+        super().__init__(words)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (KeyError("layer"), "child 0: KeyError: 'layer'"),
+        (Unsendable("two\nlines", lambda: None), "child 0: Unsendable: two lines"),
+        (OSError(5, "Input/output error", "/dev/x"), "child 0: OSError: [Errno 5] Input/output error: '/dev/x'"),
+    ],
+)
+def test_what_nobody_foresaw_in_a_worker_ends_the_step_in_its_own_words(tmp_path, capfd, error, line):
+    """It is no death of the process: nothing is tried again, and no child is taken for lost."""
+
+    def work(child):
+        with open(tmp_path / child, "a") as file:
+            file.write("x")
+        raise error
+
+    with pytest.raises(Unforeseen) as caught:
+        run_in_processes(work, ["0", "1"], at_once=1, attempts=5)
+    assert str(caught.value) == line
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["x"]
+    out = capfd.readouterr().out
+    assert "Traceback (most recent call last):" in out
+    assert "ended with" not in out
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory")])
+def test_a_worker_without_memory_is_run_again_by_itself(tmp_path, error):
+    def work(child):
+        others = [path for path in tmp_path.iterdir() if path.name != child]
+        (tmp_path / child).touch()
+        if child == "greedy" and len(others) < 3:
+            raise error
+
+    assert run_in_processes(work, ["greedy", "a", "b", "c"], at_once=2, attempts=2) == []
 
 
 def test_told_to_stop(tmp_path):
