@@ -17,7 +17,8 @@ import yaml
 from searches import make_spec, run
 
 from pipelines.compile import compile_all
-from pipelines.search import search_pipeline
+from pipelines.search import ROUNDS_PER_RUN, search_pipeline
+from pipelines.size import MOST_PODS, pods_of_run, rounds_that_fit
 from rlnas.children import RECIPES
 from rlnas.cli.common import app
 from rlnas.cluster import run_parameters
@@ -228,17 +229,29 @@ def test_the_picture_of_a_report_is_drawn_from_a_page(bucket: Bucket) -> None:
         assert {"Best so far", "Reward by child", "Best architecture", "best reward"} <= texts
 
 
-def test_the_pods_of_a_search_are_those_of_the_formula() -> None:
-    """tests/pipelines/test_compile.py holds the formula against the compiled package."""
-    rows = re.findall(
-        r"^\| ([\d,]+), in (one run|runs of (\d+) rounds) ((?:\| [\d,]+ )+)\|$", TEXTS["kubeflow.md"], re.MULTILINE
-    )
-    assert len(rows) > 2
-    for children, _, most, cells in rows:
-        rounds = int(children.replace(",", "")) // 8
-        runs = rounds // int(most) if most else 1
-        pods = [13 * runs + rounds * (6 + 5 * 8 // batch) + 26 for batch in (1, 2, 4, 8)]
-        assert [int(cell.replace(",", "")) for cell in re.findall(r"[\d,]+", cells)] == pods
+def test_the_table_of_pods_is_that_of_the_formula() -> None:
+    """tests/pipelines/test_size.py holds the formula against the compiled package."""
+    cells = r"((?:\| [\d,]+ )+)\|$"
+    batches = [1, 2, 4, 8][::-1]
+
+    def row(beginning: str) -> list[int]:
+        found = re.search(rf"^\| {beginning}.*? {cells}", TEXTS["kubeflow.md"], re.MULTILINE)
+        assert found is not None, beginning
+        return [int(cell.replace(",", "")) for cell in re.findall(r"[\d,]+", found[1])]
+
+    assert row(f"pods of a run of {ROUNDS_PER_RUN} rounds, the default") == [
+        pods_of_run(ROUNDS_PER_RUN, few) for few in batches
+    ]
+    assert row("rounds that fit into a run") == [rounds_that_fit(few) for few in batches]
+    winner = pods_of_run(1, 1, winner=2) - pods_of_run(1, 1)
+    for children in (64, 160, 12_800):
+        full, rest = divmod(children // 8, ROUNDS_PER_RUN)
+        pods = [
+            full * pods_of_run(ROUNDS_PER_RUN, few) + (pods_of_run(rest, few) if rest else 0) + winner
+            for few in batches
+        ]
+        assert row(f"pods in all, {children:,} children in runs of {ROUNDS_PER_RUN} rounds") == pods
+    assert f"below {MOST_PODS} pods" in TEXTS["kubeflow.md"]
 
 
 def test_the_readme_is_short() -> None:
