@@ -239,18 +239,15 @@ def test_the_table_of_pods_is_that_of_the_formula() -> None:
         assert found is not None, beginning
         return [int(cell.replace(",", "")) for cell in re.findall(r"[\d,]+", found[1])]
 
-    assert row(f"pods of a run of {ROUNDS_PER_RUN} rounds, the default") == [
-        pods_of_run(ROUNDS_PER_RUN, few) for few in batches
-    ]
-    assert row("rounds that fit into a run") == [rounds_that_fit(few) for few in batches]
-    winner = pods_of_run(1, 1, winner=2) - pods_of_run(1, 1)
+    fitting = {few: rounds_that_fit(few) for few in batches}
+    assert row("rounds that fit into a run") == list(fitting.values())
+    assert min(fitting.values()) == ROUNDS_PER_RUN
     for children in (64, 160, 12_800):
-        full, rest = divmod(children // 8, ROUNDS_PER_RUN)
-        pods = [
-            full * pods_of_run(ROUNDS_PER_RUN, few) + (pods_of_run(rest, few) if rest else 0) + winner
-            for few in batches
-        ]
-        assert row(f"pods in all, {children:,} children in runs of {ROUNDS_PER_RUN} rounds") == pods
+        rounds = children // 8
+        runs = {few: -(-rounds // most) for few, most in fitting.items()}
+        alone = pods_of_run(0, 1)  # what a run takes beside its rounds
+        pods = [runs[few] * alone + pods_of_run(rounds, few, winner=2) - alone for few in batches]
+        assert row(f"pods in all, {children:,} children") == pods
     assert f"below {MOST_PODS} pods" in TEXTS["kubeflow.md"]
 
 
