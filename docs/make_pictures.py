@@ -105,7 +105,8 @@ def report(page: str) -> str:
     }
     width, air, gap = 900.0, 20.0, 20.0
     parts = [_text(air, 40, title, "title"), _text(air, 64, "   ".join(map(" ".join, facts)), "muted")]
-    shown = [card for card in cards if not re.search("parameters|flops|failed", card[0])][:4]
+    # Without the training time: all else is the same on every machine.
+    shown = [card for card in cards if not re.search("parameters|flops|failed|time", card[0])][:4]
     wide = (width - 2 * air - 12 * (len(shown) - 1)) / len(shown)
     for number, (label, value, remark) in enumerate(shown):
         x = air + number * (wide + 12)
