@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO := build/demo
-export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help docs search search-rnn demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench pipelines image lock clean
@@ -68,6 +67,7 @@ lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=tests $(BIN)/mypy --explicit-package-bases tests/cluster  # mostly not run here: so its types are checked
 
 bench: $(INSTALLED)  ## the figures of docs/figures.md, side by side in one run
 	$(BIN)/python -m benchmarks
@@ -90,3 +90,4 @@ lock: $(INSTALLED)  ## write what is installed, as the tested set, into requirem
 clean:  ## stop the embedded store; delete what was built, the virtual environment and all local searches
 	-@[ ! -x $(BIN)/rlnas ] || $(BIN)/rlnas store stop
 	rm -rf $(VENV) .rlnas build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

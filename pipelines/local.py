@@ -7,11 +7,10 @@ Every task is a process of this very Python, so nothing is installed.
 import json
 import sys
 import tempfile
+from importlib import import_module
 from typing import Any
 
 from kfp import local
-
-from pipelines.compile import PIPELINES
 
 
 def run_locally(pipeline: str, **parameters: Any) -> None:
@@ -26,7 +25,8 @@ def run_locally(pipeline: str, **parameters: Any) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="rlnas-") as folder:
         local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=folder, enable_caching=False)
-        PIPELINES[pipeline](**parameters)
+        module = import_module(f"pipelines.{pipeline}")  # this one alone: to import a pipeline is to compile it
+        getattr(module, f"{pipeline}_pipeline")(**parameters)
 
 
 if __name__ == "__main__":

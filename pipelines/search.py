@@ -47,16 +47,16 @@ def search_pipeline(
     Args:
         search_name: name of the search; enough by itself if the search is in the store already.
         search_spec: the spec of a new search, as JSON.
-        rounds_per_run: so many rounds in this run, rounded up to a multiple of the replicas; 0: all that are left. More
-            than `pipelines.size` lets fit may break the run.
+        rounds_per_run: rounds of this run, rounded up to a multiple of the replicas; 0: all that are left. A run of too
+            many pods breaks; `pipelines/size.py` says how many rounds fit.
         container_image: the image of every task.
         image_pull_secret: secret of the image's registry; need not exist.
-        control_cpu, control_memory: request of each task that trains and evaluates nothing.
-        control_node_selector, control_tolerations: of the pods of these tasks, as Kubernetes writes them in JSON.
-        training_cpu, training_memory: request of *train-child*, *evaluate* and *final-test*.
-        training_node_selector, training_tolerations: of the pods of these tasks, as Kubernetes writes them in JSON.
-        accelerator_type: resource name of the GPUs of these tasks.
-        accelerator_count: number of GPUs of each of these tasks; 0: none.
+        control_cpu, control_memory: request of each of the tasks that train and evaluate nothing.
+        control_node_selector, control_tolerations: of the pods of the tasks that train and evaluate nothing; JSON.
+        training_cpu, training_memory: request of each of *train-child*, *evaluate* and *final-test*.
+        training_node_selector, training_tolerations: of the pods of *train-child*, *evaluate*, *final-test*; JSON.
+        accelerator_type: resource name of the GPUs of *train-child*, *evaluate* and *final-test*.
+        accelerator_count: number of GPUs of each of these three; 0: none.
         store_secret_name: secret with `accesskey` and `secretkey` of the object store.
         store_config_map: config map with the `RLNAS_STORE_*` that are not secret, and `RLNAS_MODEL_REGISTRY`.
         authority_config_map: config map with certificate authorities, mounted at /etc/rlnas/ca; need not exist.

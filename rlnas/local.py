@@ -49,9 +49,9 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
         RunFailed: the run failed; running again continues it.
     """
     ledger = open_search(bucket, spec.name, spec)
+    now = read_status(ledger)
     for line in data_of(ledger).lines:
         console.print(line, soft_wrap=True)
-    now = read_status(ledger)
     goal = min(now.rounds, now.round + rounds) if rounds else now.rounds
     while now.round < goal or is_due(ledger):
         started, log = now, _new_log(logs, spec.name)

@@ -103,7 +103,8 @@ class FailureSettings(Section):
         reward: what the controller gets for a child that failed: not finite, out of memory, impossible shape, timeout.
         lost: a child is lost if its process was killed `attempts` times without progress. With `penalty` it gets
             `reward`: this is what a child that needs too much memory looks like. With `neutral` it counts for nothing.
-        attempts: attempts without progress after which a child is given up as lost.
+        attempts: attempts without progress after which a child is given up as lost. An attempt counts once it has begun
+            to train.
         lease_seconds: if the process that trains a child shows no sign of life for so many seconds, another one takes
             the child over.
     """

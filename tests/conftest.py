@@ -31,6 +31,25 @@ def watched_home(tmp_path: Path) -> Iterator[dict[str, str]]:
     assert not [path for path in home.rglob("*") if path.is_file()]
 
 
+# Files go whole to one of two processes: the longest first, lest one is left alone with them at the end.
+LONGEST = (
+    "pipelines/test_local.py",
+    "test_cli.py",
+    "steps/test_interruptions.py",
+    "steps/test_finalize.py",
+    "steps/test_train_child.py",
+    "pipelines/test_secrets.py",
+    "report/test_page.py",
+    "children/test_export.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files."""
+    order = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
 @pytest.fixture
 def install_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Install a package as pip would: `my_rlnas_plugin`, and metadata with entry points, group -> name -> class."""
@@ -62,8 +81,8 @@ def store_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSe
 
 @pytest.fixture
 def bucket(store_settings: StoreSettings) -> Iterator[Bucket]:
-    """A bucket of the test's own. The patience is short, so that what must fail fails soon."""
-    bucket = Bucket(replace(store_settings, bucket=f"test-{uuid4().hex[:12]}"), patience=5)
+    """A bucket of the test's own."""
+    bucket = Bucket(replace(store_settings, bucket=f"test-{uuid4().hex[:12]}"))
     bucket.ensure()
     bucket.put("warm", b"")  # SeaweedFS makes room for a bucket with its first object, which takes a while
     bucket.delete(["warm"])

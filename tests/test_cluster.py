@@ -17,7 +17,7 @@ from test_cli import DIGITS, rlnas  # noqa: F401 - a fixture
 
 from pipelines.compile import compile_all
 from rlnas import steps
-from rlnas.cluster import Cluster, Endpoint, label_package, run_parameters
+from rlnas.cluster import Cluster, Endpoint, label_package, requests_of, run_parameters
 from rlnas.errors import UserError
 from rlnas.spec import parse_spec
 from rlnas.state import Bucket
@@ -165,11 +165,25 @@ def test_run_parameters_have_the_types_of_the_package(package: Path) -> None:
         run_parameters(package, ['training_node_selector={"pool": "gpu", "pool": "cpu"}'])
 
 
+CONTROL = "export-model, finish, open-search, plan-rounds, prepare-data, sample-architecture, update-controller"
+
+
+def test_what_each_kind_of_task_asks_of_a_node(package: Path) -> None:
+    training = "evaluate, final-test, train-child"
+    assert requests_of(package, {}) == [f"cpu 2, memory 8Gi: {training}", f"cpu 1, memory 2Gi: {CONTROL}"]
+    assert requests_of(package, {"training_cpu": "1", "accelerator_count": "2", "control_memory": "1Gi"}) == [
+        f"cpu 1, memory 8Gi, 2 of nvidia.com/gpu: {training}",
+        f"cpu 1, memory 1Gi: {CONTROL}",
+    ]
+
+
 def test_submit_sends_name_spec_and_settings(rlnas: Any, kubeflow: Kubeflow, spec_file: str) -> None:  # noqa: F811
     status, out, err = rlnas("submit", spec_file, "--set", "accelerator_count=1")
     assert (status, err) == (0, "")
     (run,) = kubeflow.kept["runs"]
     assert f"{kubeflow.url}/#/runs/details/{run['run_id']}" in out
+    assert "cpu 2, memory 8Gi, 1 of nvidia.com/gpu: evaluate, final-test, train-child" in out
+    assert f"cpu 1, memory 2Gi: {CONTROL}" in out
     sent = run["runtime_config"]["parameters"]
     assert (sent["search_name"], sent["accelerator_count"]) == ("tiny", "1")
     assert parse_spec(sent["search_spec"]) == parse_spec(DIGITS)

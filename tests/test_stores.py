@@ -52,6 +52,7 @@ def test_a_search_goes_on_to_its_end(folder: Path, document: str, bucket: Bucket
     assert {key: after.get(key) for key in before} == before
     assert ledger.version().children == spec.loop.children
     assert len(ledger.summaries()) == spec.loop.rounds
+    assert ledger.data()
     if document == "finished":
         assert after.keys() == before.keys()
     if spec.final:

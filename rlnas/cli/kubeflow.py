@@ -65,7 +65,7 @@ def submit(
     control: Control = False,
 ) -> None:
     """Start a run of a search on Kubeflow, or continue it there."""
-    from rlnas.cluster import Cluster, endpoint_or_fail, run_parameters
+    from rlnas.cluster import Cluster, endpoint_or_fail, requests_of, run_parameters
 
     spec = variant_of(load_spec(spec_file), seed, control)
     where = endpoint_or_fail(endpoint, namespace)
@@ -73,7 +73,9 @@ def submit(
         arguments = run_parameters(package, settings)
         arguments |= {"search_name": spec.name, "search_spec": spec.document}
         run = Cluster(where).submit(package, spec.name, arguments, service_account)
+        requests = requests_of(package, arguments)
     console.print(f"run {run.name} of search {spec.name}: {run.url}", soft_wrap=True)
+    _print_requests(requests)
     next_step(f"rlnas status {spec.name}", "shows how far it is; needs the store's address too")
 
 
@@ -144,6 +146,12 @@ def _package(search: str) -> Iterator[Path]:
         yield package
 
 
+def _print_requests(requests: list[str]) -> None:
+    console.print("what a pod asks of its node (--set training_cpu=1 and the like ask for less):")
+    for line in requests:
+        console.print(f"  {line}", soft_wrap=True)
+
+
 def _schedule(
     search: str,
     cron: str,
@@ -154,7 +162,7 @@ def _schedule(
     service_account: str,
     replace: bool,
 ) -> None:
-    from rlnas.cluster import Cluster, endpoint_or_fail, run_parameters
+    from rlnas.cluster import Cluster, endpoint_or_fail, requests_of, run_parameters
     from rlnas.spec import check_name
 
     check_name(search)
@@ -162,5 +170,7 @@ def _schedule(
     with _package(search) as package:
         arguments = run_parameters(package, settings)
         made = Cluster(where).schedule(package, search, cron, max_concurrency, arguments, service_account, replace)
+        requests = requests_of(package, arguments)
     console.print(f"search {search} is continued at {made.cron} (seconds first), {made.max_concurrency} run at once")
+    _print_requests(requests)
     next_step(f"rlnas schedule disable {search}", "stops it; runs after the budget is reached end at once")

@@ -5,7 +5,7 @@ The only package that knows kfp and Kubernetes, and only when it is used.
 
 from rlnas.cluster.endpoint import Endpoint, endpoint_or_fail
 from rlnas.cluster.kubeflow import ENDED, Cluster, RunState, Schedule
-from rlnas.cluster.package import label_package, run_parameters
+from rlnas.cluster.package import label_package, requests_of, run_parameters
 from rlnas.cluster.pods import pod_words
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "endpoint_or_fail",
     "label_package",
     "pod_words",
+    "requests_of",
     "run_parameters",
 ]

@@ -111,11 +111,13 @@ class Cluster:
             answer = self._client.list_runs(page_size=100, sort_by="created_at desc", namespace=self._namespace)
         for run in answer.runs or []:
             if _search_of(run) == search:
-                state = self._state(run)
-                if state.state == "SUCCEEDED":
-                    return state
-                return replace(state, words=words_of(state.id, self.endpoint.namespace))
+                return self._with_words(run)
         return None
+
+    def run(self, run_id: str) -> RunState:
+        """A run, with what its pods say."""
+        with _refusals(self.endpoint.host):
+            return self._with_words(self._client.get_run(run_id))
 
     def schedules(self, search: str | None = None) -> list[Schedule]:
         """The schedules of one search, or of all."""
@@ -210,6 +212,12 @@ class Cluster:
                 return pipeline, known.pipeline_version_id
         uploaded = self._client.upload_pipeline_version(str(package), version, pipeline_id=pipeline)
         return pipeline, uploaded.pipeline_version_id
+
+    def _with_words(self, run: Any) -> RunState:
+        state = self._state(run)
+        if state.state == "SUCCEEDED":
+            return state
+        return replace(state, words=words_of(state.id, self.endpoint.namespace))
 
     def _state(self, run: Any) -> RunState:
         url = f"{self.endpoint.host}/#/runs/details/{run.run_id}"

@@ -1,6 +1,7 @@
-"""Compiled packages before they are sent: labels and run parameters."""
+"""Compiled packages before they are sent: labels, run parameters, and what their tasks ask of a node."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +42,30 @@ def run_parameters(package: Path, given: Iterable[str]) -> dict[str, Any]:
         if not isinstance(found[name], kind):
             raise UserError(f"--set {text}: {name} must be a {kind.__name__}, written as JSON")
     return found
+
+
+def requests_of(package: Path, arguments: Mapping[str, Any]) -> list[str]:
+    """Say what each kind of task asks of a node: a line each, since a pod that finds no such node is pending for ever.
+
+    Args:
+        package: compiled.
+        arguments: run parameters that differ from the package's defaults.
+    """
+    spec = next(iter(yaml.safe_load_all(package.read_text(encoding="utf-8"))))
+    known = spec["root"]["inputDefinitions"]["parameters"]
+    values = {name: parameter.get("defaultValue", "") for name, parameter in known.items()} | dict(arguments)
+
+    def filled(text: str) -> str:
+        return re.sub(r"\{\{\$\.inputs\.parameters\['pipelinechannel--(\w+)'\]\}\}", lambda m: str(values[m[1]]), text)
+
+    kinds: dict[str, list[str]] = {}
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        resources = executor["container"]["resources"]
+        asks = f"cpu {filled(resources['resourceCpuRequest'])}, memory {filled(resources['resourceMemoryRequest'])}"
+        gpu = resources.get("accelerator", {"resourceCount": "0"})
+        if (count := filled(gpu["resourceCount"])) != "0":
+            asks += f", {count} of {filled(gpu['resourceType'])}"
+        kinds.setdefault(asks, []).append(name.removeprefix("exec-"))
+    return [
+        f"{asks}: {', '.join(sorted(names))}" for asks, names in sorted(kinds.items(), key=lambda kind: len(kind[1]))
+    ]

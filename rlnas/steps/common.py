@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from rlnas.children import TRAINERS, Trainer
 from rlnas.datasets import Opener, open_local
@@ -140,9 +140,15 @@ def reported_errors() -> Iterator[None]:
         yield
     except (UserError, StoreError, SearchDeleted, ExportError) as error:
         print(f"{ERROR_PREFIX}{one_line(error)}", flush=True)
-        if not isinstance(error, UserError):  # a person need not mend anything; another run may do
-            print("what is finished is kept: `rlnas status NAME` says what is left, and how to go on", flush=True)
-        sys.exit(2 if isinstance(error, UserError) else 1)
+        if isinstance(error, UserError):
+            sys.exit(2)
+        _end_for_now()
     except Exception as error:
         print(f"{unforeseen_traceback(error)}{ERROR_PREFIX}{unforeseen_line(error)}", flush=True)
-        sys.exit(1)
+        _end_for_now()
+
+
+def _end_for_now() -> NoReturn:
+    """End a task whose input is right: another run may do what this one could not."""
+    print("what is finished is kept: `rlnas status NAME` says what is left, and how to go on", flush=True)
+    sys.exit(1)

@@ -1,21 +1,36 @@
 """The tools of the cluster suite, on hand-written answers in the shape of kubectl's; they need no cluster."""
 
 import base64
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from cluster.tools import NEEDS, Settings, pod_seconds, set_pull_policy, store_environment, table, wait_for
+from cluster.tools import (
+    NEEDS,
+    Settings,
+    clear,
+    forwarded,
+    insist,
+    listens,
+    pod_seconds,
+    set_pull_policy,
+    store_environment,
+    table,
+    wait_for,
+)
 
 from pipelines.compile import compile_all
+from rlnas.errors import StoreError, UserError
 
 
 def pod(component: str | None, start: str, *ends: str | None) -> dict:
     labels = {"app.kubernetes.io/component": component} if component else {}
-    states = [{"state": {"terminated": {"finishedAt": end}} if end else {"running": {}}} for end in ends]
+    states: list[dict] = [{"state": {"terminated": {"finishedAt": end}} if end else {"running": {}}} for end in ends]
     return {
         "metadata": {"creationTimestamp": start, "labels": labels},
         "status": {"phase": "Succeeded", "containerStatuses": states},
@@ -68,6 +83,54 @@ def test_waiting_in_vain_says_what_was_seen() -> None:
     assert wait_for("three", lambda: next(answers), lambda n: n == 3, 5, every=0) == 3
     with pytest.raises(AssertionError, match=r"four: not within 0 s; last seen: pending"):
         wait_for("four", lambda: "pending", lambda now: False, 0, every=0)
+
+
+def test_who_does_not_answer_is_asked_again() -> None:
+    answers: Iterator[Exception | str] = iter(
+        [UserError("Kubeflow cannot be reached"), ConnectionRefusedError("refused"), "done"]
+    )
+
+    def act() -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert insist("it", act, every=0) == "done"
+
+
+def test_what_cannot_be_cleared_keeps_nothing_else_from_being_cleared() -> None:
+    done: list[str] = []
+
+    def refuse() -> None:
+        raise StoreError("the store is down")
+
+    deeds = [("run 1", lambda: done.append("run 1")), ("search 1", refuse), ("run 2", lambda: done.append("run 2"))]
+    assert clear(deeds, seconds=0, every=0) == ["search 1: not within 0 s; last seen: the store is down"]
+    assert done == ["run 1", "run 2"]
+
+
+def test_a_forwarded_port_that_dies_is_forwarded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a kubectl that serves one caller and ends."""
+    program, starts = tmp_path / "kubectl", tmp_path / "starts"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import socket, sys\n"
+        f"open({str(starts)!r}, 'a').write(' '.join(sys.argv[1:5]) + chr(10))\n"
+        "with socket.create_server(('127.0.0.1', int(sys.argv[5].split(':')[0]))) as server:\n"
+        "    server.accept()\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with forwarded("team", "rlnas-store:8333") as endpoint:
+        port = int(endpoint.partition(":")[2])
+
+        def times() -> int:
+            return listens(port) and len(starts.read_text().splitlines())  # each caller ends the server
+
+        wait_for("two more starts", times, lambda number: number > 2, 60, every=0.1)
+    assert set(starts.read_text().splitlines()) == {"-n team port-forward svc/rlnas-store"}
+    assert not listens(port)
 
 
 def test_a_pull_policy_reaches_every_pod(tmp_path: Path) -> None:

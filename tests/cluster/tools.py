@@ -4,17 +4,31 @@ import base64
 import json
 import socket
 import subprocess
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from kfp_server_api.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from rlnas.errors import StoreError, UserError
 
 T = TypeVar("T")
+
+
+class KubectlFailed(AssertionError):
+    """What kubectl complains of."""
+
+
+PASSING = (ApiException, HTTPError, KubectlFailed, OSError, StoreError, UserError)
+"""May be over in a moment: probes of a busy node kill Kubeflow's servers, a forwarded port dies with its pod."""
 NEEDS = (
     "make test-cluster needs KFP_ENDPOINT=http://host:port and NAMESPACE=name; kubectl with a kubeconfig for that"
     " namespace; and the store: RLNAS_STORE_* as reached from here, or STORE_SERVICE=name:port to forward from there"
@@ -32,6 +46,7 @@ class Settings:
         service_account: SERVICE_ACCOUNT of the pods.
         store_service: STORE_SERVICE, to be forwarded where no RLNAS_STORE_ENDPOINT is set.
         store_secret: STORE_SECRET, where the store's keys are.
+        artifact_store: ARTIFACT_STORE, service and port of Kubeflow's own store, in the same namespace.
         parameters: PARAMETERS, more run parameters, as name=value with spaces between.
         patience: PATIENCE, seconds that a run may take.
     """
@@ -44,8 +59,15 @@ class Settings:
     service_account: str = "rlnas"
     store_service: str | None = None
     store_secret: str = "rlnas-store"
+    artifact_store: str = "seaweedfs:9000"
     parameters: list[str] = field(default_factory=list)
     patience: float = 1800
+
+    @property
+    def data_claim(self) -> str:
+        """The claim that tasks mount."""
+        given = dict(parameter.partition("=")[::2] for parameter in self.parameters)
+        return given.get("data_volume_claim", "rlnas-data")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings | None":
@@ -64,15 +86,17 @@ class Settings:
             service_account=given.get("SERVICE_ACCOUNT", cls.service_account),
             store_service=None if "RLNAS_STORE_ENDPOINT" in given else given["STORE_SERVICE"],
             store_secret=given.get("STORE_SECRET", cls.store_secret),
+            artifact_store=given.get("ARTIFACT_STORE", cls.artifact_store),
             parameters=given.get("PARAMETERS", "").split(),
             patience=float(given.get("PATIENCE", cls.patience)),
         )
 
 
-def kubectl(namespace: str, *arguments: str) -> str:
-    """Run kubectl and return its output; what it complains of is the assertion's text."""
-    done = subprocess.run(["kubectl", "-n", namespace, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr.strip()}"
+def kubectl(namespace: str, *arguments: str, stdin: str = "") -> str:
+    """Run kubectl and return its output, or raise `KubectlFailed`."""
+    done = subprocess.run(["kubectl", "-n", namespace, *arguments], input=stdin, capture_output=True, text=True)
+    if done.returncode:
+        raise KubectlFailed(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -93,14 +117,61 @@ def store_environment(secret: dict[str, Any], config: dict[str, Any], endpoint: 
 
 
 def wait_for(what: str, read: Callable[[], T], done: Callable[[T], bool], seconds: float, every: float = 3) -> T:
-    """Read until it is done; where it never is, say what was seen last."""
+    """Read until it is done; where it never is, say what was seen last. Nobody answering is a thing that was seen."""
     deadline = time.monotonic() + seconds
     while True:
-        now = read()
-        if done(now):
-            return now
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s; last seen: {now}"
+        seen: object
+        try:
+            now = seen = read()
+            if done(now):
+                return now
+        except PASSING as error:
+            seen = error
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s; last seen: {seen}"
         time.sleep(every)
+
+
+def insist(what: str, act: Callable[[], T], seconds: float = 120, every: float = 3) -> T:
+    """Do something, and again while nobody answers."""
+    return wait_for(what, act, lambda result: True, seconds, every)
+
+
+def clear(deeds: Iterable[tuple[str, Callable[[], object]]], seconds: float = 120, every: float = 3) -> list[str]:
+    """Do each of the deeds, insisting; return what could not be done, which keeps none from the others."""
+    left = []
+    for what, act in deeds:
+        try:
+            insist(what, act, seconds, every)
+        except AssertionError as failed:
+            left.append(str(failed))
+    return left
+
+
+@contextmanager
+def forwarded(namespace: str, target: str) -> Iterator[str]:
+    """Forward a port of the namespace, `service:port`, and again whenever that ends; yields where it is reached."""
+    (service, port), local, stopping = target.split(":"), free_port(), threading.Event()
+    command = ["kubectl", "-n", namespace, "port-forward", f"svc/{service}", f"{local}:{port}"]
+    running: list[subprocess.Popen[bytes]] = []
+
+    def forward() -> None:
+        while not stopping.is_set():
+            running[:] = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]
+            if stopping.is_set():
+                running[0].terminate()
+            running[0].wait()
+            stopping.wait(1)
+
+    thread = threading.Thread(target=forward)
+    thread.start()
+    try:
+        wait_for(f"forwarding to {target}", lambda: listens(local), bool, 60, 1)
+        yield f"127.0.0.1:{local}"
+    finally:
+        stopping.set()
+        for process in running:
+            process.terminate()
+        thread.join()
 
 
 def free_port() -> int:

@@ -114,6 +114,21 @@ def build(source: Path, image: str) -> tuple[float, str]:
     return time.monotonic() - start, done.stdout
 
 
+def kill_container(name: str) -> None:
+    """As a pod that vanishes, with its node or by force."""
+    podman("kill", name, check=False)
+
+
+def kill_processes(name: str) -> None:
+    """As the kernel does when memory is short: the container's first process lives, the task's do not."""
+    podman("exec", name, "sh", "-c", "kill -9 -1", check=False)
+
+
+def tell_to_stop(name: str) -> None:
+    """As a pod that is deleted with grace, where what started the task waits for it."""
+    podman("exec", name, "sh", "-c", "kill -TERM -1", check=False)
+
+
 @contextmanager
 def network(name: str) -> Iterator[str]:
     """A network without a way out."""
@@ -199,19 +214,19 @@ class Runner:
         pipeline(**arguments)
         return time.monotonic() - start
 
-    def kill_first(self, component: str, said: str) -> threading.Thread:
-        """Start to wait for the first container of a component to say something, and then kill it."""
+    def disturb_first(self, component: str, said: str, disturb: Callable[[str], object]) -> threading.Thread:
+        """Start to wait for the first container of a component to say something, and then disturb it, by its name."""
 
-        def kill() -> None:
+        def wait() -> None:
             deadline = time.monotonic() + 600
             while time.monotonic() < deadline:
                 names = podman("ps", "--filter", f"name={component}", "--format", "{{.Names}}").split()
                 if names and said in podman("logs", names[0], check=False):
-                    podman("kill", names[0], check=False)
+                    disturb(names[0])
                     return
                 time.sleep(0.1)
 
-        thread = threading.Thread(target=kill, daemon=True)
+        thread = threading.Thread(target=wait, daemon=True)
         thread.start()
         return thread
 

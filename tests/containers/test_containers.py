@@ -22,6 +22,7 @@ from rlnas import steps
 from rlnas.report import read_child, read_status
 from rlnas.spec import parse_spec
 from rlnas.state import Bucket, Ledger, StoreSettings, child_id, open_search
+from rlnas.state.records import Lease
 
 pytestmark = [
     pytest.mark.containers,
@@ -223,7 +224,7 @@ def test_a_search_ends_alike_whether_a_training_container_is_killed_or_not(
     figures["base"] = BASE
 
     runner.tasks.clear()
-    thread = runner.kill_first("train_child", "attempt 1")
+    thread = runner.disturb_first("train_child", "attempt 1", engine.kill_container)
     start = time.monotonic()
     # The local runner gives every attempt of a task another name, so that the second one finds the children taken; when
     # their leases have expired, the next round takes them up, and so one round more than planned is needed.
@@ -237,3 +238,42 @@ def test_a_search_ends_alike_whether_a_training_container_is_killed_or_not(
     rude = open_search(bucket, "rude")
     assert read_status(rude).complete
     assert outcome(rude) == outcome(calm)
+
+
+def test_a_training_that_is_told_to_stop_fails_no_run_and_one_whose_processes_are_killed_loses_no_child(
+    runner: Runner, bucket: Bucket, figures: dict[str, Any]
+) -> None:
+    document = DIGITS | {"name": "ends-early", "finalize": None, "loop": {"children": 2, "children_per_round": 2}}
+    ledger = steps.open_search(bucket, "ends-early", parse_spec(document | {"child": DIGITS["child"] | {"epochs": 60}}))
+
+    def leases() -> list[Lease]:
+        found = [bucket.get(ledger.lease_key(child_id(0, index))) for index in range(2)]
+        return [Lease.from_bytes(item.data, "lease") for item in found if item is not None]
+
+    thread = runner.disturb_first("train_child", "attempt 1", engine.tell_to_stop)
+    seconds = runner.run(search_pipeline, search_name="ends-early", rounds_per_run=0)
+    thread.join(1)
+    figures["a run told to stop"] = summary(seconds, runner.tasks)
+    assert not [task for task in runner.tasks if task.status], "the run succeeded"
+    assert any("told to stop" in task.log for task in runner.tasks if task.component == "train_child")
+    assert any("1 round is left; the next run goes on" in task.log for task in runner.tasks)
+    assert {lease.state for lease in leases()} == {"released"}
+    assert ledger.version().rounds == 0, "nothing is claimed"
+
+    runner.tasks.clear()
+    (batch,) = steps.sample_architecture(ledger)
+    thread = runner.disturb_first("train_child", "attempt 2", engine.kill_processes)
+    with pytest.raises(RuntimeError):
+        runner.run(
+            components.train_child, search_name="ends-early", batch=str(batch), task_name="run/1", placement="by test"
+        )
+    thread.join(1)
+    assert [task.status for task in runner.tasks] == [137]
+    assert "active" in {lease.state for lease in leases()}, "it expires"
+
+    runner.tasks.clear()
+    seconds = runner.run(search_pipeline, search_name="ends-early", rounds_per_run=0)
+    figures["the run that goes on"] = summary(seconds, runner.tasks)
+    assert not [task for task in runner.tasks if task.status]
+    assert read_status(ledger).complete
+    assert {result.status for index in range(2) if (result := ledger.result(child_id(0, index)))} == {"ok"}

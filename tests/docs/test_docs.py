@@ -17,7 +17,8 @@ import yaml
 from searches import make_spec, run
 
 from pipelines.compile import compile_all
-from pipelines.search import search_pipeline
+from pipelines.search import ROUNDS_PER_RUN, search_pipeline
+from pipelines.size import MOST_PODS, pods_of_run, rounds_that_fit
 from rlnas.children import RECIPES
 from rlnas.cli.common import app
 from rlnas.cluster import run_parameters
@@ -228,17 +229,26 @@ def test_the_picture_of_a_report_is_drawn_from_a_page(bucket: Bucket) -> None:
         assert {"Best so far", "Reward by child", "Best architecture", "best reward"} <= texts
 
 
-def test_the_pods_of_a_search_are_those_of_the_formula() -> None:
-    """tests/pipelines/test_compile.py holds the formula against the compiled package."""
-    rows = re.findall(
-        r"^\| ([\d,]+), in (one run|runs of (\d+) rounds) ((?:\| [\d,]+ )+)\|$", TEXTS["kubeflow.md"], re.MULTILINE
-    )
-    assert len(rows) > 2
-    for children, _, most, cells in rows:
-        rounds = int(children.replace(",", "")) // 8
-        runs = rounds // int(most) if most else 1
-        pods = [13 * runs + rounds * (6 + 5 * 8 // batch) + 26 for batch in (1, 2, 4, 8)]
-        assert [int(cell.replace(",", "")) for cell in re.findall(r"[\d,]+", cells)] == pods
+def test_the_table_of_pods_is_that_of_the_formula() -> None:
+    """tests/pipelines/test_size.py holds the formula against the compiled package."""
+    cells = r"((?:\| [\d,]+ )+)\|$"
+    batches = [1, 2, 4, 8][::-1]
+
+    def row(beginning: str) -> list[int]:
+        found = re.search(rf"^\| {beginning}.*? {cells}", TEXTS["kubeflow.md"], re.MULTILINE)
+        assert found is not None, beginning
+        return [int(cell.replace(",", "")) for cell in re.findall(r"[\d,]+", found[1])]
+
+    fitting = {few: rounds_that_fit(few) for few in batches}
+    assert row("rounds that fit into a run") == list(fitting.values())
+    assert min(fitting.values()) == ROUNDS_PER_RUN
+    for children in (64, 160, 12_800):
+        rounds = children // 8
+        runs = {few: -(-rounds // most) for few, most in fitting.items()}
+        alone = pods_of_run(0, 1)  # what a run takes beside its rounds
+        pods = [runs[few] * alone + pods_of_run(rounds, few, winner=2) - alone for few in batches]
+        assert row(f"pods in all, {children:,} children") == pods
+    assert f"below {MOST_PODS} pods" in TEXTS["kubeflow.md"]
 
 
 def test_the_readme_is_short() -> None:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from rlnas.datasets.base import open_local
 from rlnas.spec import load_spec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+STORES = Path(__file__).parents[1] / "stores"
 WITHOUT = """
 import runpy, sys
 class Missing:
@@ -62,6 +64,15 @@ def test_digits(tmp_path, watched_home):
     assert printed[0] == f"test accuracy {accuracy:.4f} of 359 images"
     found = deployable.module(test.content.pixels[:10]).argmax(1)
     assert printed[1:] == [f"read from the first ten images: {' '.join(names[label] for label in found)}"]
+
+
+def test_digits_refuse_a_model_whose_test_images_are_others(tmp_path, watched_home):
+    """One of a search that began before images were drawn class by class: it was trained on some of these."""
+    with zipfile.ZipFile(STORES / "c18867d/objects.zip") as objects:
+        (model,) = [name for name in objects.namelist() if name.endswith("/model.onnx")]
+        files = {"model.onnx": objects.read(model)}
+    with pytest.raises(AssertionError, match="its search drew other test images"):
+        run("use_digits.py", files, tmp_path, watched_home)
 
 
 def test_text(tmp_path, watched_home):

@@ -1,8 +1,9 @@
 """The page as Chromium shows it: all there, nothing over anything else, legible in light and in dark, silent."""
 
+import cProfile
 import dataclasses
+import pstats
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +126,12 @@ def test_the_check_of_the_layout_sees_what_overlaps(pages: dict[str, ReportData]
     tab.close()
 
 
-def test_a_large_search_is_one_small_page_in_little_time(bucket: Bucket) -> None:
+def test_a_large_search_is_one_small_page_made_with_little_work(bucket: Bucket) -> None:
     ledger = make_up(bucket, spec_of("tabular", "large", 12_800), gain=0.2)
     control = make_up(bucket, spec_of("tabular", "large-control", 12_800, controller={"kind": "random"}))
-    start = time.process_time()
-    page = render(read_report(ledger, [control]))
-    assert time.process_time() - start < 10
+    with cProfile.Profile() as profile:
+        page = render(read_report(ledger, [control]))
+    assert pstats.Stats(profile).total_calls < 10_000_000  # a second or two on any machine: three millions today
     assert len(page.encode()) < 1_000_000
     assert "12,800" in page
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from rlnas.errors import StoreError
 from rlnas.state import embedded
@@ -55,9 +56,7 @@ def test_life(store):
     assert settings.secret_key not in store.log.read_text()
 
     os.kill(status.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while store.status().running and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: not store.status().running)
     assert store.start() == settings, "clients of the old server go on with the new one"
     assert store.status().pid != status.pid
     assert bucket.get("a/key").data == b"kept"

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -429,9 +428,8 @@ def test_reading_a_wide_window(bucket):
 
 
 def test_reading_a_large_search(bucket, large):
-    fresh, start = Bucket(bucket.settings), time.monotonic()
+    fresh = Bucket(bucket.settings)
     status = read_status(open_search(fresh, large.name))
-    assert time.monotonic() - start < 2
     assert fresh.requests == {"GET": 4}
     assert (status.children, len(status.leaders), status.complete) == (12_800, 8, True)
 

@@ -53,7 +53,12 @@ def test_errors_are_one_line(capsys, error, status):
     with pytest.raises(SystemExit) as caught, reported_errors():
         raise error("what is wrong")
     assert caught.value.code == status
-    assert capsys.readouterr().out.splitlines()[0] == "rlnas error: what is wrong"
+    said, *more = capsys.readouterr().out.splitlines()
+    assert said == "rlnas error: what is wrong"
+    assert more == ([GO_ON] if status == 1 else []), "input that is wrong has to be mended first"
+
+
+GO_ON = "what is finished is kept: `rlnas status NAME` says what is left, and how to go on"
 
 
 @pytest.mark.parametrize(
@@ -74,8 +79,9 @@ def test_what_nobody_foresaw_is_one_line_behind_its_traceback(capsys, error, lin
     assert caught.value.code == 1
     trace, _, said = capsys.readouterr().out.rpartition("rlnas error: ")
     assert trace.startswith("Traceback (most recent call last):\n")
+    said, more = said.splitlines()
     assert said.startswith(line)
-    assert said.count("\n") == 1
+    assert more == GO_ON
 
 
 def test_being_told_to_stop_is_no_error(capsys):
