@@ -10,18 +10,17 @@ import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 import torch
 import torch._dynamo  # noqa: F401 - so that forked processes need not import them
+from odd import Odd
 from waiting import join
 
 from rlnas import steps
-from rlnas.children import Evaluation, Trainer
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings, leases
-from rlnas.tensors import pack, read_document
 
 CALLS = ("get", "put", "create", "replace", "list", "folders", "delete")
 WRITES = ("put", "create", "replace", "delete")
@@ -131,26 +130,6 @@ def start(function: Callable[..., Any], *args: Any) -> Any:
 def in_process(function: Callable[..., Any], *args: Any) -> int:
     """Run a function in a process of its own and return the exit status."""
     return join(start(function, *args))
-
-
-class Odd(Trainer):
-    """A trainer of somebody's own, at module level so that it can be sent to a spawned process.
-
-    It says on how many threads it was trained and is evaluated, or raises `error` in the method of that name.
-    """
-
-    errors: ClassVar[dict[str, Exception]] = {}
-
-    def train(self, *args: Any) -> bytes:
-        if "train" in self.errors:
-            raise self.errors["train"]
-        return pack({}, {"threads": torch.get_num_threads()})
-
-    def evaluate(self, architecture: Any, snapshots: bytes, data: Any) -> Evaluation:
-        if "evaluate" in self.errors:
-            raise self.errors["evaluate"]
-        metrics = {"trained": read_document(snapshots)["threads"], "evaluated": torch.get_num_threads()}
-        return Evaluation((1.0,), 1.0, metrics)
 
 
 def odd_trainers() -> None:
