@@ -18,7 +18,7 @@ from test_cli import DIGITS, rlnas  # noqa: F401 - a fixture
 from pipelines.compile import compile_all
 from rlnas import steps
 from rlnas.cluster import Cluster, Endpoint, label_package, requests_of, run_parameters
-from rlnas.errors import UserError
+from rlnas.errors import UserError, one_line
 from rlnas.spec import parse_spec
 from rlnas.state import Bucket
 
@@ -377,3 +377,8 @@ def test_an_endpoint_with_a_password_is_one_line_without_it(
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert "must be a URL without a user; allowed: " in err
         assert "nted" not in err
+
+
+def test_a_token_is_blacked_out_of_every_line() -> None:
+    Endpoint("http://localhost:8888", token="a-token-of-kubeflow")
+    assert one_line("Authorization: Bearer a-token-of-kubeflow") == "Authorization: Bearer ***"
