@@ -51,11 +51,21 @@ def one_line_endings() -> Iterator[None]:
     except KeyboardInterrupt:
         fail("stopped", 130)
     except Exception as error:
+        if _while_stopping(error):  # what is drawn on a terminal that was closed cannot be taken away
+            fail("stopped", 130)
         if isinstance(error, OSError) and error.errno == errno.EPIPE:  # `rlnas list | head -1` has seen enough
             fail("nobody reads what is printed", 1)
         if isinstance(error, OSError) and error.filename:  # a folder that cannot be made, a file that cannot be read
             fail(f"{os.fsdecode(error.filename)}: {error.strerror or error}", 2)
         fail(f"{unforeseen_line(error)}{_kept(error)}", 1)
+
+
+def _while_stopping(error: BaseException) -> bool:
+    """Whether the terminal failed (errno 5) while being told to stop was already under way."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__context__
+    return cause is not None and isinstance(error, OSError) and error.errno == errno.EIO
 
 
 def _kept(error: BaseException) -> str:

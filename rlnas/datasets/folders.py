@@ -67,7 +67,15 @@ def _list_class(folder: Path, name: str, label: int, listing: Listing) -> None:
         raise error
 
     below = []
+    above: dict[str, frozenset[str]] = {}  # folder -> itself and those above it, as they are without links
     for root, folders, names in os.walk(folder / name, followlinks=True, onerror=stop):
+        real = os.path.realpath(root)
+        known = above.get(os.path.dirname(root), frozenset(os.path.realpath(path) for path in (folder, folder.parent)))
+        if real in known:  # it would be walked through again and again
+            listing.skip("links to a folder above", os.path.relpath(root, folder))
+            folders[:] = []
+            continue
+        above[root] = known | {real}
         for hidden in filter(_hidden, folders):
             listing.skip("hidden folders", os.path.relpath(os.path.join(root, hidden), folder))
         folders[:] = [inner for inner in folders if not _hidden(inner)]
@@ -77,6 +85,8 @@ def _list_class(folder: Path, name: str, label: int, listing: Listing) -> None:
             path = os.path.join(root, file)
             if _hidden(file):
                 listing.skip("hidden files", os.path.relpath(path, folder))
+            elif file.lower().endswith(SUFFIXES) and os.path.exists(path) and not os.path.isfile(path):
+                listing.skip("pipes, sockets and devices", os.path.relpath(path, folder))  # reading may never end
             elif file.lower().endswith(SUFFIXES):
                 listing.files.append(path)
                 listing.labels.append(label)

@@ -348,3 +348,14 @@ def test_odd_names_of_classes_are_printable(tmp_path):
     found = dataset.survey(open_local)
     assert all(line.isprintable() for line in (*found.facts, *found.warnings))
     assert all(name.isprintable() for name in dataset.fingerprint(open_local))
+
+
+def test_a_pipe_is_not_read_and_a_link_to_a_folder_above_is_not_followed(folder):
+    before = survey(folder).facts
+    os.mkfifo(folder / "train/red/pipe.png")  # to read it would wait for ever
+    (folder / "train/red/back").symlink_to("..")
+    (folder / "train/red/far").symlink_to(folder)
+    *same, left_out = survey(folder).facts
+    assert tuple(same) == before
+    assert "pipes, sockets and devices: 1 (such as red/pipe.png)" in left_out
+    assert "links to a folder above: 2 (such as red/back)" in left_out
