@@ -1,8 +1,9 @@
 """A section of a search's spec: its fields are what a person may set. Searches outlive the code that began them."""
 
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
 EARLIER = {"reading": "a document of a search that may have begun before a field was there"}
 """The context in which such a document is validated."""
@@ -17,6 +18,14 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `children: yes`, which would be 1 child."""
+        if isinstance(value, bool) and _is_number(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError(f"{str(value).lower()} is no number; allowed: a number")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _fields_that_came_later(cls, document: Any, info: ValidationInfo) -> Any:
@@ -25,3 +34,9 @@ class Section(BaseModel):
         extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
         earlier = {n: extra["earlier"] for n, extra in extras.items() if isinstance(extra, dict) and "earlier" in extra}
         return earlier | document
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether a field holds a number, or may be left open."""
+    kinds = get_args(annotation) if get_origin(annotation) in (UnionType, Union) else (annotation,)
+    return bool not in kinds and (int in kinds or float in kinds)

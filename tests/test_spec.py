@@ -302,3 +302,11 @@ def test_parses_without_torch():
 def test_names():
     for name in ("a", "a" * 63, "0", "a-b-0"):
         assert check_name(name) == name
+
+
+@pytest.mark.parametrize("section", [{"loop": {"children": True}}, {"seed": True}, {"child": {"time_limit": False}}])
+def test_true_and_false_are_no_numbers(section):
+    document = make_spec("cnn").model_dump(mode="json")
+    changed = {name: (document[name] | value if isinstance(value, dict) else value) for name, value in section.items()}
+    with pytest.raises(UserError, match=r"(true|false) is no number; allowed: a number"):
+        parse_spec(document | changed)

@@ -65,3 +65,22 @@ def test_text_is_read_in_its_own_encoding_whatever_the_locale():
 def test_what_is_no_yaml_is_one_line(text):
     with pytest.raises(UserError, match=r"^not YAML: [^\n]*$"):
         read_yaml(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: 010", "seed: 010, in line 1, is 8 in YAML"),
+        ("a: 1\nloop: {children: [1, 064]}", "loop.children.1: 064, in line 2, is 52 in YAML"),
+        ("limit: 1:30", "limit: 1:30, in line 1, is 90 in YAML"),
+    ],
+)
+def test_a_number_that_is_another_than_it_seems_is_refused(text, words):
+    with pytest.raises(UserError) as caught:
+        read_yaml(text)
+    assert str(caught.value) == f"{words}; allowed: no leading 0"
+
+
+def test_numbers_that_are_what_they_seem():
+    text = "[0, 10, -3, 1_000, 0x1f, 0.5, 00:a, '010', 1e-3, 08]"
+    assert read_yaml(text) == [0, 10, -3, 1000, 31, 0.5, "00:a", "010", "1e-3", "08"]

@@ -15,7 +15,7 @@ from urllib3 import exceptions as http
 from rlnas.errors import one_line
 from rlnas.state.settings import ENDPOINT, REGION
 
-CONNECT_SECONDS, READ_SECONDS = 5, 60
+CONNECT_SECONDS = 5
 
 
 class Answer(NamedTuple):
@@ -113,7 +113,7 @@ def understood(error: Exception) -> Answer:
     if isinstance(error, http.ConnectTimeoutError):
         return Answer(0, f"no connection within {CONNECT_SECONDS} s")
     if isinstance(error, http.TimeoutError):
-        return Answer(0, f"no answer within {READ_SECONDS} s")
+        return Answer(0, "no answer in time")
     return Answer(0, "the connection was cut")
 
 

@@ -31,10 +31,11 @@ from tenacity import Retrying, retry_if_result, stop_after_attempt, stop_all, st
 from urllib3 import exceptions as http
 
 from rlnas.errors import StoreError, UserError, one_line
-from rlnas.state.answers import CONNECT_SECONDS, READ_SECONDS, Answer, Pool, cause, read, understood
+from rlnas.state.answers import CONNECT_SECONDS, Answer, Pool, cause, read, understood
 from rlnas.state.settings import ENDPOINT, SINGLE_WRITER, StoreSettings
 
 PAGE = 1000  # keys in one listing and in one deletion, by S3
+SHORTEST_READ, LONGEST_READ = 10, 60  # seconds of silence until a request is given up; a busy machine may be slow
 CREATE, REPLACE = "If-None-Match", "If-Match"
 Keys = list[str]
 Answers = list[Answer]
@@ -74,7 +75,7 @@ class Bucket:
         self._lock = threading.Lock()
         self._pool = Pool(
             retries=False,  # ours are in `_persist`; urllib3's would log the addresses
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=min(LONGEST_READ, max(SHORTEST_READ, 2 * patience))),
             maxsize=16,
             ca_certs=settings.ca_file or os.environ.get("SSL_CERT_FILE") or certifi.where(),
         )

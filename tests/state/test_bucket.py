@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import threading
@@ -23,6 +24,7 @@ from rlnas.errors import StoreError
 from rlnas.state import bucket as module
 from rlnas.state.bucket import Bucket
 from rlnas.state.embedded import SERVICES, EmbeddedStore
+from rlnas.state.settings import StoreSettings
 
 
 def race(function):
@@ -82,7 +84,7 @@ def test_a_write_whose_sender_is_killed_before_the_body_leaves_nothing(bucket):
 def test_body_may_take_longer_than_connecting(proxied, proxy, monkeypatch):
     """urllib3 sends a body of bytes under the connect timeout as a whole."""
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
-    slow = Bucket(proxied.settings, patience=0)
+    slow = Bucket(proxied.settings)
 
     class SlowReader:
         def __init__(self, file):
@@ -467,3 +469,15 @@ def test_tls_trusts_the_named_authority_only(bucket, tmp_path):
         stranger = Bucket(secure)
         assert "the TLS certificate is not trusted" in failure(stranger, "get")
         assert stranger.requests == {"GET": 1}
+
+
+def test_a_store_that_takes_connections_and_says_nothing_is_given_up(monkeypatch):
+    monkeypatch.setattr(module, "SHORTEST_READ", 0.2)
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen(50)
+        endpoint = f"127.0.0.1:{mute.getsockname()[1]}"
+        bucket = Bucket(StoreSettings(endpoint, access_key="a", secret_key="b"), patience=0.1)
+        with pytest.raises(StoreError, match="no answer in time"):
+            bucket.get("a")
+    assert bucket.requests["GET"] == 3
