@@ -22,7 +22,7 @@ from rlnas import cli
 from rlnas.cli import common
 from rlnas.errors import one_line
 from rlnas.spec import control_of, parse_spec, with_seed
-from rlnas.state import Bucket, Result, list_searches
+from rlnas.state import Bucket, Result, delete_search, list_searches
 from rlnas.steps import open_search, sample_architecture
 
 DIGITS = {
@@ -362,7 +362,7 @@ def test_delete_finishes_an_interrupted_deletion(rlnas: Any, bucket: Bucket) -> 
 
     bucket.delete = kill  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        ledger.delete()
+        delete_search(ledger)
     del bucket.delete
     status, _, err = rlnas("status", "tiny")
     assert status == 1
@@ -469,7 +469,7 @@ def test_a_control_is_of_its_search_as_that_began(
     path = write(tmp_path, document)
     assert rlnas("run", path, "--control")[::2] == (0, "")
     assert open_search(bucket, "tiny-control", None).spec.dataset.shown == "once"
-    ledger.delete()
+    delete_search(ledger)
     assert rlnas("run", path, "--control")[::2] == (0, ""), "the control's own spec, with or without the search"
 
 

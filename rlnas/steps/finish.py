@@ -1,6 +1,6 @@
 """Finish a run: sweep up, and say how far the search has come."""
 
-from rlnas.state import Ledger, Version
+from rlnas.state import Ledger, Version, collect_garbage
 
 
 def finish(ledger: Ledger) -> tuple[Version, bool]:
@@ -10,5 +10,5 @@ def finish(ledger: Ledger) -> tuple[Version, bool]:
         The newest version, and whether the search's budget is reached.
     """
     version = ledger.version()
-    ledger.collect_garbage()
+    collect_garbage(ledger)
     return version, version.rounds >= ledger.spec.loop.rounds
