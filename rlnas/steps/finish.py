@@ -3,12 +3,8 @@
 from rlnas.state import Ledger, Version, collect_garbage
 
 
-def finish(ledger: Ledger) -> tuple[Version, bool]:
-    """Delete what no child needs any more.
-
-    Returns:
-        The newest version, and whether the search's budget is reached.
-    """
+def finish(ledger: Ledger) -> Version:
+    """Delete what no child needs any more, and return the newest version."""
     version = ledger.version()
     collect_garbage(ledger)
-    return version, version.rounds >= ledger.spec.loop.rounds
+    return version
