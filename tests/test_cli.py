@@ -246,10 +246,12 @@ def started(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str
 
 def test_an_installation_that_is_broken_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "pydantic.py").write_text("raise ImportError('half an upgrade')")
-    ended = started("list", cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    command = ("status", "tiny", "--endpoint", "http://me:pass-word@there")
+    ended = started(*command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)})
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("rlnas: ImportError: half an upgrade; the traceback is in ")
     assert ended.stderr.count("\n") == 1
+    assert "pass-word" not in (tmp_path / ended.stderr.strip().rpartition(" ")[2]).read_text("utf-8")
 
 
 def test_output_that_cannot_be_written_is_one_line() -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rlnas.errors import UserError
+from rlnas.errors import UserError, keep_secret
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,9 @@ class Endpoint:
     namespace: str = "kubeflow"
     token: str | None = field(default=None, repr=False)
     ca_file: str | None = None
+
+    def __post_init__(self) -> None:
+        keep_secret(self.token)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], host: str | None, namespace: str | None) -> "Endpoint | None":
