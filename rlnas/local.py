@@ -92,9 +92,9 @@ def run_finalize(ledger: Ledger, child: str, references: Sequence[str], logs: Pa
     parameters = {"child_name": child, "reference_models": ",".join(references)}
     scarcity = _run_pipeline(ledger, "finalize", parameters, 0, log, console)
     final = find_final(ledger, child)
-    record = final.record if final else None
-    if record is None or _reason(log):
-        reason = _reason(log) or _last_words(log) or "other runs train a part of it"
+    record, reason = final.record if final else None, _reason(log)
+    if record is None or reason:
+        reason = reason or _last_words(log) or "other runs train a part of it"
         raise RunFailed(f"the run failed: {reason}{scarcity}; log: {log}; the same command continues")
     return record
 

@@ -232,10 +232,9 @@ def _check_comparable(ledger: Ledger, other: Ledger) -> None:
     like = {"name": ledger.spec.name, "seed": ledger.spec.seed, "finalize": ledger.spec.finalize}
     if other.spec.controller.kind == "random":
         like["controller"] = ledger.spec.controller
-    same = other.has_data_of(ledger)
-    if same is False:
+    spec = other.spec_beside(ledger)
+    if spec is None:
         raise UserError(f"search {other.name} cannot be compared with {ledger.name}: its data is other data")
-    spec = other.spec.with_data_at(ledger.spec) if same else other.spec
     if fields := spec.model_copy(update=like).differences(ledger.spec):
         raise UserError(
             f"search {other.name} cannot be compared with {ledger.name} ({'; '.join(fields)}); allowed: the same spec"

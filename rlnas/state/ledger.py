@@ -338,10 +338,15 @@ class Ledger:
         created = self.bucket.create(self.key("data.json"), record.to_bytes())
         return (None if created else self.data()) or record
 
-    def has_data_of(self, other: "Ledger") -> bool | None:
-        """Whether two searches have the same data, wherever it lies; None: that is not known."""
+    def spec_beside(self, other: "Ledger") -> SearchSpec | None:
+        """Return this search's spec for comparing it with another's; None: their data is not the same.
+
+        Where it is known to be the same, it counts as lying where the other's does.
+        """
         mine, theirs = ((data := ledger.data()) and data.fingerprint for ledger in (self, other))
-        return mine == theirs if mine and theirs else None
+        if not (mine and theirs):
+            return self.spec
+        return self.spec.with_data_at(other.spec) if mine == theirs else None
 
     # ---- snapshots ----
 
