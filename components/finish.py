@@ -25,10 +25,10 @@ def finish(search_name: str, placement: str, metrics: dsl.Output[dsl.Metrics], p
 
     with reported_errors():
         ledger = ledger_of(search_name)
-        version, _ = steps.finish(ledger)
-        left = left_of(ledger)
+        version = steps.finish(ledger)
+        left = left_of(ledger, version)
         print(f"search {search_name}: {version.children} children, {left}{f'; {HOW_TO_GO_ON}' if left.rounds else ''}")
         for name, value in progress(version).items():
             metrics.log_metric(name, value)
         write_page(ledger, page.path)
-        return left.winner and not left.rounds
+        return left.only_winner

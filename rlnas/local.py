@@ -24,7 +24,7 @@ from rlnas.errors import FULL, RunFailed, StoreError, one_line
 from rlnas.report import SearchStatus, read_status
 from rlnas.spec import SearchSpec
 from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings
-from rlnas.steps import find_final, is_due, open_search, plan_grid
+from rlnas.steps import find_final, open_search, plan_grid
 from rlnas.steps.common import ERROR_PREFIX
 from rlnas.steps.data import check_data, data_of
 
@@ -53,14 +53,14 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
     for line in data_of(ledger).lines:
         console.print(line, soft_wrap=True)
     goal = min(now.rounds, now.round + rounds) if rounds else now.rounds
-    while now.round < goal or is_due(ledger):
+    while now.round < goal or now.left.only_winner:
         started, log = now, _new_log(logs, spec.name)
         console.print(f"search {spec.name}: {now.children} of {now.budget} children done; log of the run: {log}")
         scarcity = _run_pipeline(ledger, "search", {"rounds_per_run": goal - now.round}, goal, log, console)
         reason = _reason(log)
         try:
             now = read_status(ledger)
-            stuck = now.round == started.round and (now.round < goal or is_due(ledger))
+            stuck = now.round == started.round and (now.round < goal or now.left.only_winner)
         except StoreError as error:
             reason = reason or str(error)
         else:
@@ -92,9 +92,9 @@ def run_finalize(ledger: Ledger, child: str, references: Sequence[str], logs: Pa
     parameters = {"child_name": child, "reference_models": ",".join(references)}
     scarcity = _run_pipeline(ledger, "finalize", parameters, 0, log, console)
     final = find_final(ledger, child)
-    record = final.record if final else None
-    if record is None or _reason(log):
-        reason = _reason(log) or _last_words(log) or "other runs train a part of it"
+    record, reason = final.record if final else None, _reason(log)
+    if record is None or reason:
+        reason = reason or _last_words(log) or "other runs train a part of it"
         raise RunFailed(f"the run failed: {reason}{scarcity}; log: {log}; the same command continues")
     return record
 
@@ -246,8 +246,7 @@ class _View:
 
     @property
     def _is_winners_turn(self) -> bool:
-        now = self._now
-        return bool(now and now.complete and now.leaders and self._ledger.spec.final)
+        return self._now is not None and self._now.left.only_winner
 
 
 def _reason(log: Path) -> str:

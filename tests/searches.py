@@ -99,8 +99,8 @@ def run(settings: StoreSettings, spec: SearchSpec, task: str = "a") -> Ledger:
             steps.train_child(ledger, batch, f"{task}/{turn}/{number}")
             steps.evaluate(ledger, batch)
         steps.update_controller(ledger)
-        _, complete = steps.finish(ledger)
-        if complete and (ledger.spec.final is None or steps.final_test(ledger)):
+        reached = steps.finish(ledger).rounds == ledger.spec.loop.rounds
+        if reached and (ledger.spec.final is None or steps.final_test(ledger)):
             return ledger
         assert turn < 100, "the search does not come to its end"
 

@@ -22,7 +22,7 @@ from rlnas import cli
 from rlnas.cli import common
 from rlnas.errors import one_line
 from rlnas.spec import control_of, parse_spec, with_seed
-from rlnas.state import Bucket, Result, list_searches
+from rlnas.state import Bucket, Result, delete_search, list_searches
 from rlnas.steps import open_search, sample_architecture
 
 DIGITS = {
@@ -246,10 +246,12 @@ def started(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str
 
 def test_an_installation_that_is_broken_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "pydantic.py").write_text("raise ImportError('half an upgrade')")
-    ended = started("list", cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    command = ("status", "tiny", "--endpoint", "http://me:pass-word@there")
+    ended = started(*command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)})
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("rlnas: ImportError: half an upgrade; the traceback is in ")
     assert ended.stderr.count("\n") == 1
+    assert "pass-word" not in (tmp_path / ended.stderr.strip().rpartition(" ")[2]).read_text("utf-8")
 
 
 def test_output_that_cannot_be_written_is_one_line() -> None:
@@ -362,7 +364,7 @@ def test_delete_finishes_an_interrupted_deletion(rlnas: Any, bucket: Bucket) -> 
 
     bucket.delete = kill  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        ledger.delete()
+        delete_search(ledger)
     del bucket.delete
     status, _, err = rlnas("status", "tiny")
     assert status == 1
@@ -469,7 +471,7 @@ def test_a_control_is_of_its_search_as_that_began(
     path = write(tmp_path, document)
     assert rlnas("run", path, "--control")[::2] == (0, "")
     assert open_search(bucket, "tiny-control", None).spec.dataset.shown == "once"
-    ledger.delete()
+    delete_search(ledger)
     assert rlnas("run", path, "--control")[::2] == (0, ""), "the control's own spec, with or without the search"
 
 

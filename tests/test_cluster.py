@@ -275,6 +275,7 @@ def test_status_shows_the_run_and_the_schedulers_words(
     [
         ((401, b'{"error": "Unauthenticated", "code": 16}'), ["401", "Unauthenticated", "KFP_TOKEN"]),
         ((403, b'{"message": "user is not authorized"}'), ["403", "not authorized", "KFP_TOKEN"]),
+        ((401, f'{{"error": "no such token: {TOKEN}"}}'.encode()), ["no such token: ***"]),
         ((500, b"<html>oh</html>"), ["500"]),
         ((200, b"<html>please log in</html>"), ["not as Kubeflow Pipelines", "KFP_TOKEN"]),
     ],

@@ -22,6 +22,7 @@ from rlnas.errors import (
     one_line,
     unforeseen_line,
     unforeseen_traceback,
+    without_secrets,
 )
 
 HOME = Path(".rlnas")
@@ -73,7 +74,8 @@ def _kept(error: BaseException) -> str:
     path = HOME / "logs" / f"error-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{' '.join(sys.argv)}\n\n{unforeseen_traceback(error)}", encoding="utf-8", errors="replace")
+        command = without_secrets(" ".join(sys.argv))
+        path.write_text(f"{command}\n\n{unforeseen_traceback(error)}", encoding="utf-8", errors="replace")
     except OSError:
         return ""
     return f"; the traceback is in {path}"

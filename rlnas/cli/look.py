@@ -27,7 +27,7 @@ from rlnas.cli.common import (
 from rlnas.cli.ending import HOME
 from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
 from rlnas.report import draw, read_child, read_status
-from rlnas.state import list_searches, open_search
+from rlnas.state import find_search, list_searches, open_search
 
 
 @app.command("list")
@@ -75,7 +75,8 @@ def status(
     except UserError as error:  # Kubeflow is down; how far the search is can be told all the same
         trouble = one_line(error)
     # A run that has just been submitted, or cannot begin, has not made the search yet.
-    now = None if run and search not in list_searches(bucket) else read_status(open_search(bucket, search))
+    ledger = find_search(bucket, search) if run else open_search(bucket, search)
+    now = read_status(ledger) if ledger else None
     stand = standing(search, now, run.state if run else None, runs_here(bucket.settings, search), where is not None)
     if as_json:
         about = {"run": vars(run) if run else None} | ({"run_error": trouble} if trouble else {})

@@ -56,7 +56,7 @@ def run(
     if not status.leaders:
         next_step(f"rlnas report {spec.name}", "tells of all failures")
     elif seed is not None or control:
-        next_step(f"rlnas report {load_spec(spec_file).name}", "compares searches of other seeds and random controls")
+        next_step(f"rlnas report {written.name}", "compares searches of other seeds and random controls")
     else:
         next_step(f"rlnas show {spec.name}", "shows the best architecture")
 

@@ -7,7 +7,7 @@ import typer
 
 from rlnas.cli.common import AsJson, SearchName, app, console, next_step, open_bucket, print_json
 from rlnas.cli.ending import HOME
-from rlnas.state import EmbeddedStore, open_search
+from rlnas.state import EmbeddedStore, delete_search, open_search
 
 store_app = typer.Typer(
     help="The object store: the embedded one of this folder, and files put into it.",
@@ -23,7 +23,7 @@ def delete(search: SearchName, yes: Annotated[bool, typer.Option("--yes", help="
     ledger = open_search(open_bucket(), search, deleting=True)
     if not yes:
         typer.confirm(f"delete search {search} with all its children?", abort=True)
-    ledger.delete()
+    delete_search(ledger)
     console.print(f"search {search} is deleted")
     next_step("rlnas list", "shows what is left")
 

@@ -27,13 +27,13 @@ def run_parameters(package: Path, given: Iterable[str]) -> dict[str, Any]:
     """
     spec, *_ = yaml.safe_load_all(package.read_text(encoding="utf-8"))
     known = spec["root"]["inputDefinitions"]["parameters"]
+    settable = [name for name in known if name not in ("search_name", "search_spec")]
     kinds = {"STRING": str, "NUMBER_INTEGER": int, "STRUCT": dict, "LIST": list}
     found = {}
     for text in given:
         name, separator, value = text.partition("=")
-        if not separator or name not in known or name in ("search_name", "search_spec"):
-            allowed = ", ".join(name for name in known if name not in ("search_name", "search_spec"))
-            raise UserError(f"--set {text}: name=value is needed; allowed names: {allowed}")
+        if not separator or name not in settable:
+            raise UserError(f"--set {text}: name=value is needed; allowed names: {', '.join(settable)}")
         kind = kinds[known[name]["parameterType"]]
         try:
             found[name] = value if kind is str else read_yaml(value)

@@ -175,9 +175,8 @@ def _upright(file: "Image.Image", image: "Image.Image") -> "Image.Image":
     from PIL.Image import Transpose
 
     try:
-        turn = TURNS.get(
-            file.getexif().get(ORIENTATION, 1)
-        )  # Pillow turns a TIFF itself, and forgets that it was turned
+        # Pillow turns a TIFF by itself, and then forgets that it was turned.
+        turn = TURNS.get(file.getexif().get(ORIENTATION, 1))
     except Exception:  # what else a camera noted may be damaged; the pixels are whole
         turn = None
     return image.transpose(Transpose[turn]) if turn else image

@@ -63,23 +63,23 @@ class ImageFolder(Dataset):
 
     def shape(self, open_file: Opener) -> DataShape:
         """Return `size` x `size` x 3 and the number of class folders; lists files and reads none."""
-        self._split(self._list("train"))
-        self._list("test")
-        return DataShape("images", len(self._classes()), height=self.size, width=self.size, channels=3)
+        classes, listings = self._listings()
+        self._split(listings["train"])
+        return self._shape(classes)
 
     def class_names(self, open_file: Opener) -> list[str]:
         """Return the names of the class folders."""
-        return [one_line(name) for name in self._classes()]
+        return list(map(one_line, self._classes()))
 
     def survey(self, open_file: Opener) -> Survey:
         """Decode every file, those of the test part too, to see that all are whole; see `Dataset.survey`."""
-        shape, names = self.shape(open_file), self.class_names(open_file)
-        listings = {part: self._list(part) for part in ("train", "test")}
+        classes, listings = self._listings()
+        names = list(map(one_line, classes))
+        train, validation = self._split(listings["train"])
         looks = {part: self._look(part, listing) for part, listing in listings.items()}
         whole, test = (_part_of(listings[part], looks[part]) for part in ("train", "test"))
-        train, validation = self._split(listings["train"])
-        drawn = whole.at(validation, "drawn from train")
-        images = survey_images(shape, {"train": whole.at(train), "validation": drawn, "test": test}, names)
+        parts = {"train": whole.at(train), "validation": whole.at(validation, "drawn from train"), "test": test}
+        images = survey_images(self._shape(classes), parts, names)
         return Survey(
             (*images.facts, *(f"left out of {part}: {line}" for part in listings if (line := listings[part].left_out))),
             (*self._oddities(names, listings, looks["train"] + looks["test"]), *images.warnings),
@@ -103,9 +103,10 @@ class ImageFolder(Dataset):
 
     def fingerprint(self, open_file: Opener) -> Mapping[str, str]:
         """Return a hash of each class of each part: names, sizes and contents of its files."""
-        classes, found = self._classes(), {}
-        for part in ("train", "test"):
-            listing, root = self._list(part), str(local_folder(self.folder) / part)
+        classes, listings = self._listings()
+        found = {}
+        for part, listing in listings.items():
+            root = str(local_folder(self.folder) / part)
             lines: list[list[str]] = [[] for _ in classes]
             for path, label, look in zip(listing.files, listing.labels, self._look(part, listing), strict=True):
                 lines[label].append(f"{path.removeprefix(root)}\0{look.size} {look.digest}")
@@ -123,11 +124,11 @@ class ImageFolder(Dataset):
 
     def _test(self, open_file: Opener) -> Test[Images]:
         """Read the test images; see `Dataset.open_test`."""
-        listing = self._list("test")
+        listing = self._list("test", self._classes())
         return Test(self._read(listing, range(len(listing.files))))
 
     def _part(self, part: int) -> Images:
-        listing = self._list("train")
+        listing = self._list("train", self._classes())
         return self._read(listing, self._split(listing)[part].tolist())
 
     def _split(self, listing: Listing) -> "list[np.ndarray]":
@@ -148,8 +149,16 @@ class ImageFolder(Dataset):
             raise UserError(f"dataset.folder: {self.folder} has only the class {train[0]}; allowed: at least 2 classes")
         return train
 
-    def _list(self, part: str) -> Listing:
-        classes, folder = self._classes(), local_folder(self.folder) / part
+    def _shape(self, classes: list[str]) -> DataShape:
+        return DataShape("images", len(classes), height=self.size, width=self.size, channels=3)
+
+    def _listings(self) -> tuple[list[str], dict[str, Listing]]:
+        """Return the names of the classes and the images of each part."""
+        classes = self._classes()
+        return classes, {part: self._list(part, classes) for part in ("train", "test")}
+
+    def _list(self, part: str, classes: list[str]) -> Listing:
+        folder = local_folder(self.folder) / part
         try:
             listing = list_images(folder, classes)
         except OSError as error:

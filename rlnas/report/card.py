@@ -120,9 +120,7 @@ def _control(ledger: Ledger) -> float | None:
         control = open_search(ledger.bucket, expected.name)
     except (UserError, SearchDeleted):
         return None
-    same = control.has_data_of(ledger)
-    known = control.spec.with_data_at(expected) if same else control.spec
-    if known != expected or same is False:  # of an older spec, perhaps
+    if control.spec_beside(ledger) != expected:  # of an older spec, or with other data, perhaps
         return None
     version = control.version()
     done = version.rounds == ledger.spec.loop.rounds and version.leaders

@@ -167,6 +167,8 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
     summaries, version = ledger.summaries(), ledger.version()
     children = [child for summary in summaries for child in summary.children]
     seeds, controls, remarks = _compared(ledger, named)
+    if left := left_of(ledger, version):
+        remarks.append(f"Of this search, {left}: {HOW_TO_GO_ON}.")
     own = [_track(ledger.name, summaries), *seeds]
     choices, habits, skip_rate, bins = _chosen(ledger, summaries)
     return ReportData(
@@ -178,7 +180,7 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
         numbers=read_numbers(ledger, versions),
         own=tuple(own),
         controls=tuple(controls),
-        remarks=(*remarks, *([f"Of this search, {left}: {HOW_TO_GO_ON}."] if (left := left_of(ledger)) else [])),
+        remarks=tuple(remarks),
         difference=difference([t.rewards for t in own], [t.rewards for t in controls]) if controls else None,
         seconds=np.array([child.result.seconds for child in children]),
         attempts=sum(child.result.attempts for child in children),
@@ -230,10 +232,9 @@ def _check_comparable(ledger: Ledger, other: Ledger) -> None:
     like = {"name": ledger.spec.name, "seed": ledger.spec.seed, "finalize": ledger.spec.finalize}
     if other.spec.controller.kind == "random":
         like["controller"] = ledger.spec.controller
-    same = other.has_data_of(ledger)
-    if same is False:
+    spec = other.spec_beside(ledger)
+    if spec is None:
         raise UserError(f"search {other.name} cannot be compared with {ledger.name}: its data is other data")
-    spec = other.spec.with_data_at(ledger.spec) if same else other.spec
     if fields := spec.model_copy(update=like).differences(ledger.spec):
         raise UserError(
             f"search {other.name} cannot be compared with {ledger.name} ({'; '.join(fields)}); allowed: the same spec"

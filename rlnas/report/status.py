@@ -23,7 +23,7 @@ class SearchStatus:
         version: of the controller.
         numbers: of its last update, such as `baseline` and `entropy`.
         leaders: the best children, best first.
-        winner_left: whether the winner is still to be finalized or exported.
+        left: what is left to do.
     """
 
     name: str
@@ -36,23 +36,18 @@ class SearchStatus:
     version: int
     numbers: dict[str, float]
     leaders: tuple[Leader, ...]
-    winner_left: bool
-
-    @property
-    def left(self) -> Left:
-        """What is left to do."""
-        return Left(max(0, self.rounds - self.round), self.winner_left)
+    left: Left
 
     @property
     def complete(self) -> bool:
         """Whether the budget is reached and applied."""
-        return self.round >= self.rounds
+        return not self.left.rounds
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
         best = self.leaders[0].model_dump(mode="json") if self.leaders else None
-        fields = {name: value for name, value in vars(self).items() if name != "leaders"}
-        return fields | {"complete": self.complete, "best": best}
+        fields = {name: value for name, value in vars(self).items() if name not in ("leaders", "left")}
+        return fields | {"winner_left": self.left.winner, "complete": self.complete, "best": best}
 
 
 def read_status(ledger: Ledger) -> SearchStatus:
@@ -70,7 +65,7 @@ def read_status(ledger: Ledger) -> SearchStatus:
         version=version.version,
         numbers=version.numbers,
         leaders=version.leaders,
-        winner_left=left_of(ledger).winner,
+        left=left_of(ledger, version),
     )
 
 

@@ -3,8 +3,9 @@
 from rlnas.state.bucket import Bucket, Object
 from rlnas.state.embedded import EmbeddedStore
 from rlnas.state.finals import Final, finals
+from rlnas.state.garbage import collect_garbage
 from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
-from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, create_search, find_search, list_searches, open_search
+from rlnas.state.ledger import MODEL_CARD, Controller, Ledger
 from rlnas.state.left import Left, left_of
 from rlnas.state.records import (
     DataRecord,
@@ -18,6 +19,14 @@ from rlnas.state.records import (
     Version,
     child_id,
     parse_child_id,
+)
+from rlnas.state.searches import (
+    create_search,
+    delete_search,
+    find_search,
+    list_searches,
+    move_data,
+    open_search,
 )
 from rlnas.state.settings import StoreSettings
 
@@ -45,11 +54,14 @@ __all__ = [
     "Version",
     "child_id",
     "claim",
+    "collect_garbage",
     "create_search",
+    "delete_search",
     "finals",
     "find_search",
     "left_of",
     "list_searches",
+    "move_data",
     "open_search",
     "parse_child_id",
     "suspects",

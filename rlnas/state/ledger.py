@@ -6,9 +6,8 @@ Every method may be called again, from anywhere, at any time. docs/state.md has 
 """
 
 import hashlib
-import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -17,7 +16,7 @@ from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.registry import resolve
 from rlnas.seeds import derive_seed
 from rlnas.spaces import DataShape
-from rlnas.spec import SearchSpec, check_name, parse_spec
+from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state.bucket import Bucket
 from rlnas.state.records import (
     KEPT_SNAPSHOTS,
@@ -68,7 +67,7 @@ class Ledger:
 
     Args:
         bucket: the store.
-        record: the search, as `open_search` or `create_search` returned it.
+        record: the search, see `rlnas.state.searches`.
     """
 
     def __init__(self, bucket: Bucket, record: SearchRecord) -> None:
@@ -188,7 +187,7 @@ class Ledger:
     def _tidy(self, before: Version, after: Version, children: list[str]) -> None:
         """Bundle a hundred summaries that are all applied, and delete what applied children no longer need."""
         for k in range(before.low_mark // HISTORY_ROUNDS, after.low_mark // HISTORY_ROUNDS):
-            self._bundle(k)
+            self.bundle(k)
         kept = {leader.child for leader in after.leaders[:KEPT_SNAPSHOTS]}
         displaced = {leader.child for leader in before.leaders[:KEPT_SNAPSHOTS]} - kept
         self.bucket.delete(
@@ -196,10 +195,11 @@ class Ledger:
             + [self.snapshot_key(child) for child in sorted(displaced.union(children) - kept)]
         )
 
-    def _bundle(self, k: int) -> None:
+    def bundle(self, k: int) -> None:
+        """Put the summaries of a hundred rounds, all of them applied, into one object."""
         rounds = range(k * HISTORY_ROUNDS, (k + 1) * HISTORY_ROUNDS)
         summaries = [summary for r in rounds if (summary := self.summary(r)) is not None]
-        self.bucket.create(self._history_key(k), History(summaries=tuple(summaries)).to_bytes())
+        self.bucket.create(self.history_key(k), History(summaries=tuple(summaries)).to_bytes())
 
     # ---- plans ----
 
@@ -288,7 +288,7 @@ class Ledger:
     def summaries(self) -> list[Summary]:
         """Return every complete round of the search in order, reading a hundred at a time where they are bundled."""
         bundled: list[Summary] = []
-        while found := self.bucket.get(key := self._history_key(len(bundled) // HISTORY_ROUNDS)):
+        while found := self.bucket.get(key := self.history_key(len(bundled) // HISTORY_ROUNDS)):
             bundled += History.from_bytes(found.data, key).summaries
         rest, start = [], len(bundled)
         while page := [r for r in self.complete_rounds(start) if r < self.spec.loop.rounds]:
@@ -338,10 +338,15 @@ class Ledger:
         created = self.bucket.create(self.key("data.json"), record.to_bytes())
         return (None if created else self.data()) or record
 
-    def has_data_of(self, other: "Ledger") -> bool | None:
-        """Whether two searches have the same data, wherever it lies; None: that is not known."""
+    def spec_beside(self, other: "Ledger") -> SearchSpec | None:
+        """Return this search's spec for comparing it with another's; None: their data is not the same.
+
+        Where it is known to be the same, it counts as lying where the other's does.
+        """
         mine, theirs = ((data := ledger.data()) and data.fingerprint for ledger in (self, other))
-        return mine == theirs if mine and theirs else None
+        if not (mine and theirs):
+            return self.spec
+        return self.spec.with_data_at(other.spec) if mine == theirs else None
 
     # ---- snapshots ----
 
@@ -372,73 +377,17 @@ class Ledger:
 
     def check_alive(self) -> None:
         """Raise `SearchDeleted` unless the search still is the one this ledger was opened for."""
-        self._alive(_read_record(self.bucket, self.name))
+        self.expect_own(read_record(self.bucket, self.name))
 
-    def _alive(self, record: SearchRecord | None) -> SearchRecord:
+    def expect_own(self, record: SearchRecord | None) -> SearchRecord:
+        """Return what is recorded under this search's name by now, if that still is this search.
+
+        Raises:
+            SearchDeleted: it is gone, is going, or is another one.
+        """
         if record is None or record.deleting or record.incarnation != self.record.incarnation:
             raise SearchDeleted(f"search {self.name} was deleted")
         return record
-
-    def move_data(self, spec: SearchSpec) -> "Ledger":
-        """Record that the data lies where this spec says, which else is the search's own; return the search so.
-
-        Raises:
-            SearchDeleted: the search is gone, is going, or is another one by now.
-        """
-        key = _record_key(self.name)
-        found = self.bucket.get(key)
-        known = self._alive(SearchRecord.from_bytes(found.data, key) if found else None)
-        moved = known.model_copy(update={"spec": spec.model_dump(mode="json"), "spec_sha256": spec.sha256})
-        if found and self.bucket.replace(key, moved.to_bytes(), found.etag) is None:
-            return self.move_data(spec)  # another one did so at this very moment, or deletes the search
-        return Ledger(self.bucket, moved)
-
-    def delete(self) -> None:
-        """Delete the search and all it remembers. Tasks that still run write where nobody looks, then stop.
-
-        May be called again, also for a search that is being deleted; another one of that name by now is left alone.
-        """
-        key = _record_key(self.name)
-        # With what late tasks of deleted searches of this name have written; read before a new one can begin.
-        roots = self.bucket.folders(f"{SEARCHES}{self.name}/")
-        found = self.bucket.get(key)
-        if found is None or SearchRecord.from_bytes(found.data, key).incarnation != self.record.incarnation:
-            return
-        marked = self.record.model_copy(update={"deleting": True}).to_bytes()
-        if found.data != marked and self.bucket.replace(key, marked, found.etag) is None:
-            return self.delete()
-        for root in roots:
-            self.bucket.delete(self.bucket.list_all(root))
-        found = self.bucket.get(key)
-        if found is not None and found.data == marked:
-            self.bucket.delete([key])
-
-    def collect_garbage(self) -> int:
-        """Delete checkpoints and snapshots that no child needs any more; return how many there were.
-
-        Bundles summaries, too, where an updater was killed between its commit and that.
-        """
-        head = self.version()
-        if bundles := range(head.low_mark // HISTORY_ROUNDS):
-            present = set(self.bucket.list(self.key("history/")))
-            for k in bundles:
-                if self._history_key(k) not in present:
-                    self._bundle(k)
-        kept = {leader.child for leader in head.leaders[:KEPT_SNAPSHOTS]}
-        unneeded = [key for key in self._blobs() if self._applied(key, head) and not self._is_kept(key, kept)]
-        self.bucket.delete(unneeded)
-        return len(unneeded)
-
-    def _blobs(self) -> Iterable[str]:
-        for folder in ("checkpoints/", "snapshots/"):
-            yield from self.bucket.list_all(self.key(folder))
-
-    def _applied(self, key: str, head: Version) -> bool:
-        round_number, _ = parse_child_id(key.rpartition("/")[2].removesuffix(".safetensors"))
-        return round_number < head.low_mark or round_number in head.extras
-
-    def _is_kept(self, key: str, kept: set[str]) -> bool:
-        return any(key == self.snapshot_key(child) for child in kept)
 
     # ---- keys ----
 
@@ -458,6 +407,10 @@ class Ledger:
         """Return where a child's lease lies."""
         return self.key(f"leases/{child}.json")
 
+    def history_key(self, k: int) -> str:
+        """Return where the summaries of the k-th hundred of rounds lie."""
+        return self.key(f"history/{k:06d}.json")
+
     def _hint(self, name: str) -> int:
         """Return the number that a hint holds; hints affect cost, never truth, so a damaged one counts as none."""
         found = self.bucket.get(self.key(name))
@@ -472,87 +425,27 @@ class Ledger:
     def _final_key(self, number: int) -> str:
         return self.key(f"finals/{number:06d}.json")
 
-    def _history_key(self, k: int) -> str:
-        return self.key(f"history/{k:06d}.json")
-
     def _names(self, folder: str, round_number: int) -> set[str]:
         prefix = self.key(folder)
         keys = self.bucket.list_all(f"{prefix}{round_number:06d}-")
         return {key.removeprefix(prefix).partition(".")[0] for key in keys}
 
 
-def open_search(bucket: Bucket, name: str, deleting: bool = False) -> Ledger:
-    """Open a search that exists.
-
-    Args:
-        bucket: the store.
-        name: of the search.
-        deleting: open it even if it is being deleted, to bring that to its end.
-
-    Raises:
-        UserError: there is none of that name, or another version of rlnas wrote it.
-        SearchDeleted: it is being deleted.
-    """
-    record = _read_record(bucket, check_name(name))
-    if record is None:
-        raise UserError(f"no search {name!r} in the store; `rlnas list` shows what there is")
-    if record.deleting and not deleting:
-        raise SearchDeleted(f"search {name} is being deleted; `rlnas delete {name}` brings that to its end")
-    return Ledger(bucket, record)
-
-
-def find_search(bucket: Bucket, name: str) -> Ledger | None:
-    """Open a search if there is one of that name.
-
-    Raises:
-        UserError: another version of rlnas wrote it.
-        SearchDeleted: it is being deleted.
-    """
-    return open_search(bucket, name) if bucket.get(_record_key(name)) else None
-
-
-def create_search(bucket: Bucket, spec: SearchSpec, shape: DataShape) -> Ledger:
-    """Create a search, or open it if it exists with this very spec.
-
-    Raises:
-        UserError: it exists with another spec; every field that differs is named.
-        SearchDeleted: it is being deleted.
-    """
-    record = SearchRecord(
-        spec=spec.model_dump(mode="json"),
-        spec_sha256=spec.sha256,
-        shape=asdict(shape),
-        incarnation=secrets.token_hex(8),
-    )
-    if bucket.create(_record_key(spec.name), record.to_bytes()):
-        return Ledger(bucket, record)
-    ledger = open_search(bucket, spec.name)
-    ledger.check_spec(spec)
-    ledger.check_shape(shape)
-    return ledger
-
-
-def list_searches(bucket: Bucket, named: re.Pattern[str] | None = None) -> list[str]:
-    """Return the names of all searches in the store, or of those named so, also of those that cannot be read.
-
-    A folder alone is none: late tasks of a deleted search write there, and some stores keep empty ones.
-    """
-    names = sorted(folder.removeprefix(SEARCHES).rstrip("/") for folder in bucket.folders(SEARCHES))
-    if named:
-        names = [name for name in names if named.fullmatch(name)]
-    found = {name: bucket.get(_record_key(name)) for name in names}
-    return [name for name, record in found.items() if record and b'"deleting":true' not in record.data]
-
-
-def _record_key(name: str) -> str:
+def record_key(name: str) -> str:
+    """Return where the record of a search lies; by its name alone, since it says which incarnation there is."""
     return f"{SEARCHES}{name}/search.json"
 
 
-def _read_record(bucket: Bucket, name: str) -> SearchRecord | None:
-    key = _record_key(name)
+def read_record(bucket: Bucket, name: str) -> SearchRecord | None:
+    """Return the record of a search, also of one that is being deleted; None: there is none of that name.
+
+    Raises:
+        UserError: another version of rlnas wrote it.
+    """
+    key = record_key(name)
     found = bucket.get(key)
     if found is None:
         return None
-    if b'"schema_version":1,' not in found.data:
+    if f'"schema_version":{SCHEMA},'.encode() not in found.data:
         raise UserError(f"{key}: written by another version of rlnas; this one reads schema {SCHEMA}")
     return SearchRecord.from_bytes(found.data, key)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rlnas.state.finals import finals
 from rlnas.state.ledger import Ledger
+from rlnas.state.records import Version
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class Left:
     def __bool__(self) -> bool:
         return self.rounds > 0 or self.winner
 
+    @property
+    def only_winner(self) -> bool:
+        """Whether the budget is reached, and the winner is still to be finalized or exported."""
+        return self.winner and not self.rounds
+
     def __str__(self) -> str:
         parts = [f"{self.rounds} round{'s' if self.rounds > 1 else ''}"] if self.rounds else []
         parts += ["the winner's training and test"] if self.winner else []
@@ -23,9 +29,13 @@ class Left:
         return f"{' and '.join(parts)} {verb} left" if parts else "nothing is left"
 
 
-def left_of(ledger: Ledger) -> Left:
-    """Read what is left of a search."""
-    version = ledger.version()
+def left_of(ledger: Ledger, version: Version) -> Left:
+    """Read what is left of a search.
+
+    Args:
+        ledger: of the search.
+        version: the newest.
+    """
     rounds = max(0, ledger.spec.loop.rounds - version.rounds)
     if ledger.spec.final is None or rounds:
         return Left(rounds, ledger.spec.final is not None)

@@ -2,7 +2,7 @@
 
 from rlnas.steps.evaluate import evaluate
 from rlnas.steps.export_model import export_model, read_model
-from rlnas.steps.finalize import final_test, find_final, is_due, plan_grid, plan_retraining, winner_of
+from rlnas.steps.finalize import final_test, find_final, plan_grid, plan_retraining, winner_of
 from rlnas.steps.finish import finish
 from rlnas.steps.open_search import check_spec, open_search, plan_rounds
 from rlnas.steps.prepare_data import prepare_data
@@ -18,7 +18,6 @@ __all__ = [
     "final_test",
     "find_final",
     "finish",
-    "is_due",
     "open_search",
     "plan_grid",
     "plan_retraining",

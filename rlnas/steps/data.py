@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from rlnas.datasets import Dataset, Opener
 from rlnas.errors import UserError
-from rlnas.state import DataRecord, Ledger
+from rlnas.state import DataRecord, Ledger, move_data
 from rlnas.steps.common import opener
 
 
@@ -79,4 +79,4 @@ def follow_data(ledger: Ledger, there: Dataset) -> Ledger:
     for field in there.location:
         if (old := getattr(here, field)) != (new := getattr(there, field)):
             print(f"search {ledger.name}: its data moved, dataset.{field} is {new}, no longer {old}", flush=True)
-    return ledger.move_data(ledger.spec.model_copy(update={"dataset": there}))
+    return move_data(ledger, ledger.spec.model_copy(update={"dataset": there}))

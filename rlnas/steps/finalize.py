@@ -13,17 +13,11 @@ from rlnas.errors import ChildFailure, UserError
 from rlnas.seeds import derive_seed
 from rlnas.software import versions
 from rlnas.spec import check_references
-from rlnas.state import Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals, left_of
+from rlnas.state import Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals
 from rlnas.state.records import FinishedChild, parse_child_id
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, architecture_of, batches, opener, trainer_of
 from rlnas.steps.data import check_data
 from rlnas.steps.workers import device
-
-
-def is_due(ledger: Ledger) -> bool:
-    """Whether the search has reached its budget, and its winner is still to be finalized or exported."""
-    left = left_of(ledger)
-    return left.winner and not left.rounds
 
 
 def is_over(ledger: Ledger) -> bool:

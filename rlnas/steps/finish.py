@@ -1,14 +1,10 @@
 """Finish a run: sweep up, and say how far the search has come."""
 
-from rlnas.state import Ledger, Version
+from rlnas.state import Ledger, Version, collect_garbage
 
 
-def finish(ledger: Ledger) -> tuple[Version, bool]:
-    """Delete what no child needs any more.
-
-    Returns:
-        The newest version, and whether the search's budget is reached.
-    """
+def finish(ledger: Ledger) -> Version:
+    """Delete what no child needs any more, and return the newest version."""
     version = ledger.version()
-    ledger.collect_garbage()
-    return version, version.rounds >= ledger.spec.loop.rounds
+    collect_garbage(ledger)
+    return version

@@ -4,6 +4,7 @@ import pytest
 
 from rlnas.cli.standing import standing
 from rlnas.report import SearchStatus
+from rlnas.state import Left
 from rlnas.state.records import Leader
 
 LEADER = Leader(child="000001-000", reward=0.9, tokens=(1,), metrics={})
@@ -21,7 +22,7 @@ def status(children: int = 16, round: int = 2, winner_left: bool = False, runnin
         version=round,
         numbers={},
         leaders=leaders,
-        winner_left=winner_left,
+        left=Left(2 - round, winner_left),
     )
 
 

@@ -30,7 +30,7 @@ from pipelines.compile import compile_all
 from rlnas.cluster import ENDED, Cluster, Endpoint, RunState, label_package, requests_of, run_parameters
 from rlnas.errors import UserError
 from rlnas.spec import SearchSpec, parse_spec
-from rlnas.state import Bucket, Ledger, StoreSettings, child_id, list_searches, open_search
+from rlnas.state import Bucket, Ledger, StoreSettings, child_id, delete_search, list_searches, open_search
 
 SETTINGS = Settings.from_environment(os.environ)
 pytestmark = [
@@ -189,7 +189,7 @@ def site(store: StoreSettings, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
     def searches() -> None:
         for ledger in mine():
-            ledger.delete()
+            delete_search(ledger)
 
     # Schedules first, lest they start new runs.
     deeds = [("the table", lambda: print("\n" + table_of_all())), ("schedules", schedules), ("runs", runs)]

@@ -7,8 +7,8 @@ from typing import Any
 from rlnas.controller.searchers import RandomSearcher
 from rlnas.spaces import DataShape
 from rlnas.spec import SearchSpec, parse_spec
-from rlnas.state import Bucket, Ledger
-from rlnas.state.ledger import HISTORY_ROUNDS, create_search
+from rlnas.state import Bucket, Ledger, create_search
+from rlnas.state.ledger import HISTORY_ROUNDS
 from rlnas.state.records import FinishedChild, History, Result, Summary, Version
 from rlnas.tensors import pack
 

@@ -21,7 +21,9 @@ from rlnas.state import (
     Result,
     Summary,
     child_id,
+    collect_garbage,
     create_search,
+    delete_search,
     list_searches,
     open_search,
 )
@@ -277,7 +279,7 @@ def test_no_such_search(bucket):
 def test_list_searches(bucket, ledger, spec):
     other = create(bucket, searches.renamed(spec))
     assert list_searches(bucket) == sorted([ledger.name, other.name])
-    other.delete()
+    delete_search(other)
     other.create_result("000000-000", Result(status="ok", reward=1.0))  # a late task
     assert list_searches(bucket) == [ledger.name]
     bucket.put("searches/odd/search.json", b'{"schema_version":9,"deleting":false}')
@@ -305,9 +307,9 @@ def test_delete(bucket, ledger):
     keys = [ledger.key(f"{folder}/{i:06d}") for folder in ("plans", "results", "summaries") for i in range(500)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda key: bucket.put(key, b"x"), keys))
-    ledger.delete()
+    delete_search(ledger)
     assert list(bucket.list_all("searches/")) == []
-    ledger.delete()
+    delete_search(ledger)
     with pytest.raises(UserError, match="no search"):
         open_search(bucket, ledger.name)
 
@@ -316,7 +318,7 @@ def test_delete_and_recreate_while_an_old_task_works(bucket, spec):
     """Protocol test 11: the old task writes below its own incarnation alone, then hears of it."""
     old = create(bucket, spec)
     sample_architecture(old)
-    old.delete()
+    delete_search(old)
     with pytest.raises(SearchDeleted, match="was deleted"):
         old.head()
     new = create(bucket, spec)
@@ -328,9 +330,9 @@ def test_delete_and_recreate_while_an_old_task_works(bucket, spec):
     old.create_result("000000-000", Result(status="ok", reward=1.0))
     assert sorted(bucket.list_all(new.root)) == before
     assert new.result("000000-000") is None
-    old.delete()  # not the new one
+    delete_search(old)  # not the new one
     assert open_search(bucket, spec.name).record == new.record
-    new.delete()
+    delete_search(new)
     assert list(bucket.list_all("searches/")) == []  # what the late task wrote is gone too
 
 
@@ -343,7 +345,7 @@ def test_search_deleted_under_a_reader(bucket, ledger, monkeypatch):
         found = get(key)
         if key.endswith("head.json"):
             monkeypatch.setattr(bucket, "get", get)
-            Ledger(bucket, ledger.record).delete()
+            delete_search(Ledger(bucket, ledger.record))
         return found
 
     monkeypatch.setattr(bucket, "get", get_then_delete)
@@ -360,14 +362,14 @@ def test_interrupted_deletion_can_be_brought_to_its_end(bucket, ledger, spec):
     broken = Bucket(bucket.settings)
     broken.delete = fail
     with pytest.raises(StoreError):
-        Ledger(broken, ledger.record).delete()
+        delete_search(Ledger(broken, ledger.record))
     for attempt in (lambda: open_search(bucket, spec.name), lambda: create(bucket, spec)):
         with pytest.raises(SearchDeleted, match=f"search {spec.name} is being deleted; `rlnas delete {spec.name}`"):
             attempt()
     with pytest.raises(SearchDeleted):
         ledger.check_alive()
     assert list_searches(bucket) == []
-    open_search(bucket, spec.name, deleting=True).delete()
+    delete_search(open_search(bucket, spec.name, deleting=True))
     assert list(bucket.list_all("searches/")) == []
     assert create(bucket, spec).version() == Version()
 
@@ -445,12 +447,12 @@ def test_reading_a_large_search(bucket, large):
     running = ["checkpoints/001600-000", "snapshots/001600-001"]
     for name in stray + kept + running:
         bucket.put(large.key(f"{name}.safetensors"), b"x")
-    assert large.collect_garbage() == len(stray)
+    assert collect_garbage(large) == len(stray)
     left = [*bucket.list(large.key("checkpoints/")), *bucket.list(large.key("snapshots/"))]
     assert sorted(left) == sorted(large.key(f"{name}.safetensors") for name in kept + running)
     assert bucket.get(large.key("history/000015.json")) is not None
-    assert large.collect_garbage() == 0
-    assert finish(large)[1]
+    assert collect_garbage(large) == 0
+    assert finish(large).rounds == large.spec.loop.rounds
 
 
 def test_history_is_bundled(bucket):

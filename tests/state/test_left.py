@@ -25,32 +25,32 @@ def test_words(left, words):
 
 def test_a_search_without_a_winners_turn(bucket):
     ledger = steps.open_search(bucket, *(lambda spec: (spec.name, spec))(make_spec()))
-    assert left_of(ledger) == Left(2, False)
+    assert left_of(ledger, ledger.version()) == Left(2, False)
     searches.run(bucket.settings, ledger.spec)
-    assert left_of(ledger) == Left(0, False)
+    assert left_of(ledger, ledger.version()) == Left(0, False)
 
 
 def test_a_search_with_a_winner(bucket):
     spec = make_spec("cnn", finalize={"references": []})
     ledger = steps.open_search(bucket, spec.name, spec)
-    assert left_of(ledger) == Left(2, True)
+    assert left_of(ledger, ledger.version()) == Left(2, True)
     for turn in range(2):
         (batch,) = steps.sample_architecture(ledger)
         steps.train_child(ledger, batch, f"{turn}")
         steps.evaluate(ledger, batch)
         steps.update_controller(ledger)
-        assert left_of(ledger) == Left(1 - turn, True)
+        assert left_of(ledger, ledger.version()) == Left(1 - turn, True)
     (grid,) = steps.plan_grid(ledger)
-    assert left_of(ledger) == Left(0, True), "begun is not done"
+    assert left_of(ledger, ledger.version()) == Left(0, True), "begun is not done"
     steps.train_child(ledger, grid, "grid")
     steps.evaluate(ledger, grid)
     (last,) = steps.plan_retraining(ledger)
     steps.train_child(ledger, last, "last")
-    assert left_of(ledger) == Left(0, True)
+    assert left_of(ledger, ledger.version()) == Left(0, True)
     assert steps.final_test(ledger)
-    assert left_of(ledger) == Left(0, True), "tested, but not exported"
+    assert left_of(ledger, ledger.version()) == Left(0, True), "tested, but not exported"
     steps.export_model(ledger, report.card_of)
-    assert left_of(ledger) == Left(0, False)
+    assert left_of(ledger, ledger.version()) == Left(0, False)
 
 
 def test_a_search_of_failures_has_no_winner(bucket):
@@ -61,4 +61,4 @@ def test_a_search_of_failures_has_no_winner(bucket):
         ledger.create_result(child, Result(status="failed", reward=0.0, reason="error", detail="oh"))
     steps.evaluate(ledger, batch)
     steps.update_controller(ledger)
-    assert left_of(ledger) == Left(0, False)
+    assert left_of(ledger, ledger.version()) == Left(0, False)

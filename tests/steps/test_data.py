@@ -13,7 +13,7 @@ from rlnas import report, steps
 from rlnas.errors import SearchDeleted, UserError
 from rlnas.report.data import read_report
 from rlnas.spec import SearchSpec, control_of
-from rlnas.state import Bucket, DataRecord, Ledger, open_search
+from rlnas.state import Bucket, DataRecord, Ledger, delete_search, move_data, open_search
 from rlnas.steps import final_test
 
 
@@ -133,10 +133,10 @@ def test_other_data_at_another_place_is_refused(
 def test_a_search_that_is_deleted_meanwhile_is_not_moved(
     bucket: Bucket, ledger: Ledger, spec: SearchSpec, tmp_path: Path
 ) -> None:
-    ledger.delete()
+    delete_search(ledger)
     new = steps.open_search(bucket, spec.name, spec)
     with pytest.raises(SearchDeleted):
-        ledger.move_data(moved(spec, tmp_path))
+        move_data(ledger, moved(spec, tmp_path))
     assert open_search(bucket, spec.name).record == new.record
 
 
@@ -207,7 +207,7 @@ def test_searches_compare_by_their_data_wherever_it_is(bucket: Bucket, folder: P
     control = control_of(moved(spec, make_folder(tmp_path / "there")))
     searches.run(bucket.settings, control)
     assert [track.name for track in read_report(ledger).controls] == [control.name]
-    open_search(bucket, control.name).delete()
+    delete_search(open_search(bucket, control.name))
     change(tmp_path / "there")
     searches.run(bucket.settings, control)
     data = read_report(ledger)

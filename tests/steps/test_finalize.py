@@ -17,7 +17,7 @@ from rlnas.datasets import Validation, open_local
 from rlnas.errors import ChildFailure, UserError
 from rlnas.report import card_of
 from rlnas.spec import control_of
-from rlnas.state import Bucket, Ledger, child_id, finals, open_search
+from rlnas.state import Bucket, Ledger, child_id, finals, left_of, open_search
 from rlnas.steps.common import NOTHING_TO_DO, architecture_of, trainer_of
 from rlnas.steps.train_child import failed_result
 
@@ -137,7 +137,7 @@ def test_a_winner_that_cannot_be_trained_is_recorded_with_the_reason(bucket):
     assert not model.test
     assert "loss" in model.reason
     assert ledger.test_readings() == 0, "there is nothing to test"
-    assert not steps.is_due(ledger)
+    assert not left_of(ledger, ledger.version()).only_winner
     assert finalize(ledger).models == (model,), "the loop lets it be"
 
     name = ledger.version().leaders[0].child
@@ -272,10 +272,10 @@ def test_the_seed_decides(bucket):
 def test_the_exported_files_are_those_of_the_tested_weights(bucket):
     spec = make_spec("cnn", finalize={})
     ledger = searches.run(bucket.settings, spec)
-    assert steps.is_due(ledger), "tested, but not exported"
+    assert left_of(ledger, ledger.version()).only_winner, "tested, but not exported"
     files = steps.export_model(ledger, card_of)
     assert files.keys() >= {"model.onnx", "model.pt2", "model.safetensors", "architecture.json", "README.md"}
-    assert not steps.is_due(ledger)
+    assert not left_of(ledger, ledger.version()).only_winner
     assert steps.export_model(ledger, card_of) == files
     session = onnxruntime.InferenceSession(files["model.onnx"])
     data = spec.dataset.open_test(open_local, list).content

@@ -10,14 +10,14 @@ from rlnas.state import Bucket, open_search
 
 def test_reached_or_not(make_ledger):
     ledger = make_ledger(loop={"children": 4, "children_per_round": 2})
-    assert steps.finish(ledger)[1] is False
-    for reached in (False, True):
+    assert steps.finish(ledger).rounds == 0
+    for rounds in (1, 2):
         (batch,) = steps.sample_architecture(ledger)
         steps.train_child(ledger, batch, "a")
         steps.evaluate(ledger, batch)
         steps.update_controller(ledger)
-        version, complete = steps.finish(ledger)
-        assert complete is reached
+        version = steps.finish(ledger)
+        assert version.rounds == rounds
         assert version == ledger.version()
 
 
