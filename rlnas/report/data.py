@@ -178,7 +178,7 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
         numbers=read_numbers(ledger, versions),
         own=tuple(own),
         controls=tuple(controls),
-        remarks=(*remarks, *([f"Of this search, {left}: {HOW_TO_GO_ON}."] if (left := left_of(ledger)) else [])),
+        remarks=(*remarks, *([f"Of this search, {left}: {HOW_TO_GO_ON}."] if (left := left_of(ledger, version)) else [])),
         difference=difference([t.rewards for t in own], [t.rewards for t in controls]) if controls else None,
         seconds=np.array([child.result.seconds for child in children]),
         attempts=sum(child.result.attempts for child in children),

@@ -70,7 +70,7 @@ def read_status(ledger: Ledger) -> SearchStatus:
         version=version.version,
         numbers=version.numbers,
         leaders=version.leaders,
-        winner_left=left_of(ledger).winner,
+        winner_left=left_of(ledger, version).winner,
     )
 
 

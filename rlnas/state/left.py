@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rlnas.state.finals import finals
 from rlnas.state.ledger import Ledger
+from rlnas.state.records import Version
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Left:
         return f"{' and '.join(parts)} {verb} left" if parts else "nothing is left"
 
 
-def left_of(ledger: Ledger) -> Left:
-    """Read what is left of a search."""
-    version = ledger.version()
+def left_of(ledger: Ledger, version: Version | None = None) -> Left:
+    """Read what is left of a search, its newest version included unless the caller has it."""
+    version = version or ledger.version()
     rounds = max(0, ledger.spec.loop.rounds - version.rounds)
     if ledger.spec.final is None or rounds:
         return Left(rounds, ledger.spec.final is not None)
