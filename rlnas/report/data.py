@@ -168,6 +168,8 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
     children = [child for summary in summaries for child in summary.children]
     seeds, controls, remarks = _compared(ledger, named)
     own = [_track(ledger.name, summaries), *seeds]
+    if left := left_of(ledger, version):
+        remarks.append(f"Of this search, {left}: {HOW_TO_GO_ON}.")
     choices, habits, skip_rate, bins = _chosen(ledger, summaries)
     return ReportData(
         name=ledger.name,
@@ -178,7 +180,7 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
         numbers=read_numbers(ledger, versions),
         own=tuple(own),
         controls=tuple(controls),
-        remarks=(*remarks, *([f"Of this search, {left}: {HOW_TO_GO_ON}."] if (left := left_of(ledger, version)) else [])),
+        remarks=tuple(remarks),
         difference=difference([t.rewards for t in own], [t.rewards for t in controls]) if controls else None,
         seconds=np.array([child.result.seconds for child in children]),
         attempts=sum(child.result.attempts for child in children),
