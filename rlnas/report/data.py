@@ -170,8 +170,6 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
     if left := left_of(ledger, version):
         remarks.append(f"Of this search, {left}: {HOW_TO_GO_ON}.")
     own = [_track(ledger.name, summaries), *seeds]
-    if left := left_of(ledger, version):
-        remarks.append(f"Of this search, {left}: {HOW_TO_GO_ON}.")
     choices, habits, skip_rate, bins = _chosen(ledger, summaries)
     return ReportData(
         name=ledger.name,
