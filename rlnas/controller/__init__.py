@@ -1,6 +1,6 @@
 """Controllers: how architectures are proposed, and how the proposer learns from their rewards."""
 
-from rlnas.controller.searchers import Experience, Proposal, Searcher, SearcherState
+from rlnas.controller.searchers import Experience, Proposal, Searcher, SearcherState, Trial
 from rlnas.controller.settings import ControllerSettings
 
 SETTINGS = {
@@ -13,4 +13,13 @@ SEARCHERS = {
 }
 """What proposes: settings import without torch, searchers are imported by the steps that need them."""
 
-__all__ = ["SEARCHERS", "SETTINGS", "ControllerSettings", "Experience", "Proposal", "Searcher", "SearcherState"]
+__all__ = [
+    "SEARCHERS",
+    "SETTINGS",
+    "ControllerSettings",
+    "Experience",
+    "Proposal",
+    "Searcher",
+    "SearcherState",
+    "Trial",
+]

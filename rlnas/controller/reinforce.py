@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from rlnas.controller.policy import Actions, Policy
-from rlnas.controller.searchers import Experience, Proposal, Searcher, SearcherState
+from rlnas.controller.searchers import Experience, Proposal, Searcher, SearcherState, Trial
 from rlnas.controller.settings import ReinforceSettings
 
 
@@ -25,7 +25,9 @@ class Reinforce(Searcher):
         policy = self._policy(generator=torch.Generator().manual_seed(seed))
         return SearcherState(_policy_tensors(policy), {"baseline": None})
 
-    def propose(self, state: SearcherState, samples: int, seeds: Sequence[int]) -> list[Proposal]:
+    def propose(
+        self, state: SearcherState, samples: int, seeds: Sequence[int], history: Sequence[Trial] = ()
+    ) -> list[Proposal]:
         policy, decisions = self._policy(state), self.space.decisions(samples)
         actions, log_probabilities = policy.sample(decisions, seeds)
         sequences = actions.to_tokens(decisions)

@@ -5,10 +5,10 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlnas.controller.settings import ControllerSettings
-from rlnas.spaces import Space, Tokens
+from rlnas.spaces import DataShape, Space, Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,10 +34,29 @@ class Proposal:
     Args:
         tokens: the choices.
         log_probability: of the whole sequence, every Bernoulli of every anchor point included.
+        by: which part of the searcher proposed it, for people; empty: it has only one.
     """
 
     tokens: Tokens
     log_probability: float
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A child that the controller has learned from: what a searcher that reads the history sees of it.
+
+    Args:
+        tokens: what was proposed.
+        reward: its own; None counts for nothing.
+        scored: whether it was trained and scored; else the reward is the one that the spec gives to failures.
+        metrics: what its evaluation measured, such as `parameters`.
+    """
+
+    tokens: Tokens
+    reward: float | None
+    scored: bool
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,24 +77,39 @@ class Experience:
 
 
 class Searcher(ABC):
-    """Proposes architectures and learns from rewards, with no state of its own: `SearcherState` in and out."""
+    """Proposes architectures and learns from rewards, with no state of its own: `SearcherState` in and out.
 
-    def __init__(self, space: Space, settings: Any) -> None:
+    Args:
+        space: what can be proposed.
+        settings: the `controller` section of the spec.
+        shape: of the data that children are trained on.
+    """
+
+    reads_history: ClassVar[bool] = False
+    """Whether `propose` looks at the history; only then is one kept where it can be read at little cost."""
+
+    def __init__(self, space: Space, settings: Any, shape: DataShape | None = None) -> None:
         self.space = space
         self.settings = settings
+        self.shape = shape
 
     @abstractmethod
     def initial(self, seed: int) -> SearcherState:
         """Return version 0, a pure function of the seed."""
 
     @abstractmethod
-    def propose(self, state: SearcherState, samples: int, seeds: Sequence[int]) -> list[Proposal]:
-        """Propose one architecture for each seed, a pure function of its arguments.
+    def propose(
+        self, state: SearcherState, samples: int, seeds: Sequence[int], history: Sequence[Trial] = ()
+    ) -> list[Proposal]:
+        """Propose one architecture for each seed, a pure function of its arguments, so that a killed task repeats it.
 
         Args:
             state: the version that proposes.
             samples: architectures proposed before these.
-            seeds: one for each architecture; what the others are makes no difference.
+            seeds: one for each architecture. What the others are makes no difference, unless the searcher reads the
+                history: then a proposal may depend on those before it.
+            history: every child that this version has learned from, in the order of rounds; empty unless
+                `reads_history`.
         """
 
     @abstractmethod
@@ -91,7 +125,9 @@ class RandomSearcher(Searcher):
     def initial(self, seed: int) -> SearcherState:
         return SearcherState()
 
-    def propose(self, state: SearcherState, samples: int, seeds: Sequence[int]) -> list[Proposal]:
+    def propose(
+        self, state: SearcherState, samples: int, seeds: Sequence[int], history: Sequence[Trial] = ()
+    ) -> list[Proposal]:
         return [self._draw(samples, random.Random(seed)) for seed in seeds]
 
     def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
