@@ -53,6 +53,7 @@ class PlannedChild(Record):
     seed: int
     recipe: dict[str, Any] = Field(default_factory=dict)  # in which it is trained otherwise than the spec says
     reference: str = ""  # a model of the task that takes the place of the tokens' own
+    by: str = ""  # who proposed it, where not the searcher as a whole
 
 
 class Plan(Record):
@@ -148,6 +149,16 @@ class Leader(Record):
     metrics: dict[str, FiniteFloat]
 
 
+class AppliedChild(Record):
+    """A child in the history that a searcher reads."""
+
+    round: int
+    tokens: tuple[int, ...]
+    reward: FiniteFloat | None
+    scored: bool
+    metrics: dict[str, FiniteFloat]
+
+
 class Version(Record):
     """The document of `controllers/<version>`; the tensors beside it are the searcher's."""
 
@@ -161,6 +172,7 @@ class Version(Record):
     memory: dict[str, Any] = Field(default_factory=dict)
     numbers: dict[str, FiniteFloat] = Field(default_factory=dict)
     leaders: tuple[Leader, ...] = ()
+    recent: tuple[AppliedChild, ...] = ()  # applied and not yet in a bundle; only for searchers that read the history
 
     @property
     def rounds(self) -> int:

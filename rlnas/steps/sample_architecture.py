@@ -42,14 +42,16 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
 
 def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
     """Plan the first round of the window that is free, or find that there is none."""
-    children_per_round = ledger.spec.loop.children_per_round
+    children_per_round, searcher = ledger.spec.loop.children_per_round, ledger.searcher
+    history = ledger.history(head.version) if searcher.reads_history else []
     number = max(ledger.next_round(), window.start)
     while number < window.stop:
         samples = number * children_per_round
         seeds = [derive_seed(ledger.spec.seed, "child", number, i) for i in range(children_per_round)]
+        proposals = searcher.propose(head.state, samples, seeds, history)
         children = tuple(
-            PlannedChild(tokens=proposal.tokens, log_probability=proposal.log_probability, seed=seed)
-            for proposal, seed in zip(ledger.searcher.propose(head.state, samples, seeds), seeds, strict=True)
+            PlannedChild(tokens=made.tokens, log_probability=made.log_probability, seed=seed, by=made.by)
+            for made, seed in zip(proposals, seeds, strict=True)
         )
         plan = Plan(round=number, policy_version=head.version.version, samples=samples, children=children)
         if ledger.create_plan(plan):
