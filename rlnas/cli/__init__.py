@@ -1,7 +1,7 @@
 """The command line: thin; every command says what to do next. Exit status: 0, 1 failed, 2 wrong use."""
 
 # Their commands join the app in this order.
-from rlnas.cli import run, look, winner, store, kubeflow  # noqa: F401, I001
+from rlnas.cli import run, look, suggest, winner, store, kubeflow  # noqa: F401, I001
 from rlnas.cli.common import app, fail
 from rlnas.errors import ExportError, RunFailed, SearchDeleted, StoreError, UserError
 

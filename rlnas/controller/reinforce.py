@@ -34,8 +34,14 @@ class Reinforce(Searcher):
         return [Proposal(t, lp) for t, lp in zip(sequences, log_probabilities.tolist(), strict=True)]
 
     def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
-        """Do one Adam step with the mean of the rounds' gradients, each taken at the policy that proposed it."""
+        """Do one Adam step with the mean of the rounds' gradients, each taken at the policy that proposed it.
+
+        Suggested children are no samples of the policy: neither the gradient nor the baseline sees them.
+        """
         baseline: float | None = state.memory["baseline"]
+        rounds = [experience for experience in rounds if experience.tokens]
+        if not rounds:
+            return state, {"baseline": baseline or 0.0}
         gradients: list[list[Tensor]] = []
         entropies: list[float] = []
         head = self._policy(state)

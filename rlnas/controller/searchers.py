@@ -33,12 +33,12 @@ class Proposal:
 
     Args:
         tokens: the choices.
-        log_probability: of the whole sequence, every Bernoulli of every anchor point included.
+        log_probability: of the whole sequence, every Bernoulli of every anchor point included; None: no policy drew it.
         by: which part of the searcher proposed it, for people; empty: it has only one.
     """
 
     tokens: Tokens
-    log_probability: float
+    log_probability: float | None
     by: str = ""
 
 
@@ -68,12 +68,14 @@ class Experience:
         tokens: of each child.
         rewards: each child's own; None counts for nothing (a child that was lost, where the spec says `neutral`).
         policy: the state that proposed them.
+        suggested: children of the round that came from outside: no sample of the policy, so none of its gradient.
     """
 
     samples: int
     tokens: Sequence[Tokens]
     rewards: Sequence[float | None]
     policy: SearcherState
+    suggested: Sequence[Trial] = ()
 
 
 class Searcher(ABC):
