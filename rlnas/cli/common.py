@@ -88,7 +88,7 @@ def save_model(files: Mapping[str, bytes], folder: Path) -> None:
         console.print(f"exported: {', '.join(sorted(files))} in {folder}")
 
 
-def _compact(value: float) -> str:
+def compact(value: float) -> str:
     for limit, divisor, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= limit:
             return f"{value / divisor:.3g}{unit}"
@@ -114,7 +114,7 @@ def print_leaders(ledger: Ledger, now: Version, top: int) -> None:
     table = Table(title=f"leaderboard of {ledger.name}")
     titles, rows = ["", "child", "reward", *metrics], []
     for place, leader in enumerate(now.leaders[:top], 1):
-        values = [_compact(leader.metrics[name]) if name in leader.metrics else "-" for name in metrics]
+        values = [compact(leader.metrics[name]) if name in leader.metrics else "-" for name in metrics]
         rows.append([str(place), leader.child, f"{leader.reward:.4f}", *values])
     taken = sum(3 + max(len(line[i]) for line in [titles, *rows]) for i in range(len(titles)))
     room = max(10, console.width - taken - 4)

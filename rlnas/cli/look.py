@@ -15,6 +15,7 @@ from rlnas.cli.common import (
     KfpNamespace,
     SearchName,
     app,
+    compact,
     console,
     fate_of,
     next_step,
@@ -25,8 +26,9 @@ from rlnas.cli.common import (
     write_file,
 )
 from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
-from rlnas.report import draw, read_child, read_status
-from rlnas.state import list_searches, open_search
+from rlnas.report import draw, fronts, read_child, read_status
+from rlnas.state import Ledger, list_searches, open_search
+from rlnas.state.suggestions import read_suggestions
 
 
 @app.command("list")
@@ -99,10 +101,14 @@ def status(
 def leaderboard(
     search: SearchName,
     top: Annotated[int, typer.Option(min=1, max=20, help="how many")] = 20,
+    pareto: Annotated[bool, typer.Option("--pareto", help="the best at each size instead")] = False,
+    size: Annotated[str, typer.Option(help="what --pareto takes for the size, such as flops")] = "parameters",
     as_json: AsJson = False,
 ) -> None:
     """Show the best architectures of a search."""
     ledger = open_search(open_bucket(), search)
+    if pareto:
+        return _print_front(ledger, size, as_json)
     if as_json:
         leaders = ledger.version().leaders[:top]
         print_json(
@@ -111,12 +117,34 @@ def leaderboard(
         return
     version = ledger.version()
     print_leaders(ledger, version, top)
+    if read_suggestions(ledger, 0, 1):
+        _print_proposers(ledger)
     if version.leaders:
         next_step(f"rlnas show {search}", "shows the best architecture")
     elif version.children:
         next_step(f"rlnas report {search}", "tells of all failures")
     else:
         next_step(f"rlnas status {search}", "shows how far it is")
+
+
+def _print_proposers(ledger: Ledger) -> None:
+    table = Table("proposed by", "children", "scored", "best", "mean")
+    for p in fronts.proposers(ledger.summaries()):
+        values = ("-" if value is None else f"{value:.4f}" for value in (p.best, p.mean))
+        table.add_row(p.name, str(p.count), str(p.scored), *values)
+    if table.row_count:
+        console.print(table)
+
+
+def _print_front(ledger: Ledger, size: str, as_json: bool) -> None:
+    front = fronts.pareto(ledger.summaries(), size)
+    if as_json:
+        return print_json([vars(child) | {"summary": summary_of(ledger, child.tokens)} for child in front])
+    table = Table(size, "reward", "child", "architecture", title=f"best of {ledger.name} at each size")
+    for child in front:
+        table.add_row(compact(child.size), f"{child.reward:.4f}", child.child, summary_of(ledger, child.tokens))
+    console.print(table if front else f"no child of search {ledger.name} has a reward and {size}")
+    next_step(f"rlnas show {ledger.name} CHILD", "shows one of them")
 
 
 @app.command()
