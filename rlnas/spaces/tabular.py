@@ -1,11 +1,12 @@
 """A space whose rewards are looked up in a table: for measuring searchers, and for fast tests of everything else."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Space, Tokens, walk
+from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Features, Space, Tokens, walk
 
 
 class TabularArchitecture(Architecture):
@@ -52,6 +53,12 @@ class TabularSpace(Space):
 
     def encode(self, architecture: TabularArchitecture) -> Tokens:
         return self.decode(architecture.tokens).tokens
+
+    def features(self, tokens: Sequence[int], shape: DataShape) -> Features:
+        """Add how often each option was chosen: decisions of as many options are taken to have the same ones."""
+        chosen = super().features(tokens, shape).choices
+        counts = Counter(f"option {choice + 1} of {n}" for choice, n in zip(chosen.values(), self.choices, strict=True))
+        return Features(chosen, counts, {})
 
     def describe(self, architecture: TabularArchitecture, shape: DataShape) -> Description:
         names = [self.options[token] if token < len(self.options) else str(token) for token in architecture.tokens]
