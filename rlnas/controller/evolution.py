@@ -1,15 +1,12 @@
 """Regularised evolution (Real et al. 2019, Algorithm 1) and local search (White et al. 2021), without duplicates."""
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
-from rlnas.controller.moves import draw, mutate, neighbours
+from rlnas.controller.moves import draw, first_new, mutate, neighbours
 from rlnas.controller.searchers import Experience, Proposal, Searcher, SearcherState, Trial
 from rlnas.controller.settings import EvolutionSettings
 from rlnas.spaces import Tokens
-
-TRIES = 100
-"""After so many in vain a known architecture is proposed again: a small space may have no other."""
 
 
 class Evolution(Searcher):
@@ -17,6 +14,7 @@ class Evolution(Searcher):
 
     settings: EvolutionSettings
     reads_history = True
+    label = "regularised evolution: mutations of the best of a few of the newest children"
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState()
@@ -44,14 +42,15 @@ class Evolution(Searcher):
 
     def _random(self, samples: int, known: Collection[Tokens], generator: random.Random) -> Proposal:
         decisions = self.space.decisions(samples)
-        return Proposal(self._first_new(lambda _: draw(decisions, generator)[0], (), known), None, "random")
+        tokens = first_new(lambda _: draw(decisions, generator)[0], (), known, self.fits)
+        return Proposal(tokens, None, "random")
 
     def _mutation(
         self, samples: int, population: Sequence[Trial], known: Collection[Tokens], generator: random.Random
     ) -> Proposal:
         competitors = generator.sample(population, min(self.settings.tournament, len(population)))
         parent = max(competitors, key=_reward).tokens
-        child = self._first_new(lambda tokens: mutate(self.space, samples, tokens, generator), parent, known)
+        child = first_new(lambda tokens: mutate(self.space, samples, tokens, generator), parent, known, self.fits)
         return Proposal(child, None, "mutation")
 
     def _neighbour(
@@ -62,18 +61,6 @@ class Evolution(Searcher):
                 if tokens not in known and self.fits(tokens):
                     return Proposal(tokens, None, "neighbour")
         return self._random(samples, known, generator)
-
-    def _first_new(self, step: Callable[[Tokens], Tokens], start: Tokens, known: Collection[Tokens]) -> Tokens:
-        """Step until an architecture is new and within the limit; from a known one on, from one beyond it back."""
-        at = start
-        for _ in range(TRIES):
-            tokens = step(at)
-            if not self.fits(tokens):
-                continue
-            if tokens not in known:
-                return tokens
-            at = tokens
-        return tokens
 
 
 def _reward(trial: Trial) -> float:

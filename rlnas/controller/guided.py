@@ -1,134 +1,208 @@
-"""A guided search: the controller proposes many, a surrogate that has seen every child chooses one.
+"""A guided search: the controller proposes many, and a surrogate that has seen every child chooses one of them.
 
-This is not the paper's REINFORCE. The children that are trained are no samples of the policy, but the most promising of
-many, so that the gradient estimate would be biased. The controller learns by another rule: to imitate the best children
-seen, and to turn to or from the last by how its reward compares with all rewards.
+This is not the paper's REINFORCE. The children that are trained are no samples of the policy but the most promising of
+many, so REINFORCE's estimate of the gradient would be biased. The controller learns by another rule: it imitates the
+best children, and turns to or from the last one by how its reward stands among all.
 """
 
+import math
 import random
-from collections.abc import Mapping, Sequence
+import sys
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rlnas.controller.learner import PolicySearcher, adam_step
-from rlnas.controller.moves import draw, mutate
+from rlnas.controller.moves import draw, first_new, mutate
 from rlnas.controller.policy import Actions, Policy
 from rlnas.controller.searchers import Experience, Proposal, SearcherState, Trial
 from rlnas.controller.settings import GuidedSettings
 from rlnas.controller.surrogate import MOST_FITTED, MOST_POINTS, Scales, Surrogate, normal_scores, thinned
 from rlnas.seeds import derive_seed
-from rlnas.spaces import Features, Tokens
-import sys
-from itertools import groupby
-import os
+from rlnas.spaces import DataShape, Space, Tokens, walk
+
 GROWTH = 1.2
-TRIES = 100
-LIE = os.environ.get("LIE", "mean")
-STEPS = int(os.environ.get("STEPS", "1"))
-Z = os.environ.get("Z", "z")
+"""The surrogate's scales are chosen anew whenever it has seen so many times as many children."""
+MOST_REMEMBERED = 20_000
+"""What the space says of so many architectures is kept, since a proposal asks again for every child."""
+
+Told = tuple[tuple[Tokens, float], ...]
+
 
 class Guided(PolicySearcher):
+    """Surrogate-guided search with a proposer that learns.
+
+    The first children are drawn at random. From then on a proposal is the one of largest expected improvement among
+    samples of the controller and mutations of the best children, as far as they are new and within the limit. Within
+    a round the surrogate takes the earlier proposals for tried, with the scores that it expects of them.
+    """
+
     settings: GuidedSettings
     reads_history = True
+    label = (
+        "guided: a surrogate chooses among samples of the controller, which biases REINFORCE; not the paper's search"
+    )
+
+    def __init__(self, space: Space, settings: GuidedSettings, shape: DataShape | None = None) -> None:
+        super().__init__(space, settings, shape)
+        # Both are functions of what they are given: a process that remembers proposes what a fresh one does.
+        self._seen = lru_cache(MOST_REMEMBERED)(self.features)
+        self._scales = lru_cache(1)(self._most_likely)
 
     def initial(self, seed: int) -> SearcherState:
-        return SearcherState(self._start(seed), {"best": [], "count": 0, "mean": 0.0, "square": 0.0})
+        return SearcherState(self._start(seed), _Memory().as_json())
 
-    def propose(self, state, samples, seeds, history=()):
-        known = {t.tokens for t in history}
-        told = [t for t in history if t.reward is not None]
-        proposals = []
-        surrogate = None
-        policy, decisions = self._policy(state), self.space.decisions(samples)
-        for seed in seeds:
-            generator = random.Random(seed)
-            if len(history) + len(proposals) < self.settings.first or len(told) < 2:
-                for _ in range(TRIES):
-                    tokens = draw(decisions, generator)[0]
-                    if tokens not in known and self.fits(tokens):
-                        break
-                by = "random"
-            else:
-                if surrogate is None:
-                    surrogate = self._surrogate(told)
-                    for p in proposals:
-                        surrogate.pretend(self._feat(p.tokens), self._lie(surrogate))
-                    best = sorted(told, key=lambda t: -t.reward)[: self.settings.parents]
-                cands = {}
-                if self.settings.samples:
-                    actions, _ = policy.sample(decisions, [derive_seed(seed, i) for i in range(self.settings.samples)])
-                    for tokens in actions.to_tokens(decisions):
-                        if tokens not in known: cands.setdefault(tokens, "controller")
-                for _ in range(self.settings.mutations):
-                    tokens = mutate(self.space, samples, generator.choice(best).tokens, generator)
-                    while generator.random() < MULTI:
-                        tokens = mutate(self.space, samples, tokens, generator)
-                    if tokens not in known: cands.setdefault(tokens, "mutation")
-                cands = {t: by for t, by in cands.items() if self.fits(t)}
-                if not cands:
-                    cands = {draw(decisions, generator)[0]: "random"}
-                keys = list(cands)
-                ei = surrogate.expected_improvement([self._feat(t) for t in keys])
-                tokens = keys[int(ei.argmax())]
-                by = cands[tokens]
-                if seed != seeds[-1]:
-                    surrogate.pretend(self._feat(tokens), self._lie(surrogate))
-            known.add(tokens)
-            proposals.append(Proposal(tokens, None, by))
+    def propose(
+        self, state: SearcherState, samples: int, seeds: Sequence[int], history: Sequence[Trial] = ()
+    ) -> list[Proposal]:
+        known = {trial.tokens for trial in history}
+        told = tuple((trial.tokens, trial.reward) for trial in history if trial.reward is not None)
+        uniform = max(0, self.settings.first - len(history)) if len(told) > 1 else len(seeds)
+        proposals: list[Proposal] = []
+        for seed in seeds[:uniform]:
+            proposals.append(self._random(samples, seed, known))
+            known.add(proposals[-1].tokens)
+        if uniform >= len(seeds):
+            return proposals
+
+        surrogate, policy, parents = self._surrogate(told), self._policy(state), _best(told, self.settings.parents)
+        for seed in seeds[uniform:]:
+            for proposal in proposals[surrogate.pretended :]:
+                surrogate.pretend(self._seen(proposal.tokens))
+            candidates = self._candidates(policy, samples, seed, parents)
+            proposals.append(self._choose(surrogate, candidates, known) or self._random(samples, seed, known))
+            known.add(proposals[-1].tokens)
         return proposals
 
-    def _lie(self, s):
-        return {"mean": None, "max": s._best, "zero": 0.0, "min": -s._best}[LIE]
+    def _candidates(self, policy: Policy, samples: int, seed: int, parents: Told) -> dict[Tokens, str]:
+        """Return what may be proposed, and by whom."""
+        drawn: list[Tokens] = []
+        if self.settings.samples:
+            seeds = [derive_seed(seed, "sample", i) for i in range(self.settings.samples)]
+            drawn = policy.sample_unscored(self.space.decisions(samples), seeds)
+        generator = random.Random(seed)
+        changed = [
+            mutate(self.space, samples, generator.choice(parents)[0], generator) for _ in range(self.settings.mutations)
+        ]
+        return dict.fromkeys(changed, "mutation") | dict.fromkeys(drawn, "controller")
 
-    def _feat(self, tokens):
-        cache = self.__dict__.setdefault("_cache", {})
-        if tokens not in cache:
-            cache[tokens] = self.features(tokens)
-        return cache[tokens]
+    def _choose(
+        self, surrogate: Surrogate, candidates: dict[Tokens, str], known: Collection[Tokens]
+    ) -> Proposal | None:
+        new = [tokens for tokens in candidates if tokens not in known and self.fits(tokens)]
+        if not new:
+            return None
+        gains = surrogate.expected_improvement([self._seen(tokens) for tokens in new])
+        tokens = new[int(gains.argmax())]
+        return Proposal(tokens, None, candidates[tokens])
 
-    def _surrogate(self, told):
-        n = 10
-        while (m := max(n + 1, int(n * GROWTH))) <= len(told):
-            n = m
-        key = tuple((t.tokens, t.reward) for t in told[:n])
-        if self.__dict__.get("_fitted", (None,))[0] != key:
-            rewards = [t.reward for t in told[:n]]
-            at = thinned(rewards, MOST_FITTED)
-            s = Surrogate([self._feat(told[i].tokens) for i in at], normal_scores(rewards)[at])
-            self._fitted = key, s.scales
-        rewards = [t.reward for t in told]
-        at = thinned(rewards, MOST_POINTS)
-        return Surrogate([self._feat(told[i].tokens) for i in at], normal_scores(rewards)[at], self._fitted[1])
+    def _surrogate(self, told: Told) -> Surrogate:
+        rewards = [reward for _, reward in told]
+        chosen, fitted = thinned(rewards, MOST_POINTS), 2
+        while (more := max(fitted + 1, int(fitted * GROWTH))) <= len(told):
+            fitted = more
+        features = [self._seen(told[i][0]) for i in chosen]
+        return Surrogate(features, normal_scores(rewards)[chosen], self._scales(told[:fitted]))
 
-    def learn(self, state, rounds):
-        memory = dict(state.memory)
-        best = [(tuple(t), r) for t, r in memory["best"]]
-        policy = self._policy(state)
-        tensors = dict(state.tensors)
-        for experience in rounds:
-            for tokens, reward in zip(experience.tokens, experience.rewards):
-                if reward is None: continue
-                memory["count"] += 1
-                delta = reward - memory["mean"]
-                memory["mean"] += delta / memory["count"]
-                memory["square"] += delta * (reward - memory["mean"])
-                if tokens not in [t for t, _ in best]:
-                    best = sorted([*best, (tokens, reward)], key=lambda p: -p[1])[: self.settings.parents]
-                if self.settings.learning_rate == 0: continue
-                deviation = (memory["square"] / memory["count"]) ** 0.5
-                z = (reward - memory["mean"]) / deviation if deviation > 0 else 0.0
-                z = max(-ZMAX, min(ZMAX, z))
-                for _ in range(STEPS):
-                    decisions = self.space.decisions(sys.maxsize)
-                    actions = Actions.from_tokens(decisions, [*(t for t, _ in best), tokens])
-                    lp, ent = policy.score(decisions, actions)
-                    loss = -lp[:-1].mean() - z * lp[-1] - ENT * ent.mean()
-                    grad = torch.autograd.grad(loss, list(policy.parameters()), materialize_grads=True)
-                    tensors = adam_step(policy, grad, tensors, self.settings.learning_rate)
-                    self.ent = float(ent.detach().mean())
-        memory["best"] = best
-        return SearcherState(tensors, memory), {}
-ENT = float(os.environ.get("ENT", "0"))
-ZMAX = float(os.environ.get("ZMAX", "1e9"))
-MULTI = float(os.environ.get("MULTI", "0"))
+    def _most_likely(self, told: Told) -> Scales:
+        rewards = [reward for _, reward in told]
+        chosen = thinned(rewards, MOST_FITTED)
+        return Scales.most_likely([self._seen(told[i][0]) for i in chosen], normal_scores(rewards)[chosen])
+
+    def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
+        """Do one step of Adam for each child: it raises the likelihood of the best, and by its score that of the last.
+
+        The loss is -mean log P(best) - z · log P(last), z being how many standard deviations the last reward is above
+        the mean of all so far.
+        """
+        memory, policy, tensors = _Memory.from_json(state.memory), self._policy(state), dict(state.tensors)
+        numbers = {"baseline": memory.mean}
+        for tokens, reward in _children(rounds):
+            z = memory.take(tokens, reward, self.settings.parents)
+            numbers["baseline"] = memory.mean
+            if self.settings.learning_rate == 0:
+                continue
+            log_probability, entropy = self._score(policy, [*(tokens for tokens, _ in memory.best), tokens])
+            loss = -log_probability[:-1].mean() - z * log_probability[-1]
+            gradient = torch.autograd.grad(loss, list(policy.parameters()), materialize_grads=True)
+            tensors = adam_step(policy, gradient, tensors, self.settings.learning_rate)
+            numbers["entropy"] = float(entropy.detach().mean())
+            numbers["gradient_norm"] = float(torch.nn.utils.get_total_norm(gradient))
+        return SearcherState(tensors, memory.as_json()), numbers
+
+    def _score(self, policy: Policy, sequences: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
+        """Return log-probability and entropy [N] of architectures, which may be of several depths."""
+        decisions, groups = self.space.decisions(sys.maxsize), defaultdict(list)
+        for at, tokens in enumerate(sequences):
+            last = max(position for position, _, _ in walk(decisions, tokens))
+            groups[last + 1].append(at)
+        order = [at for members in groups.values() for at in members]
+        parts = [
+            policy.score(decisions[:end], Actions.from_tokens(decisions[:end], [sequences[at] for at in members]))
+            for end, members in groups.items()
+        ]
+        back = torch.tensor(order).argsort()
+        log_probability, entropy = (torch.cat(part)[back] for part in zip(*parts, strict=True))
+        return log_probability, entropy
+
+    def _random(self, samples: int, seed: int, known: Collection[Tokens]) -> Proposal:
+        decisions, generator = self.space.decisions(samples), random.Random(seed)
+        tokens = first_new(lambda _: draw(decisions, generator)[0], (), known, self.fits)
+        return Proposal(tokens, None, "random")
+
+
+@dataclass
+class _Memory:
+    """What the controller learns from, so that `learn` needs no history.
+
+    Args:
+        best: distinct architectures and their rewards, the best first.
+        count, mean, square: of all rewards: how many, their mean, and the sum of squared distances from it.
+    """
+
+    best: Told = ()
+    count: int = 0
+    mean: float = 0.0
+    square: float = 0.0
+
+    @classmethod
+    def from_json(cls, memory: Mapping[str, Any]) -> "_Memory":
+        best = tuple((tuple(tokens), reward) for tokens, reward in memory["best"])
+        return cls(best, memory["count"], memory["mean"], memory["square"])
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"best": [[list(tokens), reward] for tokens, reward in self.best]}
+
+    def take(self, tokens: Tokens, reward: float, most: int) -> float:
+        """Take a child into account; return how many standard deviations its reward is above the mean."""
+        self.count += 1
+        before = reward - self.mean
+        self.mean += before / self.count
+        self.square += before * (reward - self.mean)
+        self.best = _best((*self.best, (tokens, reward)), most)
+        return (reward - self.mean) / math.sqrt(self.square / self.count) if self.square > 0 else 0.0
+
+
+def _best(told: Told, most: int) -> Told:
+    """Return the best architectures, each once with its best reward; of equals the first."""
+    distinct: dict[Tokens, float] = {}
+    for tokens, reward in sorted(told, key=lambda pair: -pair[1]):
+        distinct.setdefault(tokens, reward)
+        if len(distinct) == most:
+            break
+    return tuple(distinct.items())
+
+
+def _children(rounds: Sequence[Experience]) -> Iterator[tuple[Tokens, float]]:
+    for experience in rounds:
+        for tokens, reward in zip(experience.tokens, experience.rewards, strict=True):
+            if reward is not None:
+                yield tokens, reward
+        for trial in experience.suggested:
+            if trial.reward is not None:
+                yield trial.tokens, trial.reward

@@ -17,6 +17,7 @@ class Largest(Searcher):
     """
 
     settings: LargestSettings
+    label = "the largest of some random architectures: a control that learns nothing"
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState()

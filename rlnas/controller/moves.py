@@ -7,9 +7,11 @@ keeps it. So an architecture from before a space grew can be the parent of one f
 import math
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from rlnas.spaces import Decision, Space, Tokens, walk
+
+TRIES = 1000
 
 Choice = int | tuple[int, ...]
 
@@ -84,6 +86,31 @@ def neighbours(space: Space, samples: int, centre: Tokens, generator: random.Ran
     generator.shuffle(steps)
     for at, k in steps:
         yield complete(decisions, choices | {at: _changed(decisions[at], choices[at], k)}, generator)[0]
+
+
+def first_new(
+    step: Callable[[Tokens], Tokens], start: Tokens, known: Collection[Tokens], fits: Callable[[Tokens], bool]
+) -> Tokens:
+    """Step until an architecture is new and within the limit: on from one that is known, back from one beyond it.
+
+    Args:
+        step: makes an architecture from another.
+        start: where the first step is taken.
+        known: architectures that are not new.
+        fits: whether one is within the limit.
+
+    Returns:
+        It; or after many steps in vain the last one, since a small space may have no other.
+    """
+    at = start
+    for _ in range(TRIES):
+        tokens = step(at)
+        if not fits(tokens):
+            continue
+        if tokens not in known:
+            break
+        at = tokens
+    return tokens
 
 
 def _choices(space: Space, tokens: Tokens) -> dict[int, Choice]:

@@ -39,8 +39,34 @@ class Scales:
     choices: float = 0.5
     counts: float = 2.0
     sizes: float = 2.0
-    trend: float = 0.3
+    trend: float = 0.25
     noise: float = 0.1
+
+    @classmethod
+    def most_likely(cls, features: Sequence[Features], scores: Tensor) -> "Scales":
+        """Return those of the largest marginal likelihood on a grid, climbed one hyperparameter after another.
+
+        No gradient is needed, and the way up is the same on every machine.
+        """
+        seen = _Code(features)(features)
+        distances = seen.distances(seen)
+        names = [*distances, *(["trend"] if "sizes" in distances else []), "noise"]
+        known: dict[Scales, float] = {}
+
+        def likelihood(scales: Scales) -> float:
+            if scales not in known:
+                covariance = seen.covariance(seen, scales, distances)
+                known[scales] = _log_likelihood(_add_noise(covariance, scales), scores)
+            return known[scales]
+
+        best = cls()
+        for _ in range(_SWEEPS):
+            before = best
+            for name in names:
+                best = max([best, *best.neighbours(name)], key=likelihood)
+            if best == before:
+                break
+        return best
 
     def neighbours(self, name: str) -> "list[Scales]":
         """Return it with one hyperparameter a step smaller and a step larger, within bounds."""
@@ -53,7 +79,7 @@ _BOUNDS = {
     "choices": (0.06, 8.0, 2.0),
     "counts": (0.1, 64.0, 2.0),
     "sizes": (0.1, 64.0, 2.0),
-    "trend": (0.001, 30.0, 3.0),
+    "trend": (0.001, 32.0, 4.0),
     "noise": (0.001, 3.0, 2.0),
 }
 _SWEEPS = 6
@@ -93,16 +119,17 @@ class Surrogate:
     Args:
         features: of N architectures that were tried.
         scores: of each [N], about standard normal.
-        scales: its hyperparameters; None: those of the largest marginal likelihood.
+        scales: its hyperparameters.
     """
 
-    def __init__(self, features: Sequence[Features], scores: Tensor, scales: Scales | None = None) -> None:
+    def __init__(self, features: Sequence[Features], scores: Tensor, scales: Scales) -> None:
         self._code = _Code(features)
         self._seen = self._code(features)
         self._scores = scores
-        self.scales = scales or self._most_likely()
+        self.scales = scales
+        self.pretended = 0
         self._factor = torch.linalg.cholesky(_add_noise(self._seen.covariance(self._seen, self.scales), self.scales))
-        self._variance = float(self._whiten(scores[:, None]).square().mean())
+        self._variance = _variance(self._whiten(scores[:, None]))
         self._best = float(scores.max())
 
     def predict(self, features: Sequence[Features]) -> tuple[Tensor, Tensor]:
@@ -127,6 +154,7 @@ class Surrogate:
             features: of the architecture.
             score: that it is pretended to have; None: the expected one.
         """
+        self.pretended += 1
         if score is None:
             score = float(self.predict([features])[0])
         code = self._code([features])
@@ -140,52 +168,34 @@ class Surrogate:
     def _whiten(self, columns: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(self._factor, columns, upper=False)
 
-    def _most_likely(self) -> Scales:
-        """Climb a grid, one hyperparameter after another: no gradient, and the same on every machine."""
-        distances = self._seen.distances(self._seen)
-        names = [*distances, *(["trend"] if "sizes" in distances else []), "noise"]
-        known: dict[Scales, float] = {}
-
-        def likelihood(scales: Scales) -> float:
-            if scales not in known:
-                covariance = self._seen.covariance(self._seen, scales, distances)
-                known[scales] = _log_likelihood(_add_noise(covariance, scales), self._scores)
-            return known[scales]
-
-        best = Scales()
-        for _ in range(_SWEEPS):
-            before = best
-            for name in names:
-                best = max([best, *best.neighbours(name)], key=likelihood)
-            if best == before:
-                break
-        return best
-
 
 @dataclass(frozen=True)
 class _Coded:
     """N architectures as numbers, scaled so that the squared distance of two rows is what a kernel takes.
 
     Args:
+        decisions: how many there are in all.
         choices: one-hot [N, C].
-        existing: how many choices each has [N], in the same scale.
+        existing: how many choices each has [N].
         counts, sizes: [N, K] and [N, S], the latter as logarithms.
     """
 
+    decisions: int
     choices: Tensor
     existing: Tensor
     counts: Tensor
     sizes: Tensor
 
     def __add__(self, other: "_Coded") -> "_Coded":
-        pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
-        return _Coded(*(torch.cat(pair) for pair in pairs))
+        names = [field.name for field in fields(self)][1:]
+        return _Coded(self.decisions, *(torch.cat([getattr(self, name), getattr(other, name)]) for name in names))
 
     def distances(self, other: "_Coded") -> dict[str, Tensor]:
         """Return the squared distances [N, M] by the name of their scale, of what the space says at all."""
         found = {}
         if self.choices.shape[1]:
-            found["choices"] = self.existing[:, None] + other.existing - 2 * self.choices @ other.choices.T
+            differing = self.existing[:, None] + other.existing - 2 * self.choices @ other.choices.T
+            found["choices"] = differing / (2 * self.decisions)
         for name, mine, theirs in (("counts", self.counts, other.counts), ("sizes", self.sizes, other.sizes)):
             if mine.shape[1]:
                 found[name] = mine.square().sum(1)[:, None] + theirs.square().sum(1) - 2 * mine @ theirs.T
@@ -208,7 +218,7 @@ class _Code:
     def __init__(self, features: Sequence[Features]) -> None:
         pairs = dict.fromkeys(chain.from_iterable(f.choices.items() for f in features))
         self.column = {pair: at for at, pair in enumerate(pairs)}
-        self.decisions = max(1, len({label for label, _ in pairs}))
+        self.decisions = len({label for label, _ in pairs})
         self.counts = list(dict.fromkeys(chain.from_iterable(f.counts for f in features)))
         self.sizes = list(dict.fromkeys(chain.from_iterable(f.sizes for f in features)))
         self.of_counts = self.of_sizes = (torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64))
@@ -219,11 +229,12 @@ class _Code:
         choices = torch.zeros(len(features), len(self.column), dtype=torch.float64)
         found = [(row, self.column.get(pair)) for row, f in enumerate(features) for pair in f.choices.items()]
         if places := [place for place in found if place[1] is not None]:
-            choices[tuple(torch.tensor(places).T)] = (2 * self.decisions) ** -0.5
-        existing = torch.tensor([len(f.choices) for f in features], dtype=torch.float64) / (2 * self.decisions)
+            choices[tuple(torch.tensor(places).T)] = 1
+        existing = torch.tensor([len(f.choices) for f in features], dtype=torch.float64)
         counts = [[f.counts.get(name, 0.0) for name in self.counts] for f in features]
         sizes = [[math.log(f.sizes.get(name, 1.0)) for name in self.sizes] for f in features]
-        return _Coded(choices, existing, _numbers(counts, self.of_counts), _numbers(sizes, self.of_sizes))
+        numbers = _numbers(counts, self.of_counts), _numbers(sizes, self.of_sizes)
+        return _Coded(self.decisions, choices, existing, *numbers)
 
 
 def _add_noise(covariance: Tensor, scales: Scales) -> Tensor:
@@ -237,13 +248,19 @@ def _numbers(rows: list[list[float]], standard: tuple[Tensor, Tensor]) -> Tensor
 
 def _standard(columns: Tensor) -> tuple[Tensor, Tensor]:
     """Return what to subtract from numbers [N, K], and what to divide by so that distances are means over columns."""
-    deviation = columns.std(0, correction=0)
+    mean = columns.mean(0)
+    deviation = (columns - mean).square().mean(0).sqrt()
     varies = deviation > 1e-9
-    return columns.mean(0), torch.where(varies, deviation, 1.0) * max(1, int(varies.sum())) ** 0.5
+    return mean, torch.where(varies, deviation, 1.0) * max(1, int(varies.sum())) ** 0.5
 
 
 def _log_likelihood(covariance: Tensor, scores: Tensor) -> float:
     """Return the logarithm of the marginal likelihood, but for a constant, at the likeliest variance of the kernel."""
     factor = torch.linalg.cholesky(covariance)
     white = torch.linalg.solve_triangular(factor, scores[:, None], upper=False)
-    return -0.5 * len(scores) * math.log(float(white.square().mean())) - float(factor.diagonal().log().sum())
+    return -0.5 * len(scores) * math.log(_variance(white)) - float(factor.diagonal().log().sum())
+
+
+def _variance(white: Tensor) -> float:
+    """Return the kernel's variance, given whitened scores; never 0, though all rewards may be equal."""
+    return max(float(white.square().mean()), 1e-6)

@@ -11,6 +11,7 @@ A cell of base N has N leaves and 2N − 1 nodes, numbered leaves first, level b
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
@@ -125,11 +126,7 @@ class RNNSpace(Space):
         }
 
     def decisions(self, samples: int) -> tuple[Decision, ...]:
-        names = [f"leaf {i}" if i < self.base else f"node {i}" for i in range(2 * self.base - 1)] + ["cell inject"]
-        labels = [(kind, f"{name} {kind}") for name in names for kind in ("combination", "activation")]
-        labels += [("node", "new cell state from node (c_out)"), ("node", "old cell state into node (c_in)")]
-        options = {"combination": self.combinations, "activation": self.activations, "node": ()}
-        return tuple(Decision(kind, self.heads[kind], label, options=options[kind]) for kind, label in labels)
+        return _decisions(self)
 
     def decode(self, tokens: Sequence[int]) -> Cell:
         decisions = self.decisions(0)
@@ -202,6 +199,15 @@ class RNNSpace(Space):
             nodes=nodes,
             edges=edges,
         )
+
+
+@lru_cache(maxsize=16)
+def _decisions(space: RNNSpace) -> tuple[Decision, ...]:
+    names = [f"leaf {i}" if i < space.base else f"node {i}" for i in range(2 * space.base - 1)] + ["cell inject"]
+    labels = [(kind, f"{name} {kind}") for name in names for kind in ("combination", "activation")]
+    labels += [("node", "new cell state from node (c_out)"), ("node", "old cell state into node (c_in)")]
+    options = {"combination": space.combinations, "activation": space.activations, "node": ()}
+    return tuple(Decision(kind, space.heads[kind], label, options=options[kind]) for kind, label in labels)
 
 
 def _combine(combination: str, left: str, right: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -40,11 +41,7 @@ class TabularSpace(Space):
         return {decision.kind: decision.choices for decision in self.decisions(0)}
 
     def decisions(self, samples: int) -> tuple[Decision, ...]:
-        names = [f"decision {position + 1}" for position in range(len(self.choices))]
-        return tuple(
-            Decision(name, n, name, options=self.options if len(self.options) == n else ())
-            for name, n in zip(names, self.choices, strict=True)
-        )
+        return _decisions(self)
 
     def decode(self, tokens: Sequence[int]) -> TabularArchitecture:
         if len(list(walk(self.decisions(0), tokens))) < len(self.choices):
@@ -67,3 +64,12 @@ class TabularSpace(Space):
             columns=("decision", "option"),
             rows=tuple((str(position + 1), name) for position, name in enumerate(names)),
         )
+
+
+@lru_cache(maxsize=16)
+def _decisions(space: TabularSpace) -> tuple[Decision, ...]:
+    names = [f"decision {position + 1}" for position in range(len(space.choices))]
+    return tuple(
+        Decision(name, n, name, options=space.options if len(space.options) == n else ())
+        for name, n in zip(names, space.choices, strict=True)
+    )
