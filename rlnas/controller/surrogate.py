@@ -15,6 +15,7 @@ from itertools import chain
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from rlnas.spaces import Features
 
@@ -157,11 +158,13 @@ class Surrogate:
         self.pretended += 1
         if score is None:
             score = float(self.predict([features])[0])
+        wider = self._code.add_options(features)
+        self._seen = replace(self._seen, choices=pad(self._seen.choices, (0, wider)))
         code = self._code([features])
         column = self._whiten(self._seen.covariance(code, self.scales))
         corner = code.variances(self.scales) + self.scales.noise - column.square().sum(0)
         below = torch.cat([column.T, corner.clamp(min=1e-12).sqrt()[None]], 1)
-        self._factor = torch.cat([torch.nn.functional.pad(self._factor, (0, 1)), below])
+        self._factor = torch.cat([pad(self._factor, (0, 1)), below])
         self._seen += code
         self._scores = torch.cat([self._scores, torch.tensor([score], dtype=torch.float64)])
 
@@ -224,6 +227,13 @@ class _Code:
         self.of_counts = self.of_sizes = (torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64))
         raw = self(features)
         self.of_counts, self.of_sizes = _standard(raw.counts), _standard(raw.sizes)
+
+    def add_options(self, features: Features) -> int:
+        """Know these choices from here on; return how many columns this adds at the end."""
+        before = len(self.column)
+        for pair in features.choices.items():
+            self.column.setdefault(pair, len(self.column))
+        return len(self.column) - before
 
     def __call__(self, features: Sequence[Features]) -> _Coded:
         choices = torch.zeros(len(features), len(self.column), dtype=torch.float64)
