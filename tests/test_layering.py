@@ -19,11 +19,12 @@ KNOWS: dict[str, set[str]] = {
     "tensors": set(),
     "yaml_text": {"errors"},
     # From here on every room may know the leaves as well; what stands to the right stands below.
+    "objective": set(),
     "spaces": set(),
     "datasets": {"spaces"},
     "controller": {"spaces"},
     "children": {"spaces", "datasets"},
-    "spec": {"spaces", "datasets", "controller", "children"},
+    "spec": {"objective", "spaces", "datasets", "controller", "children"},
     "state": {"spaces", "datasets", "controller", "children", "spec"},
     "steps": {"spaces", "datasets", "controller", "children", "spec", "state"},
     # These look on from the side: no room above knows them.

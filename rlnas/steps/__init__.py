@@ -8,6 +8,7 @@ from rlnas.steps.open_search import check_spec, open_search, plan_rounds
 from rlnas.steps.prepare_data import prepare_data
 from rlnas.steps.register_model import register_model
 from rlnas.steps.sample_architecture import sample_architecture
+from rlnas.steps.suggest import suggest
 from rlnas.steps.train_child import train_child
 from rlnas.steps.update_controller import update_controller
 
@@ -26,6 +27,7 @@ __all__ = [
     "read_model",
     "register_model",
     "sample_architecture",
+    "suggest",
     "train_child",
     "update_controller",
     "winner_of",

@@ -95,11 +95,12 @@ def evaluate_one(ledger: Ledger, trainer: Trainer, data: Validation, child: str,
             numbers = [evaluation.reward, *evaluation.history, *evaluation.metrics.values()]
             if not all(math.isfinite(number) for number in numbers):
                 raise ChildFailure("not_finite", f"its reward or a score is not finite: {numbers[:8]}")
+            measures = trained.get("measures", {})
             result = Result(
                 status="ok",
-                reward=evaluation.reward,
+                reward=ledger.spec.objective.weigh(evaluation.reward, measures),
                 history=evaluation.history,
-                metrics=dict(evaluation.metrics),
+                metrics={**measures, **evaluation.metrics},
                 seconds=trained.get("seconds", 0.0),
                 attempts=trained["attempts"],
             )
@@ -108,4 +109,4 @@ def evaluate_one(ledger: Ledger, trainer: Trainer, data: Validation, child: str,
         ledger.create_result(child, failed_result(ledger, failure, trained.get("seconds", 0.0)))
         return
     ledger.create_result(child, result)
-    print(f"child {child}: reward {evaluation.reward:.4f}", flush=True)
+    print(f"child {child}: reward {result.reward:.4f}", flush=True)
