@@ -92,9 +92,11 @@ def run_in_processes(
             while waiting and has_room() and not stopping and errors.empty():
                 child, attempt = waiting.pop(0)
                 process = _CONTEXT.Process(target=_work, args=(work, child, errors), name=child)
-                with _sigterm_held_back():  # one that came before the process is known here would pass it by
+                with _sigterm_held_back():  # by the new process too, until it minds signals
                     process.start()
                     running[process.sentinel] = (process, child, attempt)
+                if stopping:  # a thread of numpy's or torch's took the signal when the process was not known here yet
+                    process.terminate()
             # Now and then, since a signal that comes just before the waiting is seen only after it.
             for sentinel in wait(list(running), timeout=1):
                 process, child, attempt = running.pop(cast(int, sentinel))

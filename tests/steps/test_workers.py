@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 
 import psutil
@@ -218,19 +219,26 @@ def test_workers_are_told_to_stop_when_their_parent_is_killed(tmp_path):
     assert names(4) == {"a-began", "b-began", "a-stopped", "b-stopped"}
 
 
-def test_told_to_stop_while_a_worker_starts():
-    """A signal between the start of a process and its registration, or before it minds signals, is not lost."""
+@pytest.mark.parametrize("threads", [0, 1])
+def test_told_to_stop_while_a_worker_starts(threads):
+    """A signal between the start of a process and its registration, or before it minds signals, is not lost.
+
+    Whichever thread it comes to: numpy and torch have some of their own.
+    """
 
     def work(child):
         time.sleep(LIMIT)
 
     def step():
+        for _ in range(threads):
+            threading.Thread(target=time.sleep, args=(LIMIT,), daemon=True).start()
         process_class = workers._CONTEXT.Process
         begin = process_class.start
 
         def begin_and_be_told(self):
             begin(self)
             os.kill(os.getpid(), signal.SIGTERM)
+            wait_for(lambda: not threads or signal.SIGTERM not in signal.sigpending())
 
         process_class.start = begin_and_be_told
         run_in_processes(work, ["a", "b"], at_once=1, attempts=5)
