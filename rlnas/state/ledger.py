@@ -202,9 +202,9 @@ class Ledger:
         """
         known: list[AppliedChild] = []
         for k in range(version.low_mark // HISTORY_ROUNDS):
-            key = self._history_key(k)
+            key = self.history_key(k)
             if (found := self.bucket.get(key)) is None:  # whoever applied the rounds was killed before it did this
-                self._bundle(k)
+                self.bundle(k)
                 found = self.bucket.get(key)
                 assert found is not None
             known += (c for summary in History.from_bytes(found.data, key).summaries for c in _applied(summary))
