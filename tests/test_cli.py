@@ -525,7 +525,7 @@ def test_suggestions_enter_a_search_and_the_leaderboard_names_who_proposed_them(
 ) -> None:
     spec = make_spec(loop={"children": 4, "children_per_round": 2})
     open_search(bucket, spec.name, spec)
-    (tmp_path / "mine.json").write_text("[[2, 2, 2], {\"tokens\": [1, 1, 1]}]")
+    (tmp_path / "mine.json").write_text('[[2, 2, 2], {"tokens": [1, 1, 1]}]')
     status, out, err = rlnas("suggest", spec.name, "mine.json", "--by", "Ada")
     assert (status, err) == (0, "")
     assert out.count("waits for a round") == 2
