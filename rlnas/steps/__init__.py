@@ -1,5 +1,6 @@
 """The steps of a search, as plain functions: idempotent, safe to run again at any time, from anywhere."""
 
+from rlnas.steps.ask_tell import ask, tell
 from rlnas.steps.evaluate import evaluate
 from rlnas.steps.export_model import export_model, read_model
 from rlnas.steps.finalize import final_test, find_final, plan_grid, plan_retraining, winner_of
@@ -13,6 +14,7 @@ from rlnas.steps.train_child import train_child
 from rlnas.steps.update_controller import update_controller
 
 __all__ = [
+    "ask",
     "check_spec",
     "evaluate",
     "export_model",
@@ -28,6 +30,7 @@ __all__ = [
     "register_model",
     "sample_architecture",
     "suggest",
+    "tell",
     "train_child",
     "update_controller",
     "winner_of",
