@@ -6,7 +6,7 @@ stay light.
 
 from typing import Any
 
-__all__ = ["Search", "open", "search"]
+__all__ = ["Search", "open", "search"]  # noqa: F822 - by __getattr__
 
 
 def __getattr__(name: str) -> Any:
