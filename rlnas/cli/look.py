@@ -29,7 +29,6 @@ from rlnas.cli.ending import HOME
 from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
 from rlnas.report import draw, fronts, read_child, read_status
 from rlnas.state import Ledger, find_search, list_searches, open_search
-from rlnas.state.suggestions import read_suggestions
 
 
 @app.command("list")
@@ -122,7 +121,7 @@ def leaderboard(
         return
     version = ledger.version()
     print_leaders(ledger, version, top)
-    if read_suggestions(ledger, 0, 1):
+    if version.suggested:
         _print_proposers(ledger)
     if version.leaders:
         next_step(f"rlnas show {search}", "shows the best architecture")

@@ -177,6 +177,7 @@ class Ledger:
             extras=tuple(sorted(done)),
             children=before.children + len(children),
             failed=before.failed + sum(child.result.status != "ok" for _, child in children),
+            suggested=before.suggested + sum(child.suggested for _, child in children),
             memory=dict(state.memory),
             numbers=numbers,
             leaders=tuple(leaders[:LEADERBOARD_SIZE]),

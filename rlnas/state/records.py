@@ -185,6 +185,7 @@ class Version(Record):
     extras: tuple[int, ...] = ()
     children: int = 0  # applied so far
     failed: int = 0
+    suggested: int = 0  # of the children, from outside
     memory: dict[str, Any] = Field(default_factory=dict)
     numbers: dict[str, FiniteFloat] = Field(default_factory=dict)
     leaders: tuple[Leader, ...] = ()
