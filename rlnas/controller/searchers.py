@@ -1,14 +1,14 @@
 """What proposes architectures: the interface of all searchers, and the random control."""
 
-import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rlnas.controller.moves import draw
 from rlnas.controller.settings import ControllerSettings
-from rlnas.spaces import DataShape, Space, Tokens
+from rlnas.spaces import DataShape, Features, Space, Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,6 +87,9 @@ class Searcher(ABC):
         shape: of the data that children are trained on.
     """
 
+    label: ClassVar[str] = ""
+    """What it is, in a line for the report and the card."""
+
     reads_history: ClassVar[bool] = False
     """Whether `propose` looks at the history; only then is one kept where it can be read at little cost."""
 
@@ -94,6 +97,8 @@ class Searcher(ABC):
         self.space = space
         self.settings = settings
         self.shape = shape
+        self.limit: Mapping[str, float] = {}
+        """The most that an architecture may have of a size; a searcher that chooses proposes none that has more."""
 
     @abstractmethod
     def initial(self, seed: int) -> SearcherState:
@@ -118,11 +123,24 @@ class Searcher(ABC):
     def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
         """Return the next version, and finite numbers about the update for people."""
 
+    def features(self, tokens: Tokens) -> Features:
+        """Return what the space says of an architecture."""
+        assert self.shape is not None, "this searcher looks at sizes: it needs the shape of the data"
+        return self.space.features(tokens, self.shape)
+
+    def fits(self, tokens: Tokens) -> bool:
+        """Whether an architecture is within the limit, as far as the space says its sizes."""
+        if not self.limit:
+            return True
+        sizes = self.features(tokens).sizes
+        return all(sizes.get(name, 0.0) <= most for name, most in self.limit.items())
+
 
 class RandomSearcher(Searcher):
     """The control: uniform over the options of every decision. Same ledger, same budget, nothing learned."""
 
     settings: ControllerSettings
+    label = "random search: a control that learns nothing"
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState()
@@ -130,23 +148,8 @@ class RandomSearcher(Searcher):
     def propose(
         self, state: SearcherState, samples: int, seeds: Sequence[int], history: Sequence[Trial] = ()
     ) -> list[Proposal]:
-        return [self._draw(samples, random.Random(seed)) for seed in seeds]
+        decisions = self.space.decisions(samples)
+        return [Proposal(*draw(decisions, random.Random(seed))) for seed in seeds]
 
     def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
         return SearcherState(), {}
-
-    def _draw(self, samples: int, generator: random.Random) -> Proposal:
-        tokens: list[int] = []
-        chosen: dict[int, int] = {}
-        log_probability = 0.0
-        for position, decision in enumerate(self.space.decisions(samples)):
-            if decision.when and chosen.get(decision.when[0]) not in decision.when[1]:
-                continue
-            if decision.anchor:
-                tokens += [generator.randrange(2) for _ in range(decision.choices)]
-                log_probability -= decision.choices * math.log(2)
-            else:
-                chosen[position] = generator.randrange(decision.choices)
-                tokens.append(chosen[position])
-                log_probability -= math.log(decision.choices)
-        return Proposal(tuple(tokens), log_probability)

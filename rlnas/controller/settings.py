@@ -13,29 +13,82 @@ class ControllerSettings(BaseModel):
     kind: str
 
 
-class ReinforceSettings(ControllerSettings):
-    """The paper's controller.
+class PolicySettings(ControllerSettings):
+    """Of the LSTM that makes one decision after another.
 
     Args:
         hidden, layers: of the LSTM.
         init: weights start uniform in ± this.
-        learning_rate: of Adam.
-        baseline_decay: of the moving average of earlier rewards, for each reward (the paper gives no value).
-        entropy_weight: adds this times the policy's entropy to the objective; 0 is the paper's.
         temperature: divides every logit, when sampling and when scoring alike; 1 is the paper's.
     """
 
-    kind: Literal["reinforce"] = "reinforce"
     hidden: int = Field(default=35, ge=1, le=4096)
     layers: int = Field(default=2, ge=1, le=8)
     init: float = Field(default=0.08, gt=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+
+
+class ReinforceSettings(PolicySettings):
+    """The paper's controller; beside what `PolicySettings` has:
+
+    Args:
+        learning_rate: of Adam.
+        baseline_decay: of the moving average of earlier rewards, for each reward (the paper gives no value).
+        entropy_weight: adds this times the policy's entropy to the objective; 0 is the paper's.
+    """
+
+    kind: Literal["reinforce"] = "reinforce"
     learning_rate: float = Field(default=6e-4, gt=0, le=1)
     baseline_decay: float = Field(default=0.95, ge=0, lt=1)
     entropy_weight: float = Field(default=0.0, ge=0)
-    temperature: float = Field(default=1.0, gt=0)
 
 
 class RandomSettings(ControllerSettings):
     """The control: every option equally likely, every anchor point's Bernoulli at one half."""
 
     kind: Literal["random"] = "random"
+
+
+class LargestSettings(ControllerSettings):
+    """The second control: the largest of some random architectures.
+
+    Args:
+        draws: random architectures from which the one with most parameters within the limit is proposed.
+    """
+
+    kind: Literal["largest"] = "largest"
+    draws: int = Field(default=100, ge=1, le=100_000)
+
+
+class EvolutionSettings(ControllerSettings):
+    """Regularised evolution (Real et al. 2019).
+
+    Args:
+        population: the newest so many children can be parents; before there are so many, proposals are random.
+        tournament: so many of them, drawn at random, compete; the best becomes the parent.
+        local_search: the parent is instead the best of all children one of whose neighbours is not yet known.
+    """
+
+    kind: Literal["evolution"] = "evolution"
+    population: int = Field(default=10, ge=1, le=100_000)
+    tournament: int = Field(default=3, ge=1, le=100_000)
+    local_search: bool = False
+
+
+class GuidedSettings(PolicySettings):
+    """The controller proposes, a surrogate chooses; beside what `PolicySettings` has:
+
+    Args:
+        learning_rate: of Adam; 0: the controller stays as it starts.
+        first: children that are drawn at random before the surrogate chooses.
+        samples: of the controller, from which one proposal is chosen.
+        mutations: of the best children, added to the samples.
+        parents: the best so many children that are mutated, and that the controller learns to imitate.
+    """
+
+    kind: Literal["guided"] = "guided"
+    learning_rate: float = Field(default=0.01, ge=0, le=1)
+    first: int = Field(default=10, ge=1, le=100_000)
+    samples: int = Field(default=256, ge=0, le=100_000)
+    mutations: int = Field(default=0, ge=0, le=100_000)
+    parents: int = Field(default=10, ge=1, le=1000)
