@@ -90,6 +90,9 @@ class RNNRecipe(Recipe):
     tied: bool = Field(default=False, description="one matrix for the embeddings and the softmax")
     dropout: float = Field(default=0.5, ge=0, lt=1, description="between layers, never between steps")
     init: float = Field(default=0.05, gt=0, description="weights start uniform in ± this")
+    optimizer: Literal["sgd", "adam"] = Field(
+        default="sgd", description="adam, with a learning rate of about 0.01, brings more kinds of cells to learn"
+    )
     learning_rate: float = Field(default=1.0, gt=0)
     flat_epochs: int = Field(default=6, ge=0, description="epochs before the learning rate decays")
     decay: float = Field(default=1.2, ge=1, description="the learning rate is divided by this each epoch after those")
