@@ -75,8 +75,9 @@ def validate(spec_file: SpecFile) -> None:
     It starts no search, and the embedded store only if the data lie there.
     """
     from rlnas.datasets import open_local
+    from rlnas.datasets.base import STORE_PREFIX
     from rlnas.steps import check_spec
-    from rlnas.steps.common import STORE_PREFIX, opener
+    from rlnas.steps.common import opener
     from rlnas.steps.data import look_through
 
     spec = load_spec(spec_file)

@@ -62,7 +62,8 @@ def store_put(
     key: Annotated[str, typer.Argument(help="where it will lie, such as data/mine.npz")],
 ) -> None:
     """Upload a file, for a spec that says `store:KEY`; into the store of RLNAS_STORE_* where that is set."""
-    from rlnas.steps.common import STORE_PREFIX, check_key
+    from rlnas.datasets.base import STORE_PREFIX
+    from rlnas.steps.common import check_key
 
     check_key(key := key.removeprefix(STORE_PREFIX))
     data = file.read_bytes()

@@ -18,6 +18,9 @@ from rlnas.spaces.base import DataShape, Space
 if TYPE_CHECKING:
     import torch
 
+STORE_PREFIX = "store:"
+"""Of the path of an object of the store."""
+
 Opener = Callable[[str], IO[bytes]]
 """Opens a file by its path, or an object of the store by `store:KEY`."""
 
@@ -194,7 +197,7 @@ def open_local(path: str) -> IO[bytes]:
     Raises:
         UserError: there is no such file.
     """
-    if path.startswith("store:"):
+    if path.startswith(STORE_PREFIX):
         raise UserError(
             f"dataset: {path} is in the object store, which this command does not use; allowed: a local path"
         )
@@ -210,7 +213,7 @@ def local_folder(folder: str) -> Path:
     Raises:
         UserError: it is said to be in the object store, where these files cannot be read one by one; or is no path.
     """
-    if folder.startswith("store:"):
+    if folder.startswith(STORE_PREFIX):
         raise UserError(f"dataset.folder: {folder} is in the object store; allowed: a folder of this machine")
     return _expanded(folder)
 

@@ -11,6 +11,7 @@ from typing import IO, Any, NoReturn
 
 from rlnas.children import TRAINERS, Trainer
 from rlnas.datasets import Opener, open_local
+from rlnas.datasets.base import STORE_PREFIX
 from rlnas.errors import (
     ExportError,
     SearchDeleted,
@@ -23,7 +24,6 @@ from rlnas.errors import (
 from rlnas.registry import resolve
 from rlnas.state import Bucket, Ledger, PlannedChild, StoreSettings, child_id, open_search
 
-STORE_PREFIX = "store:"
 ERROR_PREFIX = "rlnas error: "
 
 
