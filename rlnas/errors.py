@@ -97,7 +97,7 @@ class ChildFailure(Exception):
     """A child that cannot be scored, by its own fault: a recorded result, never a dead run.
 
     Args:
-        reason: one of `not_finite`, `diverged`, `dead`, `out_of_memory`, `bad_shape`, `timeout`, `error`.
+        reason: one of `not_finite`, `diverged`, `dead`, `out_of_memory`, `bad_shape`, `timeout`, `over_limit`, `error`.
         detail: one line for the person who looks at the result.
     """
 

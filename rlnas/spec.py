@@ -24,6 +24,7 @@ from rlnas.children import RECIPES, Recipe
 from rlnas.controller import SETTINGS, ControllerSettings
 from rlnas.datasets import DATASETS, Dataset
 from rlnas.errors import UserError
+from rlnas.objective import Objective
 from rlnas.registry import resolve
 from rlnas.section import EARLIER, Section
 from rlnas.spaces import SPACES, Space
@@ -173,6 +174,7 @@ class SearchSpec(Section):
         child: how a child is trained; its kind is the space's unless given.
         controller: how architectures are proposed.
         loop: how many, and in what groups.
+        objective: what is maximised beside the score, and within what limits.
         failures: what becomes of sick children.
         finalize: what becomes of the winner when the budget is reached; null: nothing.
     """
@@ -187,6 +189,7 @@ class SearchSpec(Section):
         _section("controller", SETTINGS, "rlnas.controller_settings", ControllerSettings),
     ] = Field(default={"kind": "reinforce"}, validate_default=True)
     loop: LoopSettings
+    objective: Objective = Objective()
     failures: FailureSettings = FailureSettings()
     finalize: FinalSettings | None = FinalSettings()
 

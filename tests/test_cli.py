@@ -750,3 +750,24 @@ def test_a_wide_terminal_gets_a_table(rlnas: Any, bucket: Bucket) -> None:
     leader = ledger.version().leaders[0]
     for whole in (leader.child, f"{leader.reward:.4f}", f"{leader.metrics['accuracy']:.4g}"):
         assert whole in line
+
+
+def test_suggestions_enter_a_search_and_the_leaderboard_names_who_proposed_them(
+    rlnas: Any, bucket: Bucket, tmp_path: Path
+) -> None:
+    spec = make_spec(loop={"children": 4, "children_per_round": 2})
+    open_search(bucket, spec.name, spec)
+    (tmp_path / "mine.json").write_text('[[2, 2, 2], {"tokens": [1, 1, 1]}]')
+    status, out, err = rlnas("suggest", spec.name, "mine.json", "--by", "Ada")
+    assert (status, err) == (0, "")
+    assert out.count("waits for a round") == 2
+    (tmp_path / "bad.json").write_text("[[9, 9, 9]]")
+    status, out, err = rlnas("suggest", spec.name, "bad.json")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "not in space tabular" in err
+    run_steps(bucket.settings, spec)
+    status, out, err = rlnas("leaderboard", spec.name)
+    assert (status, err) == (0, "")
+    assert "Ada" in out
+    status, out, err = rlnas("leaderboard", spec.name, "--pareto")
+    assert "no child" in out

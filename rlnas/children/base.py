@@ -1,7 +1,7 @@
 """What a child is: an architecture, trained by a recipe on training data, scored on validation data."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -30,6 +30,9 @@ class Recipe(Section):
 
     references: ClassVar[tuple[str, ...]] = ()
     """Models of the task that the trainer knows beside the found ones, to compare these with."""
+
+    measures: ClassVar[tuple[str, ...]] = ()
+    """What an objective may ask of a child before it is trained; see `rlnas.objective.Measure`."""
 
     kind: str
     time_limit: float | None = Field(
@@ -134,6 +137,15 @@ class Trainer(ABC):
     @abstractmethod
     def evaluate(self, architecture: Any, snapshots: bytes, data: Validation) -> Evaluation:
         """Score the snapshots of a child on validation data."""
+
+    def measure(self, architecture: Any, names: Collection[str]) -> dict[str, float]:
+        """Return measures of the untrained child, by name; see `rlnas.objective.Measure`.
+
+        Args:
+            architecture: of the child.
+            names: some of the recipe's `measures`.
+        """
+        return {}
 
     def reference(self, name: str, architecture: Any) -> Any:
         """Return a reference model, to be trained, evaluated and deployed in place of an architecture.

@@ -1,6 +1,7 @@
 """Children that classify images: Zoph & Le (2017), Section 4.1."""
 
 import math
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from rlnas.children.base import Deployable, Evaluation, Monitor, Trainer
 from rlnas.children.cnn import build_cnn, count_flops, count_parameters
+from rlnas.children.cost import latencies
 from rlnas.children.memory import require_memory
 from rlnas.children.pixels import FromPixels, Upsample, statistics
 from rlnas.children.precision import full, mixed
@@ -79,6 +81,17 @@ class ImageTrainer(Trainer):
             "flops": float(count_flops(model, self.shape)),
         }
         return Evaluation(tuple(history), best**self.recipe.reward_exponent, metrics)
+
+    def measure(self, architecture: Network, names: Collection[str]) -> dict[str, float]:
+        """Count the weights and multiply-adds of an untrained child, and time it; see `Trainer.measure`."""
+        model, shape = self._build(architecture).eval(), self.shape
+
+        def call(size: int) -> Tensor:
+            images = torch.zeros(size, shape.channels, shape.height, shape.width, device=self.device)
+            return model(images.contiguous(memory_format=torch.channels_last))
+
+        counts = {"parameters": float(count_parameters(model)), "flops": float(count_flops(model, shape))}
+        return {name: counts[name] for name in counts if name in names} | latencies(names, call, self.device)
 
     def deployed(self, architecture: Network) -> FromPixels:
         """Return a module from uint8 pixels to logits; see `Trainer.deployed`."""

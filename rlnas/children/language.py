@@ -1,13 +1,14 @@
 """Language models with a found cell: trained on windows of a text, scored by their perplexity on another."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rlnas.children.base import Deployable, Evaluation, Monitor, Trainer
+from rlnas.children.cost import latencies
 from rlnas.children.fast_cell import FastLayer
 from rlnas.children.fast_loss import softmax_loss
 from rlnas.children.lstm import LSTMLayer, TorchLSTM
@@ -179,6 +180,23 @@ class LanguageTrainer(Trainer):
         parameters = sum(parameter.numel() for parameter in model.parameters())
         metrics = {"perplexity": best, "parameters": parameters, "hidden": model.hidden}
         return Evaluation(tuple(history), recipe.reward_constant / best**2, metrics)
+
+    def measure(self, architecture: Network, names: Collection[str]) -> dict[str, float]:
+        """Count the weights of an untrained child and the multiply-adds of one word; time one step of a batch of words.
+
+        See `Trainer.measure`.
+        """
+        model = self.build(architecture, Layer).eval()
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        products = parameters - model.softmax_bias.numel()
+        if not self.recipe.tied:
+            products -= model.embedding.weight.numel()  # looked up, not multiplied
+
+        def call(size: int) -> object:
+            return model(torch.zeros(1, size, dtype=torch.int64, device=self.device), model.start(size))
+
+        counts = {"parameters": float(parameters), "flops": float(products)}
+        return {name: counts[name] for name in counts if name in names} | latencies(names, call, self.device)
 
     def deployed(self, architecture: Network) -> OneStep:
         """Return a module that does one step; see `Trainer.deployed`."""

@@ -22,6 +22,7 @@ class CNNRecipe(Recipe):
     modality: ClassVar[str] = "images"
     architecture: ClassVar[type[Architecture]] = CNNArchitecture
     references: ClassVar[tuple[str, ...]] = ("resnet", "all_skips", "no_skips")
+    measures: ClassVar[tuple[str, ...]] = ("parameters", "flops", "latency_1", "latency_64")
 
     kind: Literal["cnn"] = "cnn"
     epochs: int = Field(default=50, gt=0, description="passes over the training images")
@@ -73,6 +74,7 @@ class RNNRecipe(Recipe):
 
     modality: ClassVar[str] = "text"
     references: ClassVar[tuple[str, ...]] = ("lstm",)
+    measures: ClassVar[tuple[str, ...]] = ("parameters", "flops", "latency_1", "latency_64")
     architecture: ClassVar[type[Architecture]] = Cell
 
     kind: Literal["rnn"] = "rnn"

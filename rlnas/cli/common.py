@@ -89,7 +89,7 @@ def save_model(files: Mapping[str, bytes], folder: Path) -> None:
         console.print(f"exported: {', '.join(sorted(files))} in {folder}")
 
 
-def _compact(value: float) -> str:
+def compact(value: float) -> str:
     for limit, divisor, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= limit:
             return f"{value / divisor:.3g}{unit}"
@@ -160,7 +160,7 @@ def print_leaders(ledger: Ledger, now: Version, top: int) -> None:
     metrics = list(dict.fromkeys(name for leader in now.leaders[:top] for name in leader.metrics))
     rows = []
     for place, leader in enumerate(now.leaders[:top], 1):
-        values = [_compact(leader.metrics[name]) if name in leader.metrics else "-" for name in metrics]
+        values = [compact(leader.metrics[name]) if name in leader.metrics else "-" for name in metrics]
         summary = summary_of(ledger, leader.tokens)
         rows.append([str(place), leader.child, f"{leader.reward:.4f}", *values, summary])
     columns = ("", "child", "reward", *metrics, "architecture")

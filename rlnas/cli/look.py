@@ -13,6 +13,7 @@ from rlnas.cli.common import (
     KfpNamespace,
     SearchName,
     app,
+    compact,
     console,
     fate_of,
     next_step,
@@ -26,8 +27,8 @@ from rlnas.cli.common import (
 )
 from rlnas.cli.ending import HOME
 from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
-from rlnas.report import draw, read_child, read_status
-from rlnas.state import find_search, list_searches, open_search
+from rlnas.report import draw, fronts, read_child, read_status
+from rlnas.state import Ledger, find_search, list_searches, open_search
 
 
 @app.command("list")
@@ -104,10 +105,14 @@ def status(
 def leaderboard(
     search: SearchName,
     top: Annotated[int, typer.Option(min=1, max=20, help="how many")] = 20,
+    pareto: Annotated[bool, typer.Option("--pareto", help="the best at each size instead")] = False,
+    size: Annotated[str, typer.Option(help="what --pareto takes for the size, such as flops")] = "parameters",
     as_json: AsJson = False,
 ) -> None:
     """Show the best architectures of a search."""
     ledger = open_search(open_bucket(), search)
+    if pareto:
+        return _print_front(ledger, size, as_json)
     if as_json:
         leaders = ledger.version().leaders[:top]
         print_json(
@@ -116,12 +121,36 @@ def leaderboard(
         return
     version = ledger.version()
     print_leaders(ledger, version, top)
+    if version.suggested:
+        _print_proposers(ledger)
     if version.leaders:
         next_step(f"rlnas show {search}", "shows the best architecture")
     elif version.children:
         next_step(f"rlnas report {search}", "tells of all failures")
     else:
         next_step(f"rlnas status {search}", "shows how far it is")
+
+
+def _print_proposers(ledger: Ledger) -> None:
+    rows = []
+    for p in fronts.proposers(ledger.summaries()):
+        values = ("-" if value is None else f"{value:.4f}" for value in (p.best, p.mean))
+        rows.append((p.name, str(p.count), str(p.scored), *values))
+    if rows:
+        print_table(("proposed by", "children", "scored", "best", "mean"), rows)
+
+
+def _print_front(ledger: Ledger, size: str, as_json: bool) -> None:
+    front = fronts.pareto(ledger.summaries(), size)
+    if as_json:
+        return print_json([vars(child) | {"summary": summary_of(ledger, child.tokens)} for child in front])
+    if front:
+        rows = [(compact(c.size), f"{c.reward:.4f}", c.child, summary_of(ledger, c.tokens)) for c in front]
+        columns = (size, "reward", "child", "architecture")
+        print_table(columns, rows, title=f"best of {ledger.name} at each size", shorten=True)
+    else:
+        console.print(f"no child of search {ledger.name} has a reward and {size}")
+    next_step(f"rlnas show {ledger.name} CHILD", "shows one of them")
 
 
 @app.command()

@@ -117,12 +117,19 @@ class Policy(nn.Module):
         Returns:
             The architectures, and the log-probability [B] of each.
         """
-        actions, log_probability = self._draw(decisions, seeds)
+        with torch.inference_mode():
+            actions, outputs = self._draw(decisions, seeds)
+            log_probability = self._judge(self._spans_of(decisions), actions, outputs)[0]
         # Copies, since autograd may not save tensors of inference mode.
         return Actions(actions.options.clone(), actions.links.clone()), log_probability.clone()
 
     @torch.inference_mode()
+    def sample_unscored(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Tokens]:
+        """Draw what `sample` draws, as tokens: for who draws many and keeps few."""
+        return self._draw(decisions, seeds)[0].to_tokens(decisions)
+
     def _draw(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> tuple[Actions, Tensor]:
+        """Draw architectures; beside them the LSTM's outputs [P, B, H]."""
         batch, hidden = len(seeds), self.lstm.hidden_size
         draws = sum(d.choices if d.anchor else 1 for d in decisions)
         uniform = torch.stack([torch.rand(draws, generator=torch.Generator().manual_seed(s)) for s in seeds], dim=1)
@@ -167,8 +174,7 @@ class Policy(nn.Module):
                 fed = embedding[option]
                 draw += 1
             x = fed if exists is None else torch.where(exists[:, None], fed, x)
-        actions = Actions(options, links)
-        return actions, self._judge(self._spans_of(decisions), actions, outputs)[0]
+        return Actions(options, links), outputs
 
     def score(self, decisions: Sequence[Decision], actions: Actions) -> tuple[Tensor, Tensor]:
         """Score given architectures, all at once and differentiably.

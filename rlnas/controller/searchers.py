@@ -1,14 +1,14 @@
 """What proposes architectures: the interface of all searchers, and the random control."""
 
-import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from rlnas.controller.moves import draw
 from rlnas.controller.settings import ControllerSettings
-from rlnas.spaces import Space, Tokens
+from rlnas.spaces import DataShape, Features, Space, Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,11 +33,30 @@ class Proposal:
 
     Args:
         tokens: the choices.
-        log_probability: of the whole sequence, every Bernoulli of every anchor point included.
+        log_probability: of the whole sequence, every Bernoulli of every anchor point included; None: no policy drew it.
+        by: which part of the searcher proposed it, for people; empty: it has only one.
     """
 
     tokens: Tokens
-    log_probability: float
+    log_probability: float | None
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A child that the controller has learned from: what a searcher that reads the history sees of it.
+
+    Args:
+        tokens: what was proposed.
+        reward: its own; None counts for nothing.
+        scored: whether it was trained and scored; else the reward is the one that the spec gives to failures.
+        metrics: what its evaluation measured, such as `parameters`.
+    """
+
+    tokens: Tokens
+    reward: float | None
+    scored: bool
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,66 +68,88 @@ class Experience:
         tokens: of each child.
         rewards: each child's own; None counts for nothing (a child that was lost, where the spec says `neutral`).
         policy: the state that proposed them.
+        suggested: children of the round that came from outside: no sample of the policy, so none of its gradient.
     """
 
     samples: int
     tokens: Sequence[Tokens]
     rewards: Sequence[float | None]
     policy: SearcherState
+    suggested: Sequence[Trial] = ()
 
 
 class Searcher(ABC):
-    """Proposes architectures and learns from rewards, with no state of its own: `SearcherState` in and out."""
+    """Proposes architectures and learns from rewards, with no state of its own: `SearcherState` in and out.
 
-    def __init__(self, space: Space, settings: Any) -> None:
+    Args:
+        space: what can be proposed.
+        settings: the `controller` section of the spec.
+        shape: of the data that children are trained on.
+    """
+
+    label: ClassVar[str] = ""
+    """What it is, in a line for the report and the card."""
+
+    reads_history: ClassVar[bool] = False
+    """Whether `propose` looks at the history; only then is one kept where it can be read at little cost."""
+
+    def __init__(self, space: Space, settings: Any, shape: DataShape | None = None) -> None:
         self.space = space
         self.settings = settings
+        self.shape = shape
+        self.limit: Mapping[str, float] = {}
+        """The most that an architecture may have of a size; a searcher that chooses proposes none that has more."""
 
     @abstractmethod
     def initial(self, seed: int) -> SearcherState:
         """Return version 0, a pure function of the seed."""
 
     @abstractmethod
-    def propose(self, state: SearcherState, samples: int, seeds: Sequence[int]) -> list[Proposal]:
-        """Propose one architecture for each seed, a pure function of its arguments.
+    def propose(
+        self, state: SearcherState, samples: int, seeds: Sequence[int], history: Sequence[Trial] = ()
+    ) -> list[Proposal]:
+        """Propose one architecture for each seed, a pure function of its arguments, so that a killed task repeats it.
 
         Args:
             state: the version that proposes.
             samples: architectures proposed before these.
-            seeds: one for each architecture; what the others are makes no difference.
+            seeds: one for each architecture. What the others are makes no difference, unless the searcher reads the
+                history: then a proposal may depend on those before it.
+            history: every child that this version has learned from, in the order of rounds; empty unless
+                `reads_history`.
         """
 
     @abstractmethod
     def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
         """Return the next version, and finite numbers about the update for people."""
 
+    def features(self, tokens: Tokens) -> Features:
+        """Return what the space says of an architecture."""
+        assert self.shape is not None, "this searcher looks at sizes: it needs the shape of the data"
+        return self.space.features(tokens, self.shape)
+
+    def fits(self, tokens: Tokens) -> bool:
+        """Whether an architecture is within the limit, as far as the space says its sizes."""
+        if not self.limit:
+            return True
+        sizes = self.features(tokens).sizes
+        return all(sizes.get(name, 0.0) <= most for name, most in self.limit.items())
+
 
 class RandomSearcher(Searcher):
     """The control: uniform over the options of every decision. Same ledger, same budget, nothing learned."""
 
     settings: ControllerSettings
+    label = "random search: a control that learns nothing"
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState()
 
-    def propose(self, state: SearcherState, samples: int, seeds: Sequence[int]) -> list[Proposal]:
-        return [self._draw(samples, random.Random(seed)) for seed in seeds]
+    def propose(
+        self, state: SearcherState, samples: int, seeds: Sequence[int], history: Sequence[Trial] = ()
+    ) -> list[Proposal]:
+        decisions = self.space.decisions(samples)
+        return [Proposal(*draw(decisions, random.Random(seed))) for seed in seeds]
 
     def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
         return SearcherState(), {}
-
-    def _draw(self, samples: int, generator: random.Random) -> Proposal:
-        tokens: list[int] = []
-        chosen: dict[int, int] = {}
-        log_probability = 0.0
-        for position, decision in enumerate(self.space.decisions(samples)):
-            if decision.when and chosen.get(decision.when[0]) not in decision.when[1]:
-                continue
-            if decision.anchor:
-                tokens += [generator.randrange(2) for _ in range(decision.choices)]
-                log_probability -= decision.choices * math.log(2)
-            else:
-                chosen[position] = generator.randrange(decision.choices)
-                tokens.append(chosen[position])
-                log_probability -= math.log(decision.choices)
-        return Proposal(tuple(tokens), log_probability)

@@ -13,30 +13,83 @@ class ControllerSettings(Section):
     kind: str
 
 
-class ReinforceSettings(ControllerSettings):
-    """The paper's controller.
+class PolicySettings(ControllerSettings):
+    """Of the LSTM that makes one decision after another.
 
     Args:
         hidden: units of each LSTM layer.
         layers: LSTM layers.
         init: weights start uniformly distributed between minus this and this.
-        learning_rate: of the Adam optimiser. The paper's value is meant for 12,800 children; use more for fewer.
-        baseline_decay: decay of the moving average of earlier rewards, for each reward. The paper gives no value.
-        entropy_weight: this times the policy's entropy is added to the objective; the paper adds none.
         temperature: every logit is divided by this, in sampling and in scoring; the paper has 1.
     """
 
-    kind: Literal["reinforce"] = "reinforce"
     hidden: int = Field(default=35, ge=1, le=4096)
     layers: int = Field(default=2, ge=1, le=8)
     init: float = Field(default=0.08, gt=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+
+
+class ReinforceSettings(PolicySettings):
+    """The paper's controller; beside what `PolicySettings` has:
+
+    Args:
+        learning_rate: of the Adam optimiser. The paper's value is meant for 12,800 children; use more for fewer.
+        baseline_decay: decay of the moving average of earlier rewards, for each reward. The paper gives no value.
+        entropy_weight: this times the policy's entropy is added to the objective; the paper adds none.
+    """
+
+    kind: Literal["reinforce"] = "reinforce"
     learning_rate: float = Field(default=6e-4, gt=0, le=1)
     baseline_decay: float = Field(default=0.95, ge=0, lt=1)
     entropy_weight: float = Field(default=0.0, ge=0)
-    temperature: float = Field(default=1.0, gt=0)
 
 
 class RandomSettings(ControllerSettings):
     """The control: every option equally likely, every anchor point's Bernoulli at one half."""
 
     kind: Literal["random"] = "random"
+
+
+class LargestSettings(ControllerSettings):
+    """The second control: the largest of some random architectures.
+
+    Args:
+        draws: random architectures from which the one with most parameters within the limit is proposed.
+    """
+
+    kind: Literal["largest"] = "largest"
+    draws: int = Field(default=100, ge=1, le=100_000)
+
+
+class EvolutionSettings(ControllerSettings):
+    """Regularised evolution (Real et al. 2019).
+
+    Args:
+        population: the newest so many children can be parents; before there are so many, proposals are random.
+        tournament: so many of them, drawn at random, compete; the best becomes the parent.
+        local_search: the parent is instead the best of all children one of whose neighbours is not yet known.
+    """
+
+    kind: Literal["evolution"] = "evolution"
+    population: int = Field(default=10, ge=1, le=100_000)
+    tournament: int = Field(default=3, ge=1, le=100_000)
+    local_search: bool = False
+
+
+class GuidedSettings(PolicySettings):
+    """The controller proposes, a surrogate chooses; beside what `PolicySettings` has:
+
+    Args:
+        learning_rate: of Adam; 0: the controller stays as it starts.
+        first: children that are drawn at random before the surrogate chooses.
+        samples: of the controller, from which one proposal is chosen.
+        mutations: of the best children, added to the samples.
+        parents: the best so many children that are mutated, and that the controller learns to imitate.
+    """
+
+    kind: Literal["guided"] = "guided"
+    learning_rate: float = Field(default=0.01, ge=0, le=1)
+    first: int = Field(default=10, ge=1, le=100_000)
+    samples: int = Field(default=256, ge=0, le=100_000)
+    mutations: int = Field(default=0, ge=0, le=100_000)
+    parents: int = Field(default=10, ge=1, le=1000)

@@ -1,6 +1,7 @@
 """The numbers of a report, from the ledger alone: the same search gives the same numbers, whoever reads them."""
 
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +11,13 @@ from functools import cached_property
 import numpy as np
 
 from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
+from rlnas.report.fronts import FrontChild, Proposer, pareto, proposers
 from rlnas.report.statistics import Difference, Floats, difference
 from rlnas.report.status import HOW_TO_GO_ON
 from rlnas.spaces import Description, walk
 from rlnas.state import FinalRecord, Ledger, Summary, Version, child_id, left_of, list_searches, open_search
 from rlnas.state.finals import finals
+from rlnas.state.records import FinishedChild
 
 VERSIONS_READ = 150  # each holds the controller's weights, and a large search has 1,600 of them
 BINS = 40  # at most, of the children, for what the controller chose over time
@@ -108,6 +111,8 @@ class ReportData:
         skip_rate: [bins], links chosen of those possible; NaN where none is; empty in spaces without anchor points.
         bins: [bins], the last child of each bin, from 1.
         leaders, failures: best first; most frequent first.
+        front: the children that no smaller one beats, by parameters; empty where children have none, or all as many.
+        proposers: who proposed children, where it was not the searcher as a whole.
         finals: what test data said of winners, once there are any.
     """
 
@@ -130,6 +135,8 @@ class ReportData:
     leaders: tuple[Leader, ...]
     failures: tuple[Failure, ...]
     finals: tuple[FinalRecord, ...] = ()
+    front: tuple[FrontChild, ...] = ()
+    proposers: tuple[Proposer, ...] = ()
 
     @cached_property
     def children(self) -> int:
@@ -191,7 +198,14 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
         leaders=_leaders(ledger, summaries),
         failures=_failures(summaries),
         finals=tuple(record for final, _ in finals(ledger) if (record := final.record)),
+        front=_front(children, summaries),
+        proposers=tuple(proposers(summaries)),
     )
+
+
+def _front(children: Sequence[FinishedChild], summaries: Sequence[Summary]) -> tuple[FrontChild, ...]:
+    sizes = {child.result.metrics.get("parameters") for child in children} - {None}
+    return tuple(pareto(summaries, "parameters")) if len(sizes) > 1 else ()
 
 
 def _compared(ledger: Ledger, named: Sequence[Ledger]) -> tuple[list[Track], list[Track], list[str]]:
@@ -287,8 +301,8 @@ def _chosen(
     places: dict[str, int] = {}
     links, possible = np.zeros(bins), np.zeros(bins)
     number = 0
+    decisions = ledger.spec.space.decisions(sys.maxsize)  # a suggestion may be deeper than the controller's own by then
     for summary in summaries:
-        decisions = ledger.spec.space.decisions(summary.samples)
         for child in summary.children:
             at, fifth = number * bins // total, number * 5 // total
             number += 1

@@ -75,7 +75,7 @@ class Child:
 
     name: str
     tokens: tuple[int, ...]
-    log_probability: float
+    log_probability: float | None
     policy_version: int
     seed: int
     result: Result | None

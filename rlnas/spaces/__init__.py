@@ -1,6 +1,6 @@
 """Search spaces: which decisions make an architecture, and what they mean."""
 
-from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Node, Space, Tokens, walk
+from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Features, Node, Space, Tokens, walk
 
 SPACES = {
     "cnn": "rlnas.spaces.cnn:CNNSpace",
@@ -9,4 +9,15 @@ SPACES = {
 }
 """Space kinds; other packages add theirs by the entry-point group `rlnas.spaces`."""
 
-__all__ = ["SPACES", "Architecture", "DataShape", "Decision", "Description", "Node", "Space", "Tokens", "walk"]
+__all__ = [
+    "SPACES",
+    "Architecture",
+    "DataShape",
+    "Decision",
+    "Description",
+    "Features",
+    "Node",
+    "Space",
+    "Tokens",
+    "walk",
+]

@@ -4,8 +4,10 @@ A space describes; it builds nothing and knows no torch. The controller sees onl
 `Space.heads`; a child sees only the decoded architecture.
 """
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -80,6 +82,22 @@ class Description:
     edges: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class Features:
+    """What a surrogate sees of an architecture, in the space's own terms.
+
+    Args:
+        choices: what was chosen, by the label of the decision, for the decisions that exist; a link of a set decision
+            is one of its own, 0 or 1.
+        counts: numbers of things, such as layers of a type or connections.
+        sizes: positive quantities that span orders of magnitude, such as `parameters` and `flops`.
+    """
+
+    choices: Mapping[str, int]
+    counts: Mapping[str, float]
+    sizes: Mapping[str, float]
+
+
 class Architecture(BaseModel):
     """What a token sequence means; each space has its own."""
 
@@ -138,6 +156,23 @@ class Space(Section, ABC):
     @abstractmethod
     def describe(self, architecture: Any, shape: DataShape) -> Description:
         """Describe an architecture of this space for people, as it would be built for data of this shape."""
+
+    def features(self, tokens: Sequence[int], shape: DataShape) -> Features:
+        """Return what a surrogate sees of an architecture; a space that knows more than its tokens adds it.
+
+        Raises:
+            ValueError: the sequence is not one of this space.
+        """
+        choices: dict[str, int] = {}
+        counts: Counter[str] = Counter()
+        for _, decision, choice in walk(self.decisions(sys.maxsize), tokens):
+            if isinstance(choice, tuple):
+                choices |= {f"{decision.label} {earlier + 1}": bit for earlier, bit in enumerate(choice)}
+                counts["connections"] += sum(choice)
+            else:
+                choices[decision.label] = choice
+                counts[f"{decision.kind} {decision.options[choice] if decision.options else choice}"] += 1
+        return Features(choices, counts, {})
 
     def check(self, shape: DataShape) -> None:
         """Raise `UserError` if some architecture of this space cannot be built for data of this shape."""

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from pydantic import Field, field_validator, model_validator
 
 from rlnas.errors import UserError
-from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Node, Space, Tokens, walk
+from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Features, Node, Space, Tokens, walk
 
 LayerType = Literal["convolution", "max_pool", "avg_pool", "batch_norm", "local_contrast_norm", "dropout"]
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1)]
@@ -179,6 +179,21 @@ class CNNSpace(Space):
         layers = tuple(Layer(**self._fixed(fields.get("type", self.layer_types[0])) | fields) for fields in made)
         return CNNArchitecture(layers=layers, pool_after=pools, learning_rate=learning_rate)
 
+    def features(self, tokens: Sequence[int], shape: DataShape) -> Features:
+        """Add depth and width of the network, and its weights and multiply-adds for data of this shape."""
+        seen, architecture = super().features(tokens, shape), self.decode(tokens)
+        depths: list[int] = []
+        for layer in architecture.layers:
+            depths.append(1 + max((depths[j] for j in layer.inputs), default=0))
+        counts = {
+            "layers": len(depths),
+            "longest path": max(depths),
+            "read by the classifier": len(architecture.outputs),
+            "reading the image": sum(not layer.inputs for layer in architecture.layers),
+        }
+        parameters, flops = cost(architecture, shape)
+        return Features(seen.choices, {**seen.counts, **counts}, {"parameters": parameters, "flops": flops})
+
     def encode(self, architecture: CNNArchitecture) -> Tokens:
         tokens: list[int] = []
         for decision, index, field, options in _sequence(self, len(architecture.layers)):
@@ -339,6 +354,21 @@ def input_sizes(architecture: CNNArchitecture, shape: DataShape) -> list[Size]:
     sizes, end = layer_sizes(architecture, shape), len(architecture.layers)
     inputs = [*(layer.inputs for layer in architecture.layers), architecture.outputs]
     return [_joined(architecture, sizes, shape, inputs[i], i) for i in range(end + 1)]
+
+
+def cost(architecture: CNNArchitecture, shape: DataShape) -> tuple[int, int]:
+    """Count without building it what a network has: trainable weights, and multiply-adds of one image."""
+    before, after = input_sizes(architecture, shape), layer_sizes(architecture, shape)
+    features = before[-1][2]
+    parameters, flops = (features + 1) * shape.classes, features * shape.classes
+    for layer, (_, _, channels), (height, width, filters) in zip(architecture.layers, before, after, strict=False):
+        if layer.type == "convolution":
+            weights = channels * filters * (layer.filter_height or 1) * (layer.filter_width or 1)
+            parameters += weights + 2 * filters  # and a batch normalisation
+            flops += weights * height * width
+        elif layer.type == "batch_norm":
+            parameters += 2 * channels
+    return parameters, flops
 
 
 def _joined(

@@ -9,12 +9,14 @@ A cell of base N has N leaves and 2N − 1 nodes, numbered leaves first, level b
 - new cell state: `c = z_{c_out}`, before the activation; new hidden state: `h = a_root`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
-from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Node, Space, walk
+from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Features, Node, Space, walk
 
 Combination = Literal["add", "elem_mult", "max"]
 Activation = Literal["identity", "tanh", "sigmoid", "relu", "sin"]
@@ -63,6 +65,14 @@ class Cell(Architecture):
         """Return the two nodes that an inner node combines."""
         first = 2 * (node - self.base)
         return first, first + 1
+
+    def above(self, node: int) -> tuple[int, ...]:
+        """Return the nodes that a node's value passes on its way to the root, in order; the root's way is empty."""
+        path = []
+        while node < len(self.nodes) - 1:
+            node = self.base + node // 2
+            path.append(node)
+        return tuple(path)
 
     def below(self, node: int) -> frozenset[int]:
         """Return the nodes of the subtree of a node, itself included."""
@@ -116,11 +126,7 @@ class RNNSpace(Space):
         }
 
     def decisions(self, samples: int) -> tuple[Decision, ...]:
-        names = [f"leaf {i}" if i < self.base else f"node {i}" for i in range(2 * self.base - 1)] + ["cell inject"]
-        labels = [(kind, f"{name} {kind}") for name in names for kind in ("combination", "activation")]
-        labels += [("node", "new cell state from node (c_out)"), ("node", "old cell state into node (c_in)")]
-        options = {"combination": self.combinations, "activation": self.activations, "node": ()}
-        return tuple(Decision(kind, self.heads[kind], label, options=options[kind]) for kind, label in labels)
+        return _decisions(self)
 
     def decode(self, tokens: Sequence[int]) -> Cell:
         decisions = self.decisions(0)
@@ -147,6 +153,29 @@ class RNNSpace(Space):
             tokens += self.combinations.index(combination), self.activations.index(activation)
         return (*tokens, cell.c_out, cell.c_in)
 
+    def features(self, tokens: Sequence[int], shape: DataShape) -> Features:
+        """Count operations of leaves and of inner nodes apart, and those that the cell state meets on its way.
+
+        All cells of a base are of one size, so none is given.
+        """
+        cell = self.decode(tokens)
+        counts: Counter[str] = Counter()
+        for i, operation in enumerate(cell.nodes):
+            counts[f"{'leaf' if i < self.base else 'node'} {operation}"] += 1
+        to_cell = cell.above(cell.c_in)
+        to_cell = to_cell[: to_cell.index(cell.c_out) + 1] if cell.c_out in to_cell else ()
+        counts["cell state kept"] = int(bool(to_cell))
+        for name, path in (("cell state", to_cell), ("hidden state", cell.above(cell.c_in))):
+            counts[f"steps to {name}"] = len(path)
+            for i in path:
+                counts[f"{cell.nodes[i].combination} on the way to {name}"] += 1
+                if i != cell.c_out or name == "hidden state":  # the cell state leaves its node before the activation
+                    counts[f"{cell.nodes[i].activation} on the way to {name}"] += 1
+        counts["inject " + cell.inject.combination] += 1
+        counts["inject " + cell.inject.activation] += 1
+        counts["hidden state " + cell.nodes[-1].activation] += 1
+        return Features(super().features(tokens, shape).choices, counts, {})
+
     def describe(self, architecture: Cell, shape: DataShape) -> Description:
         cell, root = architecture, len(architecture.nodes) - 1
         rows = []
@@ -170,6 +199,15 @@ class RNNSpace(Space):
             nodes=nodes,
             edges=edges,
         )
+
+
+@lru_cache(maxsize=16)
+def _decisions(space: RNNSpace) -> tuple[Decision, ...]:
+    names = [f"leaf {i}" if i < space.base else f"node {i}" for i in range(2 * space.base - 1)] + ["cell inject"]
+    labels = [(kind, f"{name} {kind}") for name in names for kind in ("combination", "activation")]
+    labels += [("node", "new cell state from node (c_out)"), ("node", "old cell state into node (c_in)")]
+    options = {"combination": space.combinations, "activation": space.activations, "node": ()}
+    return tuple(Decision(kind, space.heads[kind], label, options=options[kind]) for kind, label in labels)
 
 
 def _combine(combination: str, left: str, right: str) -> str:

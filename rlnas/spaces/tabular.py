@@ -1,11 +1,13 @@
 """A space whose rewards are looked up in a table: for measuring searchers, and for fast tests of everything else."""
 
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Space, Tokens, walk
+from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Features, Space, Tokens, walk
 
 
 class TabularArchitecture(Architecture):
@@ -39,11 +41,7 @@ class TabularSpace(Space):
         return {decision.kind: decision.choices for decision in self.decisions(0)}
 
     def decisions(self, samples: int) -> tuple[Decision, ...]:
-        names = [f"decision {position + 1}" for position in range(len(self.choices))]
-        return tuple(
-            Decision(name, n, name, options=self.options if len(self.options) == n else ())
-            for name, n in zip(names, self.choices, strict=True)
-        )
+        return _decisions(self)
 
     def decode(self, tokens: Sequence[int]) -> TabularArchitecture:
         if len(list(walk(self.decisions(0), tokens))) < len(self.choices):
@@ -53,6 +51,12 @@ class TabularSpace(Space):
     def encode(self, architecture: TabularArchitecture) -> Tokens:
         return self.decode(architecture.tokens).tokens
 
+    def features(self, tokens: Sequence[int], shape: DataShape) -> Features:
+        """Add how often each option was chosen: decisions of as many options are taken to have the same ones."""
+        chosen = super().features(tokens, shape).choices
+        counts = Counter(f"option {choice + 1} of {n}" for choice, n in zip(chosen.values(), self.choices, strict=True))
+        return Features(chosen, counts, {})
+
     def describe(self, architecture: TabularArchitecture, shape: DataShape) -> Description:
         names = [self.options[token] if token < len(self.options) else str(token) for token in architecture.tokens]
         return Description(
@@ -60,3 +64,12 @@ class TabularSpace(Space):
             columns=("decision", "option"),
             rows=tuple((str(position + 1), name) for position, name in enumerate(names)),
         )
+
+
+@lru_cache(maxsize=16)
+def _decisions(space: TabularSpace) -> tuple[Decision, ...]:
+    names = [f"decision {position + 1}" for position in range(len(space.choices))]
+    return tuple(
+        Decision(name, n, name, options=space.options if len(space.options) == n else ())
+        for name, n in zip(names, space.choices, strict=True)
+    )

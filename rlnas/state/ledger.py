@@ -7,11 +7,11 @@ Every method may be called again, from anywhere, at any time. docs/state.md has 
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from rlnas.controller import SEARCHERS, Searcher, SearcherState
+from rlnas.controller import SEARCHERS, Searcher, SearcherState, Trial
 from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.registry import resolve
 from rlnas.seeds import derive_seed
@@ -22,6 +22,7 @@ from rlnas.state.records import (
     KEPT_SNAPSHOTS,
     LEADERBOARD_SIZE,
     SCHEMA,
+    AppliedChild,
     DataRecord,
     FinalRecord,
     History,
@@ -92,7 +93,10 @@ class Ledger:
         import torch
 
         torch.set_num_threads(1)  # the same sums on every machine
-        return resolve(SEARCHERS, self.spec.controller.kind, "rlnas.searchers")(self.spec.space, self.spec.controller)
+        kind = resolve(SEARCHERS, self.spec.controller.kind, "rlnas.searchers")
+        searcher = kind(self.spec.space, self.spec.controller, self.shape)
+        searcher.limit = self.spec.objective.limit
+        return searcher
 
     # ---- the chain of controllers ----
 
@@ -173,9 +177,11 @@ class Ledger:
             extras=tuple(sorted(done)),
             children=before.children + len(children),
             failed=before.failed + sum(child.result.status != "ok" for _, child in children),
+            suggested=before.suggested + sum(child.suggested for _, child in children),
             memory=dict(state.memory),
             numbers=numbers,
             leaders=tuple(leaders[:LEADERBOARD_SIZE]),
+            recent=self._recent(before, summaries, low_mark) if self.searcher.reads_history else (),
         )
         data = pack(state.tensors, version.model_dump(mode="json"))
         if self.bucket.create(self._version_key(version.version), data) is None:
@@ -183,6 +189,27 @@ class Ledger:
         self.bucket.put(self.key("head.json"), str(version.version).encode())
         self._tidy(before, version, [name for name, _ in children])
         return version
+
+    def _recent(self, before: Version, summaries: Sequence[Summary], low_mark: int) -> tuple[AppliedChild, ...]:
+        """Return what the history has beyond its bundles, once these rounds are applied too."""
+        bundled = low_mark // HISTORY_ROUNDS * HISTORY_ROUNDS
+        known = [*before.recent, *(child for summary in summaries for child in _applied(summary))]
+        return tuple(sorted((child for child in known if child.round >= bundled), key=lambda child: child.round))
+
+    def history(self, version: Version) -> list[Trial]:
+        """Return every child that a version has learned from, in the order of rounds; for searchers that read it.
+
+        One object for every hundred rounds; the rest is in the version itself.
+        """
+        known: list[AppliedChild] = []
+        for k in range(version.low_mark // HISTORY_ROUNDS):
+            key = self.history_key(k)
+            if (found := self.bucket.get(key)) is None:  # whoever applied the rounds was killed before it did this
+                self.bundle(k)
+                found = self.bucket.get(key)
+                assert found is not None
+            known += (c for summary in History.from_bytes(found.data, key).summaries for c in _applied(summary))
+        return [Trial(c.tokens, c.reward, c.scored, c.metrics) for c in (*known, *version.recent)]
 
     def _tidy(self, before: Version, after: Version, children: list[str]) -> None:
         """Bundle a hundred summaries that are all applied, and delete what applied children no longer need."""
@@ -429,6 +456,18 @@ class Ledger:
         prefix = self.key(folder)
         keys = self.bucket.list_all(f"{prefix}{round_number:06d}-")
         return {key.removeprefix(prefix).partition(".")[0] for key in keys}
+
+
+def _applied(summary: Summary) -> Iterator[AppliedChild]:
+    for child in summary.children:
+        result = child.result
+        yield AppliedChild(
+            round=summary.round,
+            tokens=child.tokens,
+            reward=result.reward,
+            scored=result.status == "ok",
+            metrics=result.metrics,
+        )
 
 
 def record_key(name: str) -> str:

@@ -63,10 +63,12 @@ class PlannedChild(Record):
     """One proposal. Its number in the round is its place in the plan."""
 
     tokens: tuple[int, ...]
-    log_probability: FiniteFloat
+    log_probability: FiniteFloat | None  # None: no policy drew it
     seed: int
     recipe: dict[str, Any] = Field(default_factory=dict)  # in which it is trained otherwise than the spec says
     reference: str = ""  # a model of the task that takes the place of the tokens' own
+    by: str = ""  # who proposed it, where not the searcher as a whole
+    suggested: bool = False  # from outside: a faithful searcher does not learn from it
 
 
 class Plan(Record):
@@ -76,6 +78,7 @@ class Plan(Record):
     policy_version: int
     samples: int
     children: tuple[PlannedChild, ...]
+    suggestions: int = 0  # taken from the queue so far, these children included
     winner: str = ""  # beyond the budget: the search's child that is being finalized
     data: Literal["train", "train_and_validation"] = "train"
 
@@ -162,6 +165,16 @@ class Leader(Record):
     metrics: dict[str, FiniteFloat]
 
 
+class AppliedChild(Record):
+    """A child in the history that a searcher reads."""
+
+    round: int
+    tokens: tuple[int, ...]
+    reward: FiniteFloat | None
+    scored: bool
+    metrics: dict[str, FiniteFloat]
+
+
 class Version(Record):
     """The document of `controllers/<version>`; the tensors beside it are the searcher's."""
 
@@ -172,9 +185,11 @@ class Version(Record):
     extras: tuple[int, ...] = ()
     children: int = 0  # applied so far
     failed: int = 0
+    suggested: int = 0  # of the children, from outside
     memory: dict[str, Any] = Field(default_factory=dict)
     numbers: dict[str, FiniteFloat] = Field(default_factory=dict)
     leaders: tuple[Leader, ...] = ()
+    recent: tuple[AppliedChild, ...] = ()  # applied and not yet in a bundle; only for searchers that read the history
 
     @property
     def rounds(self) -> int:

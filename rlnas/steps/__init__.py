@@ -1,5 +1,6 @@
 """The steps of a search, as plain functions: idempotent, safe to run again at any time, from anywhere."""
 
+from rlnas.steps.ask_tell import ask, tell
 from rlnas.steps.evaluate import evaluate
 from rlnas.steps.export_model import export_model, read_model
 from rlnas.steps.finalize import final_test, find_final, plan_grid, plan_retraining, winner_of
@@ -8,10 +9,12 @@ from rlnas.steps.open_search import check_spec, open_search, plan_rounds
 from rlnas.steps.prepare_data import prepare_data
 from rlnas.steps.register_model import register_model
 from rlnas.steps.sample_architecture import sample_architecture
+from rlnas.steps.suggest import suggest
 from rlnas.steps.train_child import train_child
 from rlnas.steps.update_controller import update_controller
 
 __all__ = [
+    "ask",
     "check_spec",
     "evaluate",
     "export_model",
@@ -26,6 +29,8 @@ __all__ = [
     "read_model",
     "register_model",
     "sample_architecture",
+    "suggest",
+    "tell",
     "train_child",
     "update_controller",
     "winner_of",

@@ -30,24 +30,34 @@ def evaluate(ledger: Ledger, batch: Batch) -> dict[str, Result]:
     plan = ledger.plan(batch.round) if batch.children else None
     if plan is None or plan.data != "train":  # validation data says nothing of a model that has seen it
         return {}
-    names = [child_id(batch.round, i) for i in range(len(plan.children))]
     finished = ledger.finished_children(batch.round)
     trained = ledger.trained_children(batch.round) - finished
     todo = [name for name in batch.names if name in trained]
     if todo:
         with ends_well_if_told_to_stop():
             _score(ledger, plan, todo)
-        finished = ledger.finished_children(batch.round)
-    results = {name: ledger.result(name) for name in (names if finished.issuperset(names) else batch.names)}
-    if all(results.get(name) for name in names):
-        children = tuple(
-            FinishedChild(**child.model_dump(), result=results[name])  # type: ignore[arg-type]
-            for name, child in zip(names, plan.children, strict=True)
-        )
-        ledger.create_summary(
-            Summary(round=plan.round, policy_version=plan.policy_version, samples=plan.samples, children=children)
-        )
-    return {name: result for name in batch.names if (result := results[name]) is not None}
+    of_round = summarise(ledger, plan)
+    return {name: result for name in batch.names if (result := of_round.get(name) or ledger.result(name)) is not None}
+
+
+def summarise(ledger: Ledger, plan: Plan) -> dict[str, Result]:
+    """Sum a round up if all its children have ended.
+
+    Returns:
+        The results by child; empty if some have not.
+    """
+    names = [child_id(plan.round, i) for i in range(len(plan.children))]
+    if not ledger.finished_children(plan.round).issuperset(names):
+        return {}
+    results = {name: result for name in names if (result := ledger.result(name)) is not None}
+    children = tuple(
+        FinishedChild(**child.model_dump(), result=results[name])
+        for name, child in zip(names, plan.children, strict=True)
+    )
+    ledger.create_summary(
+        Summary(round=plan.round, policy_version=plan.policy_version, samples=plan.samples, children=children)
+    )
+    return results
 
 
 def _score(ledger: Ledger, plan: Plan, todo: list[str]) -> None:
@@ -95,11 +105,12 @@ def evaluate_one(ledger: Ledger, trainer: Trainer, data: Validation, child: str,
             numbers = [evaluation.reward, *evaluation.history, *evaluation.metrics.values()]
             if not all(math.isfinite(number) for number in numbers):
                 raise ChildFailure("not_finite", f"its reward or a score is not finite: {numbers[:8]}")
+            measures = trained.get("measures", {})
             result = Result(
                 status="ok",
-                reward=evaluation.reward,
+                reward=ledger.spec.objective.weigh(evaluation.reward, measures),
                 history=evaluation.history,
-                metrics=dict(evaluation.metrics),
+                metrics={**measures, **evaluation.metrics},
                 seconds=trained.get("seconds", 0.0),
                 attempts=trained["attempts"],
             )
@@ -108,4 +119,4 @@ def evaluate_one(ledger: Ledger, trainer: Trainer, data: Validation, child: str,
         ledger.create_result(child, failed_result(ledger, failure, trained.get("seconds", 0.0)))
         return
     ledger.create_result(child, result)
-    print(f"child {child}: reward {evaluation.reward:.4f}", flush=True)
+    print(f"child {child}: reward {result.reward:.4f}", flush=True)

@@ -102,6 +102,9 @@ def check_spec(spec: SearchSpec, open_file: Opener) -> DataShape:
             f"dataset.kind: {spec.dataset.kind} holds {shape.modality}, but a child of kind {spec.child.kind} needs"
             f" {spec.child.modality}"
         )
+    if unknown := [name for name in spec.objective.measures if name not in spec.child.measures]:
+        allowed = ", ".join(spec.child.measures) or "none"
+        raise UserError(f"objective: {spec.child.kind} children have no {unknown[0]}; allowed: {allowed}")
     spec.dataset.check(spec.space, open_file)
     spec.space.check(shape)
     for recipe in spec.recipes:

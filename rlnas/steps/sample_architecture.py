@@ -1,10 +1,11 @@
 """Sample architectures: plan the next round, take up what another run left behind, or go on with the winner."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rlnas.seeds import derive_seed
 from rlnas.state import Controller, Ledger, Observer, Plan, PlannedChild, Version
+from rlnas.state.suggestions import read_suggestions
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, batches
 from rlnas.steps.finalize import plan_final
 
@@ -42,20 +43,45 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
 
 def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
     """Plan the first round of the window that is free, or find that there is none."""
-    children_per_round = ledger.spec.loop.children_per_round
+    children_per_round, searcher = ledger.spec.loop.children_per_round, ledger.searcher
+    history = ledger.history(head.version) if searcher.reads_history else []
     number = max(ledger.next_round(), window.start)
     while number < window.stop:
         samples = number * children_per_round
         seeds = [derive_seed(ledger.spec.seed, "child", number, i) for i in range(children_per_round)]
+        taken, suggested = _suggested(ledger, number, seeds)
+        own = seeds[len(suggested) :]
+        proposals = searcher.propose(head.state, samples, own, history) if own else []
         children = tuple(
-            PlannedChild(tokens=proposal.tokens, log_probability=proposal.log_probability, seed=seed)
-            for proposal, seed in zip(ledger.searcher.propose(head.state, samples, seeds), seeds, strict=True)
+            PlannedChild(tokens=made.tokens, log_probability=made.log_probability, seed=seed, by=made.by)
+            for made, seed in zip(proposals, own, strict=True)
         )
-        plan = Plan(round=number, policy_version=head.version.version, samples=samples, children=children)
+        plan = Plan(
+            round=number,
+            policy_version=head.version.version,
+            samples=samples,
+            children=(*suggested, *children),
+            suggestions=taken + len(suggested),
+        )
         if ledger.create_plan(plan):
             return plan
         number = max(number + 1, ledger.next_round())  # somebody was first, and may be far ahead by now
     return None
+
+
+def _suggested(ledger: Ledger, number: int, seeds: Sequence[int]) -> tuple[int, list[PlannedChild]]:
+    """Return how many suggestions earlier rounds have taken, and the children that the next ones make of this round.
+
+    At most half of a round, and where a round is one child, every second round.
+    """
+    before = ledger.plan(number - 1) if number else None
+    taken, size = before.suggestions if before else 0, len(seeds)
+    most = (number + 1) * size // 2 - number * size // 2
+    found = read_suggestions(ledger, taken, most)
+    return taken, [
+        PlannedChild(tokens=s.tokens, log_probability=None, seed=seed, by=s.by, suggested=True)
+        for s, seed in zip(found, seeds, strict=False)
+    ]
 
 
 def _left_behind(ledger: Ledger, version: Version, window: range, observer: Observer) -> list[Batch]:

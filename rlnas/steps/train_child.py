@@ -4,6 +4,7 @@ import signal
 import time
 from functools import partial
 from types import FrameType
+from typing import Any
 
 from rlnas.children import Interrupted, Trainer
 from rlnas.datasets import Train, join
@@ -19,6 +20,7 @@ from rlnas.state import (
     SearchRecord,
     StoreSettings,
     claim,
+    parse_child_id,
     suspects,
 )
 from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
@@ -106,8 +108,9 @@ def train_one(ledger: Ledger, trainer: Trainer, data: Train, child: str, planned
     try:
         with child_failures():
             architecture = architecture_of(ledger, planned, trainer)
+            measures = _measures(ledger, trainer, architecture, child)
             snapshots = trainer.train(architecture, data, planned.seed, held.checkpoint, keeper)
-            snapshots = add_to_document(snapshots, attempts=held.lease.attempt)
+            snapshots = add_to_document(snapshots, attempts=held.lease.attempt, measures=measures)
     except ChildFailure as failure:
         print(f"child {child}: failed: {failure}", flush=True)
         ledger.create_result(child, failed_result(ledger, failure, time.monotonic() - start, held))
@@ -116,6 +119,20 @@ def train_one(ledger: Ledger, trainer: Trainer, data: Train, child: str, planned
     else:
         ledger.create_snapshots(child, snapshots)
         print(f"child {child}: trained in {time.monotonic() - start:.1f} s", flush=True)
+
+
+def _measures(ledger: Ledger, trainer: Trainer, architecture: Any, child: str) -> dict[str, float]:
+    """Measure what the search's objective asks for.
+
+    Raises:
+        ChildFailure: the child is above a limit; a winner's trainings never are.
+    """
+    objective = ledger.spec.objective
+    measures = trainer.measure(architecture, objective.measures) if objective.measures else {}
+    of_the_search = parse_child_id(child)[0] < ledger.spec.loop.rounds
+    if of_the_search and (excess := objective.excess(measures)):
+        raise ChildFailure("over_limit", excess)
+    return measures
 
 
 def failed_result(ledger: Ledger, failure: ChildFailure, seconds: float, held: Claim | None = None) -> Result:

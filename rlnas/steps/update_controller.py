@@ -1,6 +1,6 @@
 """Update the controller: apply complete rounds to the newest version, each exactly once."""
 
-from rlnas.controller import Experience
+from rlnas.controller import Experience, SearcherState, Trial
 from rlnas.errors import StoreError
 from rlnas.state import Ledger, Summary, Version
 
@@ -32,18 +32,25 @@ def update_controller(ledger: Ledger) -> Version:
                 if sampled_by is None:
                     raise StoreError(f"controller {summary.policy_version} is missing: search {ledger.name} is damaged")
                 policies[summary.policy_version] = sampled_by.state
-        rounds = [
-            Experience(
-                samples=summary.samples,
-                tokens=[child.tokens for child in summary.children],
-                rewards=[child.result.reward for child in summary.children],
-                policy=policies[summary.policy_version],
-            )
-            for summary in due
-        ]
+        rounds = [_experience(summary, policies[summary.policy_version]) for summary in due]
         state, numbers = ledger.searcher.learn(head.state, rounds)
         staleness = max(version.version - summary.policy_version for summary in due)
         ledger.commit(head, due, state, numbers | {"staleness": float(staleness)})
+
+
+def _experience(summary: Summary, policy: SearcherState) -> Experience:
+    own = [child for child in summary.children if not child.suggested]
+    return Experience(
+        samples=summary.samples,
+        tokens=[child.tokens for child in own],
+        rewards=[child.result.reward for child in own],
+        policy=policy,
+        suggested=[
+            Trial(child.tokens, child.result.reward, child.result.status == "ok", child.result.metrics)
+            for child in summary.children
+            if child.suggested
+        ],
+    )
 
 
 def _due(ledger: Ledger, version: Version, window: range) -> list[Summary]:

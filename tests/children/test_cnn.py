@@ -208,3 +208,13 @@ def test_every_sample_builds_trains_and_has_the_sizes_its_description_says(name)
         assert [(h, w, c) for _, c, h, w in made] == layer_sizes(architecture, shape)
         logits.square().sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_space_knows_the_size_and_the_cost_of_its_networks_without_building_them(name):
+    shape = DataShape("images", classes=5, height=9, width=8, channels=3)
+    for seed in range(20):
+        architecture = sample(SPACES[name], random.Random(seed))
+        sizes = SPACES[name].features(SPACES[name].encode(architecture), shape).sizes
+        model = build_cnn(architecture, shape)
+        assert sizes == {"parameters": count_parameters(model), "flops": count_flops(model, shape)}

@@ -3,6 +3,8 @@
 import math
 import random
 import statistics
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -10,6 +12,9 @@ from enumeration import sequences
 from scipy.stats import chisquare
 
 from rlnas.controller import SEARCHERS, SETTINGS, Experience, SearcherState
+from rlnas.controller.evolution import Evolution
+from rlnas.controller.guided import Guided
+from rlnas.controller.largest import Largest
 from rlnas.controller.reinforce import Reinforce
 from rlnas.controller.searchers import RandomSearcher
 from rlnas.controller.settings import RandomSettings, ReinforceSettings
@@ -62,10 +67,21 @@ def test_the_random_control_depends_on_each_seed_alone_and_learns_nothing():
     assert len(TINY.decode(searcher.propose(after, 10, [1])[0].tokens).layers) == 3
 
 
-@pytest.mark.parametrize(("kind", "searcher"), [("reinforce", Reinforce), ("random", RandomSearcher)])
-def test_searchers_are_found_by_their_kind(kind, searcher):
-    assert resolve(SEARCHERS, kind, "rlnas.searchers") is searcher
-    assert resolve(SETTINGS, kind, "rlnas.searchers")().kind == kind
+KINDS = {"reinforce": Reinforce, "random": RandomSearcher, "largest": Largest, "evolution": Evolution, "guided": Guided}
+
+
+@pytest.mark.parametrize("kind", SEARCHERS)
+def test_searchers_are_found_by_their_kind_and_say_what_they_are(kind):
+    searcher = resolve(SEARCHERS, kind, "rlnas.searchers")
+    assert searcher is KINDS[kind]
+    assert searcher.label
+    assert resolve(SETTINGS, kind, "rlnas.controller_settings")().kind == kind
+    assert SEARCHERS.keys() == SETTINGS.keys()
+
+
+def test_settings_are_read_without_torch():
+    code = "import sys; from rlnas.controller.settings import GuidedSettings; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def search(searcher, task, budget=240, m=8):

@@ -30,7 +30,7 @@ from rlnas.spaces import SPACES
 from rlnas.spec import parse_spec
 from rlnas.state import Bucket
 
-for part in ("run", "look", "winner", "store", "kubeflow"):
+for part in ("run", "look", "suggest", "winner", "store", "kubeflow"):
     importlib.import_module(f"rlnas.cli.{part}")  # its commands join the app
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -204,7 +204,7 @@ def test_the_spec_that_is_shown_is_valid() -> None:
 def test_every_section_of_a_spec_has_its_table() -> None:
     shown = re.findall(r"<!-- fields of (\S+) -->", TEXTS["spec.md"])
     models = [*SPACES.values(), *DATASETS.values(), *RECIPES.values(), *SETTINGS.values()]
-    models += [f"rlnas.spec:{name}Settings" for name in ("Loop", "Failure", "Final")]
+    models += [f"rlnas.spec:{name}Settings" for name in ("Loop", "Failure", "Final")] + ["rlnas.objective:Objective"]
     assert sorted([*shown, SETTINGS["random"]]) == sorted(models), "random has no fields"
     for kind in DATASETS:
         assert f"### `{kind}`" in TEXTS["spec.md"]

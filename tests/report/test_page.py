@@ -89,7 +89,8 @@ def test_nothing_overlaps_or_is_missing_on_a_phone_and_on_a_desk(
             assert found["width"] == width, kind
             assert (found["overlaps"], found["wide"], found["outside"]) == ([], [], []), (kind, width)
             sections = {section.get_attribute("id") for section in tab.query_selector_all("section")}
-            assert sections == SECTIONS | (set() if kind == "tabular" else {"architectures"})
+            drawn = set() if kind == "tabular" else {"architectures"}
+            assert sections == SECTIONS | drawn | ({"front"} if data.front else set())
             headings = {heading.text_content() for heading in tab.query_selector_all("#progress h3")}
             assert headings == HEADINGS | ({"Skip rate"} if kind == "cnn" else set())
             assert len(tab.query_selector_all("#decisions svg")) == len(data.choices)

@@ -410,3 +410,21 @@ def test_spaces_at_the_limit_are_allowed():
 def test_what_makes_no_sense_is_refused_by_name(fields, message):
     with pytest.raises(ValidationError, match=message):
         CNNSpace(**fields)
+
+
+def test_features_count_layers_links_and_paths():
+    bits = {1: (), 2: (1,), 3: (0, 0), 4: (0, 1, 1)}  # 1 -> 2 -> 4 and 3 -> 4; 1 and 3 read the image
+    layers = tuple(conv(inputs=tuple(j for j, bit in enumerate(bits[i]) if bit)) for i in bits)
+    features = LINKS.features(LINKS.encode(CNNArchitecture(layers=layers)), CIFAR)
+    assert features.counts == {
+        "connections": 3,
+        "layers": 4,
+        "longest path": 3,
+        "reading the image": 2,
+        "read by the classifier": 1,
+    }
+    assert features.choices["layer 4 inputs 2"] == 1
+    assert features.choices["layer 4 inputs 1"] == 0
+    assert features.sizes["parameters"] > 0
+    typed = TYPED.features(draws(TYPED, 0, 1)[0], CIFAR).counts
+    assert sum(count for name, count in typed.items() if name.startswith("layer_type ")) == 2

@@ -186,3 +186,20 @@ def test_is_registered_and_imports_without_torch():
     assert SPACES["rnn"] == "rlnas.spaces.rnn:RNNSpace"
     code = "import rlnas.spaces.rnn, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_features_count_operations_and_what_the_cell_state_meets():
+    counts = RNNSpace().features(RNNSpace().encode(LSTM), SHAPE).counts
+    assert counts["leaf add sigmoid"] == 3
+    assert counts["node add identity"] == 4
+    assert counts["inject elem_mult"] == 1
+    # From leaf 0 by nodes 8 and 12 into the new cell state, with no activation after the last.
+    assert counts["cell state kept"] == 1
+    assert counts["steps to cell state"] == 2
+    assert counts["add on the way to cell state"] == 2
+    assert counts["identity on the way to cell state"] == 1
+    assert "tanh on the way to cell state" not in counts
+    assert counts["tanh on the way to hidden state"] == 1
+    lost = RNNSpace().features(RNNSpace().encode(LSTM.model_copy(update={"c_out": 0})), SHAPE)
+    assert lost.counts["cell state kept"] == lost.counts["steps to cell state"] == 0
+    assert not lost.sizes

@@ -59,3 +59,9 @@ def test_every_option_has_a_name_or_none_has():
 def test_a_decision_has_1_to_1000_options(choices):
     with pytest.raises(ValidationError, match="choices"):
         TabularSpace(choices=choices)
+
+
+def test_features_count_options_over_decisions_that_have_as_many():
+    features = TabularSpace(choices=(3, 2, 3, 3)).features((2, 1, 0, 2), SHAPE)
+    assert features.counts == {"option 3 of 3": 2, "option 1 of 3": 1, "option 2 of 2": 1}
+    assert features.choices == {"decision 1": 2, "decision 2": 1, "decision 3": 0, "decision 4": 2}

@@ -12,9 +12,17 @@ from waiting import join
 
 from rlnas.state import Bucket, open_search
 
+# Of searchers that read the history: both rounds of these searches are proposed by what they know of it.
+READERS = {
+    "evolution": {"kind": "evolution", "population": 2},
+    "guided": {"kind": "guided", "first": 2, "samples": 8, "hidden": 8},
+}
+
 
 @pytest.fixture(params=KINDS)
 def spec(request):
+    if request.param in READERS:
+        return make_spec("tabular", controller=READERS[request.param])
     return make_spec(request.param)
 
 
@@ -24,7 +32,7 @@ KNOWN = {}
 @pytest.fixture
 def undisturbed(bucket, spec):
     """What the search comes to when nobody disturbs it; its name makes no difference."""
-    kind = spec.space.kind
+    kind = spec.space.kind, spec.controller.kind
     if kind not in KNOWN:
         twin = renamed(spec)
         assert in_process(run, bucket.settings, twin) == 0
@@ -73,7 +81,7 @@ def test_undisturbed_search(bucket, spec, undisturbed):
     assert all(undisturbed[f"results/{child}.json"]["status"] == "ok" for child in children)
 
 
-@pytest.mark.parametrize("spec", ["tabular"], indirect=True)
+@pytest.mark.parametrize("spec", ["tabular", *READERS], indirect=True)
 def test_kill_after_every_write(bucket, spec, undisturbed):
     """Between two writes the store is the same: these are all the states that a kill can leave behind."""
     writes = count_calls(bucket, spec, WRITES)

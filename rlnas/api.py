@@ -1,0 +1,163 @@
+"""The Python interface: a search as an object. `import rlnas`, then `rlnas.search(spec)` or `rlnas.open(name)`.
+
+    search = rlnas.search("examples/digits.yaml")
+    search.run(rounds=1)                      # here, through kfp.local, as `rlnas run` does
+    search.children()                         # a pandas frame, one row a child
+    search.best()                             # the best child so far
+
+    for child in search.ask(4):               # or train elsewhere, and tell
+        search.tell(child, reward=my_training(child.architecture))
+
+Without `store` a search is where the command line keeps it: in the store of `RLNAS_STORE_*`, or else the embedded one
+of the folder `.rlnas` here.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlnas import report, state, steps
+from rlnas.report import Child, SearchStatus
+from rlnas.spaces import Architecture, Tokens
+from rlnas.spec import SearchSpec, load_spec, parse_spec
+from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+HOME = Path(".rlnas")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A child to train elsewhere.
+
+    Args:
+        name: for `Search.tell`.
+        architecture: what to train.
+        tokens: the same as the controller writes it.
+        seed: of the child, for whoever wants its training to be repeatable.
+    """
+
+    name: str
+    architecture: Architecture
+    tokens: Tokens
+    seed: int
+
+
+class Search:
+    """A search in a store."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._task = f"ask/{secrets.token_hex(8)}"
+
+    def __repr__(self) -> str:
+        return f"<search {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._ledger.name
+
+    @property
+    def spec(self) -> SearchSpec:
+        """Its spec."""
+        return self._ledger.spec
+
+    def status(self) -> SearchStatus:
+        """Return how far it is."""
+        return report.read_status(self._ledger)
+
+    def children(self) -> "DataFrame":
+        """Return the children of complete rounds, one row each; see `rlnas.report.frame`."""
+        return report.frame(self._ledger)
+
+    def best(self) -> Child:
+        """Return the best child so far.
+
+        Raises:
+            UserError: none is scored yet.
+        """
+        return report.read_child(self._ledger, None)
+
+    def architecture(self, tokens: Sequence[int]) -> Architecture:
+        """Return what tokens mean."""
+        return self.spec.space.decode(tokens)
+
+    def suggest(self, architectures: Sequence[Architecture | Sequence[int]], by: str = "a person") -> list[Tokens]:
+        """Put architectures into the queue; the next rounds take them up. See `rlnas.steps.suggest`.
+
+        Raises:
+            UserError: one of them is not in the space; none is put into the queue.
+        """
+        documents = [
+            {"architecture": a.model_dump(mode="json")} if isinstance(a, Architecture) else list(a)
+            for a in architectures
+        ]
+        return steps.suggest(self._ledger, documents, by)
+
+    def ask(self, count: int = 1) -> list[Asked]:
+        """Return up to `count` children to train elsewhere; see `rlnas.steps.ask`."""
+        asked = steps.ask(self._ledger, count, self._task)
+        return [Asked(name, self.architecture(c.tokens), c.tokens, c.seed) for name, c in asked.items()]
+
+    def tell(
+        self,
+        child: Asked | str,
+        reward: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+        failed: str = "",
+        seconds: float = 0.0,
+    ) -> bool:
+        """Tell how a child ended; False if it has a result already. See `rlnas.steps.tell`."""
+        name = child if isinstance(child, str) else child.name
+        return steps.tell(self._ledger, name, reward, metrics or {}, failed, seconds)
+
+    def run(self, rounds: int = 0) -> SearchStatus:
+        """Run it here through kfp.local, as `rlnas run` does: so many rounds, or (0) to its end, winner included.
+
+        Raises:
+            RunFailed: the run failed; running again continues it.
+        """
+        from rich.console import Console
+
+        from rlnas.local import run_search
+
+        console = Console(highlight=False, markup=False, emoji=False)
+        return run_search(self._ledger.bucket, self.spec, rounds, HOME / "logs", console)
+
+
+def search(spec: SearchSpec | Mapping[str, Any] | str | Path, store: StoreSettings | None = None) -> Search:
+    """Create a search from its spec, or open the one that has this spec.
+
+    Args:
+        spec: a YAML file, what one holds, or a spec.
+        store: where it is kept.
+
+    Raises:
+        UserError: bad input, or a search of this name with another spec; nothing was changed.
+    """
+    if isinstance(spec, str | Path):
+        spec = load_spec(spec)
+    elif not isinstance(spec, SearchSpec):
+        spec = parse_spec(dict(spec))
+    return Search(steps.open_search(Bucket(_settings(store)), spec.name, spec))
+
+
+def open(name: str, store: StoreSettings | None = None) -> Search:
+    """Open a search that exists.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    bucket = Bucket(_settings(store))
+    bucket.ensure()
+    return Search(state.open_search(bucket, name))
+
+
+def _settings(store: StoreSettings | None) -> StoreSettings:
+    return store or StoreSettings.from_environment(os.environ) or EmbeddedStore(HOME).start()

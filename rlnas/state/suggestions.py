@@ -1,0 +1,40 @@
+"""Architectures that others propose to a search: they wait in a queue until a round takes them up.
+
+The queue is a row of objects, each created once. How far it has been taken up stands in the plans, so that every
+suggestion enters exactly one round, whoever plans it and however often it is killed.
+"""
+
+from rlnas.state.ledger import Ledger
+from rlnas.state.records import Record
+
+
+class Suggestion(Record):
+    """`suggestions/<number>`: an architecture, and who proposes it."""
+
+    tokens: tuple[int, ...]
+    by: str
+
+
+def suggest(ledger: Ledger, suggestion: Suggestion) -> int:
+    """Put a suggestion at the end of the queue; return its number."""
+    number = len(list(ledger.bucket.list_all(ledger.key("suggestions/"))))
+    while ledger.bucket.create(_key(ledger, number), suggestion.to_bytes()) is None:
+        number += 1  # somebody else was faster
+    return number
+
+
+def read_suggestions(ledger: Ledger, first: int, limit: int) -> list[Suggestion]:
+    """Return at most `limit` suggestions from number `first` on; one request where there is none."""
+    if limit < 1:
+        return []
+    after = _key(ledger, first - 1) if first else None
+    found = []
+    for key in ledger.bucket.list(ledger.key("suggestions/"), start_after=after, limit=limit):
+        item = ledger.bucket.get(key)
+        if item is not None:
+            found.append(Suggestion.from_bytes(item.data, key))
+    return found
+
+
+def _key(ledger: Ledger, number: int) -> str:
+    return ledger.key(f"suggestions/{number:06d}.json")

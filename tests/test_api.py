@@ -1,0 +1,70 @@
+"""The Python interface: what a person writes in a notebook."""
+
+import subprocess
+import sys
+
+import pytest
+from searches import make_spec
+
+import rlnas
+from rlnas.errors import UserError
+from rlnas.state import Bucket
+
+
+def test_importing_the_package_imports_next_to_nothing():
+    code = "import rlnas, sys; print(sorted({'torch', 'kfp', 'numpy', 'pydantic'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    with pytest.raises(AttributeError, match="no attribute 'serach'"):
+        rlnas.serach  # noqa: B018
+
+
+def test_a_search_is_asked_and_told_to_its_end(bucket: Bucket):
+    spec = make_spec(loop={"children": 4, "children_per_round": 2})
+    search = rlnas.search(spec, store=bucket.settings)
+    asked = search.ask(10)
+    assert [child.name for child in asked] == ["000000-000", "000000-001"]  # the window is one round
+    assert search.ask(10) == []  # both are held by this process
+    assert search.architecture(asked[0].tokens) == asked[0].architecture
+    assert search.tell(asked[0], reward=0.5, metrics={"parameters": 12}, seconds=3.5)
+    assert not search.tell(asked[0], reward=0.9)
+    assert search.status().round == 0
+    assert search.tell(asked[1].name, failed="diverged on my machine")
+    assert search.status().round == 1
+    for child in search.ask(2):
+        search.tell(child, reward=0.75)
+    assert search.status().complete
+    assert search.ask(1) == []
+    best = search.best()
+    assert (best.name, best.result.reward) == ("000001-000", 0.75)
+    frame = rlnas.open(spec.name, store=bucket.settings).children()
+    assert frame["reward"].tolist() == [0.5, 0.0, 0.75, 0.75]
+    assert frame["status"].tolist() == ["ok", "failed", "ok", "ok"]
+    assert frame["detail"][1] == "diverged on my machine"
+    assert frame["metric_parameters"][0] == 12
+
+
+def test_what_is_told_wrongly_is_refused(bucket: Bucket):
+    search = rlnas.search(make_spec().model_dump(mode="json"), store=bucket.settings)
+    (child,) = search.ask(1)
+    for wrong, words in (
+        ({"reward": float("nan")}, "finite"),
+        ({"reward": 0.5, "metrics": {"size": float("inf")}}, "finite"),
+        ({"reward": 0.5, "failed": "both"}, "one of them"),
+        ({}, "a reward or the reason"),
+    ):
+        with pytest.raises(UserError, match=words):
+            search.tell(child, **wrong)
+    for name in ("000000-007", "000009-000", "first"):
+        with pytest.raises(UserError, match="child: "):
+            search.tell(name, reward=0.5)
+    assert search.tell(child, reward=0.5)
+    with pytest.raises(UserError, match="no search 'nowhere'"):
+        rlnas.open("nowhere", store=bucket.settings)
+
+
+def test_suggestions_come_back_by_ask(bucket: Bucket):
+    search = rlnas.search(make_spec(), store=bucket.settings)
+    wanted = search.architecture((2, 1, 0))
+    assert search.suggest([wanted], by="Ada") == [(2, 1, 0)]
+    assert search.ask(2)[0].architecture == wanted
