@@ -44,9 +44,7 @@ class Guided(PolicySearcher):
 
     settings: GuidedSettings
     reads_history = True
-    label = (
-        "guided: a surrogate chooses among samples of the controller, which biases REINFORCE; not the paper's search"
-    )
+    label = "a surrogate chooses among samples of the controller: this biases REINFORCE, and is not the paper's search"
 
     def __init__(self, space: Space, settings: GuidedSettings, shape: DataShape | None = None) -> None:
         super().__init__(space, settings, shape)
@@ -83,8 +81,9 @@ class Guided(PolicySearcher):
         """Return what may be proposed, and by whom."""
         drawn: list[Tokens] = []
         if self.settings.samples:
-            seeds = [derive_seed(seed, "sample", i) for i in range(self.settings.samples)]
-            drawn = policy.sample_unscored(self.space.decisions(samples), seeds)
+            drawn = policy.sample_many(
+                self.space.decisions(samples), self.settings.samples, derive_seed(seed, "samples")
+            )
         generator = random.Random(seed)
         changed = [
             mutate(self.space, samples, generator.choice(parents)[0], generator) for _ in range(self.settings.mutations)

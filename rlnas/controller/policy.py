@@ -117,22 +117,26 @@ class Policy(nn.Module):
         Returns:
             The architectures, and the log-probability [B] of each.
         """
+        uniform = torch.stack([self._uniform(decisions, 1, seed)[:, 0] for seed in seeds], dim=1)
         with torch.inference_mode():
-            actions, outputs = self._draw(decisions, seeds)
+            actions, outputs = self._draw(decisions, uniform)
             log_probability = self._judge(self._spans_of(decisions), actions, outputs)[0]
         # Copies, since autograd may not save tensors of inference mode.
         return Actions(actions.options.clone(), actions.links.clone()), log_probability.clone()
 
     @torch.inference_mode()
-    def sample_unscored(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Tokens]:
-        """Draw what `sample` draws, as tokens: for who draws many and keeps few."""
-        return self._draw(decisions, seeds)[0].to_tokens(decisions)
+    def sample_many(self, decisions: Sequence[Decision], count: int, seed: int) -> list[Tokens]:
+        """Draw many architectures from one seed, unscored: for who keeps few of them."""
+        return self._draw(decisions, self._uniform(decisions, count, seed))[0].to_tokens(decisions)
 
-    def _draw(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> tuple[Actions, Tensor]:
-        """Draw architectures; beside them the LSTM's outputs [P, B, H]."""
-        batch, hidden = len(seeds), self.lstm.hidden_size
+    def _uniform(self, decisions: Sequence[Decision], count: int, seed: int) -> Tensor:
+        """What decides the draws [D, B] of B architectures: a number for each option, and for each link."""
         draws = sum(d.choices if d.anchor else 1 for d in decisions)
-        uniform = torch.stack([torch.rand(draws, generator=torch.Generator().manual_seed(s)) for s in seeds], dim=1)
+        return torch.rand(draws, count, generator=torch.Generator().manual_seed(seed))
+
+    def _draw(self, decisions: Sequence[Decision], uniform: Tensor) -> tuple[Actions, Tensor]:
+        """Draw architectures; beside them the LSTM's outputs [P, B, H]."""
+        batch, hidden = uniform.shape[1], self.lstm.hidden_size
         count = sum(d.anchor for d in decisions)
         options = torch.full((len(decisions), batch), ABSENT)
         links = torch.zeros(count, count, batch, dtype=torch.bool)

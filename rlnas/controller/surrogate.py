@@ -236,10 +236,13 @@ class _Code:
         return len(self.column) - before
 
     def __call__(self, features: Sequence[Features]) -> _Coded:
-        choices = torch.zeros(len(features), len(self.column), dtype=torch.float64)
-        found = [(row, self.column.get(pair)) for row, f in enumerate(features) for pair in f.choices.items()]
-        if places := [place for place in found if place[1] is not None]:
-            choices[tuple(torch.tensor(places).T)] = 1
+        width = len(self.column)
+        choices = torch.zeros(len(features), width + 1, dtype=torch.float64)  # the last column: what is not known
+        choices[
+            [row for row, f in enumerate(features) for _ in f.choices],
+            [self.column.get(pair, width) for f in features for pair in f.choices.items()],
+        ] = 1.0
+        choices = choices[:, :width]
         existing = torch.tensor([len(f.choices) for f in features], dtype=torch.float64)
         counts = [[f.counts.get(name, 0.0) for name in self.counts] for f in features]
         sizes = [[math.log(f.sizes.get(name, 1.0)) for name in self.sizes] for f in features]

@@ -53,9 +53,13 @@ class TabularSpace(Space):
 
     def features(self, tokens: Sequence[int], shape: DataShape) -> Features:
         """Add how often each option was chosen: decisions of as many options are taken to have the same ones."""
-        chosen = super().features(tokens, shape).choices
-        counts = Counter(f"option {choice + 1} of {n}" for choice, n in zip(chosen.values(), self.choices, strict=True))
-        return Features(chosen, counts, {})
+        self.decode(tokens)
+        counts = Counter(zip(tokens, self.choices, strict=True))
+        return Features(
+            {decision.label: token for decision, token in zip(self.decisions(0), tokens, strict=True)},
+            {f"option {token + 1} of {choices}": count for (token, choices), count in counts.items()},
+            {},
+        )
 
     def describe(self, architecture: TabularArchitecture, shape: DataShape) -> Description:
         names = [self.options[token] if token < len(self.options) else str(token) for token in architecture.tokens]
