@@ -15,13 +15,14 @@ from rlnas.children.lstm import LSTMLayer, TorchLSTM
 from rlnas.children.precision import full
 from rlnas.children.recipes import RNNRecipe
 from rlnas.children.rnn import Layer
-from rlnas.children.training import SGD, Run, by_epoch, train
+from rlnas.children.training import SGD, Adam, Optimizer, Run, by_epoch, train
 from rlnas.datasets import Text, Train, Validation
 from rlnas.errors import ChildFailure, UserError
 from rlnas.seeds import derive_seed
 from rlnas.spaces.rnn import Cell
 
 Network = Cell | TorchLSTM
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam}
 LayerType = Callable[[Any, int, int], nn.Module]
 EXAMPLES, EXAMPLE_STEPS = 16, 20  # streams, and words of each, that a deployed module is tried on
 
@@ -272,7 +273,7 @@ class _LanguageRun(Run):
     def __init__(self, model: LanguageModel, recipe: RNNRecipe, tokens: Tensor) -> None:
         self.model: LanguageModel = model
         self.recipe = recipe
-        self.optimizer = SGD(model.parameters(), recipe.learning_rate)
+        self.optimizer = OPTIMIZERS[recipe.optimizer](model.parameters(), recipe.learning_rate)
         self.steps = recipe.windows(len(tokens))
         self.loss_limit = 2 * math.log(len(model.softmax_bias))
         length = len(tokens) // recipe.batch

@@ -15,6 +15,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from rlnas.children.base import Interrupted, Monitor
@@ -26,10 +27,32 @@ from rlnas.tensors import pack, read_document, unpack
 CHECK_EVERY = defaultdict(lambda: 50, cpu=1)
 
 
-class SGD:
-    """Stochastic gradient descent by torch's function for it.
+class Optimizer(ABC):
+    """Moves weights along their gradients, by torch's functions for it.
 
-    Not by the class `torch.optim.SGD`: making the first optimiser imports all of torch._dynamo, seconds a process.
+    Not by the classes of `torch.optim`: making the first optimiser imports all of torch._dynamo, seconds a process.
+
+    Attributes:
+        lr: learning rate; may be set before each step.
+    """
+
+    lr: float
+
+    @abstractmethod
+    def step(self) -> None:
+        """Move the weights, and drop their gradients."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Return what the next step needs beside the weights."""
+
+    @abstractmethod
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take up what `state` returned."""
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent.
 
     Args:
         parameters: the weights; those without a gradient are left as they are.
@@ -48,7 +71,7 @@ class SGD:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move the weights along their gradients, and drop these."""
+        """See `Optimizer.step`; weights without a gradient are left as they are."""
         moved = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
         moments = [self.moments[i] for i in moved]
         sgd(
@@ -78,6 +101,54 @@ class SGD:
             self.moments[int(i)] = torch.empty_like(self.parameters[int(i)]).copy_(moment)
 
 
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015) with its authors' settings but for the rate.
+
+    Args:
+        parameters: the weights; each must have a gradient at every step.
+        lr: learning rate; may be set before each step.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
+        self.parameters = list(parameters)
+        self.lr = lr
+        self.means = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """See `Optimizer.step`."""
+        adam(
+            self.parameters,
+            [gradient for parameter in self.parameters if (gradient := parameter.grad) is not None],
+            self.means,
+            self.squares,
+            [],
+            self.steps,
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self.lr,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """Return both moments and the number of steps of each weight, by its number."""
+        named = (("mean", self.means), ("square", self.squares), ("steps", self.steps))
+        return {f"{name}/{i}": tensor for name, tensors in named for i, tensor in enumerate(tensors)}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take up what `state` returned."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
+
+
 class Run(ABC):
     """One child in training: what the loop does not know.
 
@@ -89,7 +160,7 @@ class Run(ABC):
     """
 
     model: nn.Module
-    optimizer: SGD
+    optimizer: Optimizer
     steps: int
     loss_limit: float = math.inf
 

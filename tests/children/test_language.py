@@ -228,8 +228,10 @@ def test_perplexity_counts_every_word_once_from_all_before_it(length):
     assert scores == pytest.approx([expected] * 4, rel=1e-5)
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_a_child_learns_what_needs_memory(tied):
+@pytest.mark.parametrize(
+    ("tied", "optimizer", "rate"), [(False, "sgd", 0.2), (True, "sgd", 0.2), (False, "adam", 0.01), (True, "adam", 0.01)]
+)
+def test_a_child_learns_what_needs_memory(tied, optimizer, rate):
     recipe = SMALL.model_copy(
         update={
             "epochs": 2,
@@ -239,7 +241,8 @@ def test_a_child_learns_what_needs_memory(tied):
             "dropout": 0.0,
             "snapshots": 2,
             "tied": tied,
-            "learning_rate": 0.2,
+            "optimizer": optimizer,
+            "learning_rate": rate,
         }
     )
     snapshots = train(recipe, pattern(8000), ELMAN)
@@ -253,10 +256,11 @@ def test_a_child_learns_what_needs_memory(tied):
     assert result.metrics["parameters"] == recipe.count_parameters(2, WORDS, 16)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("steps", [1, 3, 5, 8])
-def test_a_resumed_child_is_bit_for_bit_the_undisturbed_one(steps):
+def test_a_resumed_child_is_bit_for_bit_the_undisturbed_one(steps, optimizer):
     tokens = noise(4 * 27)  # 5 windows an epoch, so the stops lie within and between the two epochs
-    recipe = SMALL.model_copy(update={"snapshots": 2})
+    recipe = SMALL.model_copy(update={"snapshots": 2, "optimizer": optimizer, "learning_rate": 0.1})
     whole = by_epoch(train(recipe, tokens))
     monitor = StopAt(steps)
     with pytest.raises(Interrupted):
@@ -264,6 +268,16 @@ def test_a_resumed_child_is_bit_for_bit_the_undisturbed_one(steps):
     resumed = by_epoch(train(recipe, tokens, checkpoint=monitor.checkpoint))
     assert len(whole) == len(resumed) == 2
     assert all(torch.equal(a[name], b[name]) for a, b in zip(whole, resumed, strict=True) for name in a)
+
+
+def test_the_first_step_of_adam_moves_every_weight_by_the_learning_rate():
+    weights = {}
+    for optimizer in ("sgd", "adam"):  # the first rate of sgd is so small that its weights are those of the start
+        recipe = SMALL.model_copy(update={"epochs": 1, "tied": True, "optimizer": optimizer})
+        recipe = recipe.model_copy(update={"learning_rate": 0.01 if optimizer == "adam" else 1e-12})
+        weights[optimizer] = by_epoch(train(recipe, noise(4 * 6)))[0]  # a single window
+    moved = (weights["adam"]["softmax_bias"] - weights["sgd"]["softmax_bias"]).abs()
+    assert torch.allclose(moved, torch.full_like(moved, 0.01), rtol=1e-3)
 
 
 def test_the_seed_decides():
