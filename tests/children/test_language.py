@@ -228,9 +228,8 @@ def test_perplexity_counts_every_word_once_from_all_before_it(length):
     assert scores == pytest.approx([expected] * 4, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("tied", "optimizer", "rate"), [(False, "sgd", 0.2), (True, "sgd", 0.2), (False, "adam", 0.01), (True, "adam", 0.01)]
-)
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.2), ("adam", 0.01)])
+@pytest.mark.parametrize("tied", [False, True])
 def test_a_child_learns_what_needs_memory(tied, optimizer, rate):
     recipe = SMALL.model_copy(
         update={
