@@ -77,9 +77,9 @@ def test_digits_refuse_a_model_whose_test_images_are_others(tmp_path, watched_ho
 
 def test_text(tmp_path, watched_home):
     spec = load_spec(EXAMPLES / "text-rnn.yaml")
-    recipe = spec.child.model_copy(update={"epochs": 1, "hidden": 16, "learning_rate": 0.1})
+    recipe = spec.child.model_copy(update={"epochs": 1, "hidden": 16})
     trainer = LanguageTrainer(recipe, spec.dataset.shape(open_local), "cpu")
-    cell = spec.space.decode([0, 1] * 8 + [4, 1])
+    cell = spec.space.decode([0, 1] * 16 + [4, 1])
     tokens = spec.dataset.train(open_local).content.tokens[:4000]
     snapshots = trainer.train(cell, Train(Text(tokens)), 0, None, SilentMonitor())
     deployable = trainer.deploy(cell, snapshots, spec.dataset.validation(open_local))
