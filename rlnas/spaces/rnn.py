@@ -17,6 +17,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from pydantic import Field, field_validator, model_validator
 
 from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Features, Node, Space, walk
+from rlnas.spaces.foresight import growth, is_silent
 
 Combination = Literal["add", "elem_mult", "max"]
 Activation = Literal["identity", "tanh", "sigmoid", "relu", "sin"]
@@ -154,7 +155,8 @@ class RNNSpace(Space):
         return (*tokens, cell.c_out, cell.c_in)
 
     def features(self, tokens: Sequence[int], shape: DataShape) -> Features:
-        """Count operations of leaves and of inner nodes apart, and those that the cell state meets on its way.
+        """Count operations of leaves and of inner nodes apart, and those that the cell state meets on its way; foresee
+        whether the state wakes up and how fast it can grow.
 
         All cells of a base are of one size, so none is given.
         """
@@ -174,6 +176,8 @@ class RNNSpace(Space):
         counts["inject " + cell.inject.combination] += 1
         counts["inject " + cell.inject.activation] += 1
         counts["hidden state " + cell.nodes[-1].activation] += 1
+        counts["silent"] = int(is_silent(cell))
+        counts["growth of hidden state"], counts["growth of cell state"] = growth(cell)
         return Features(super().features(tokens, shape).choices, counts, {})
 
     def describe(self, architecture: Cell, shape: DataShape) -> Description:
