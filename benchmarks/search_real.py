@@ -90,7 +90,7 @@ class Children:
         """Return what became of a child, trained now unless it is remembered; its reward is None if it failed."""
         path = self.folder / f"{hashlib.sha256(str(tokens).encode()).hexdigest()[:24]}.json"
         if path.exists():
-            return json.loads(path.read_text())
+            return json.loads(path.read_text(encoding="utf-8"))
         start = time.process_time()
         entry: dict[str, Any] = {"tokens": tokens, "reward": None}
         architecture, (train, validation) = self.spec.space.decode(tokens), self._data
@@ -185,7 +185,7 @@ def main(arguments: Sequence[str]) -> None:
         parser.error("--seeds: a standard error takes two; allowed: 2 or more")
     OUT.parent.mkdir(exist_ok=True)
     spaces = chosen.spaces or list(SPACES)
-    entries = json.loads(OUT.read_text()) if OUT.exists() else []
+    entries = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else []
     entries = [entry for entry in entries if entry["space"] not in spaces]
     for space in spaces:
         start, results = time.monotonic(), dict[str, Curves]()
@@ -195,7 +195,7 @@ def main(arguments: Sequence[str]) -> None:
         found = figures(space, results)
         entries += found
         print(table(found) + "\n", flush=True)
-        OUT.write_text(json.dumps(entries, indent=2) + "\n")
+        OUT.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     print(f"written: {OUT}")
 
 
