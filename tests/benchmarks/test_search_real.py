@@ -17,7 +17,7 @@ SMALL = {
     "space": {"kind": "cnn", "layers": 1, "filter_heights": [1, 3], "filter_widths": [1, 3], "filters": [1, 2, 8]},
     "dataset": {"kind": "digits"},
     "child": {"epochs": 1, "batch": 512, "upsample_by": None, "flip": False, "snapshots": 1},
-    "objective": {"limit": {"parameters": 500}},
+    "objective": {"limit": {"parameters": 100}},
     "loop": {"children": 8},
 }
 SMALLEST, LARGEST = (0, 0, 0), (1, 1, 2)
