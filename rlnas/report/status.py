@@ -16,6 +16,7 @@ class SearchStatus:
 
     Args:
         name: of the search.
+        controller, label: the kind of its searcher, and what that is.
         children, budget: that have a result, and that it may train in all.
         failed: of those applied, children that failed or were lost.
         running: children that some task holds now, as far as leases tell.
@@ -27,6 +28,8 @@ class SearchStatus:
     """
 
     name: str
+    controller: str
+    label: str
     children: int
     budget: int
     failed: int
@@ -56,6 +59,8 @@ def read_status(ledger: Ledger) -> SearchStatus:
     finished, held = ledger.under_way(version)
     return SearchStatus(
         name=ledger.name,
+        controller=ledger.spec.controller.kind,
+        label=ledger.spec.controller.label,
         children=version.children + len(finished),
         budget=loop.children,
         failed=version.failed,
@@ -71,7 +76,10 @@ def read_status(ledger: Ledger) -> SearchStatus:
 
 @dataclass(frozen=True)
 class Child:
-    """One child: what was proposed, and how it ended (None: it has not)."""
+    """One child: what was proposed, and how it ended (None: it has not).
+
+    `by` says who proposed it, where not the searcher as a whole; `suggested` whether it came from outside.
+    """
 
     name: str
     tokens: tuple[int, ...]
@@ -79,6 +87,8 @@ class Child:
     policy_version: int
     seed: int
     result: Result | None
+    by: str = ""
+    suggested: bool = False
 
 
 def read_child(ledger: Ledger, name: str | None) -> Child:
@@ -109,4 +119,13 @@ def read_child(ledger: Ledger, name: str | None) -> Child:
         )
     name = child_id(number, index)
     planned = plan.children[index]
-    return Child(name, planned.tokens, planned.log_probability, plan.policy_version, planned.seed, ledger.result(name))
+    return Child(
+        name=name,
+        tokens=planned.tokens,
+        log_probability=planned.log_probability,
+        policy_version=plan.policy_version,
+        seed=planned.seed,
+        result=ledger.result(name),
+        by=planned.by,
+        suggested=planned.suggested,
+    )
