@@ -1,7 +1,7 @@
 """Where a search is remembered: an S3 bucket, and the ledger on it."""
 
 from rlnas.state.bucket import Bucket, Object
-from rlnas.state.embedded import EmbeddedStore
+from rlnas.state.embedded import EmbeddedStore, store_of
 from rlnas.state.finals import Final, finals
 from rlnas.state.garbage import collect_garbage
 from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
@@ -64,5 +64,6 @@ __all__ = [
     "move_data",
     "open_search",
     "parse_child_id",
+    "store_of",
     "suspects",
 ]
