@@ -1,4 +1,4 @@
-"""How sure a curve is, and whether a search beats the random control: the bootstrap (Efron 1979), with a fixed seed.
+"""How sure a curve is, and whether a search beats a control: the bootstrap (Efron 1979), with a fixed seed.
 
 One search each says something of these two searches only: what is compared is the mean reward of the best quarter of
 their children. (The single best child would be the wrong number: resampling says nothing true of a maximum, whereas
@@ -78,7 +78,7 @@ def mean_interval(curves: Floats) -> tuple[Floats, Floats]:
 
 
 def difference(search: Sequence[Floats], control: Sequence[Floats]) -> Difference | None:
-    """Compare a search with the random control, both with the rewards of one or more seeds.
+    """Compare a search with a control, both with the rewards of one or more seeds.
 
     Rewards beyond an equal number of children are left out. With fewer than `MIN_SEEDS` seeds on a side, children are
     compared, those of all seeds together.

@@ -207,10 +207,11 @@ def test_searches_compare_by_their_data_wherever_it_is(bucket: Bucket, folder: P
     ledger = searches.run(bucket.settings, spec)
     control = control_of(moved(spec, make_folder(tmp_path / "there")))
     searches.run(bucket.settings, control)
-    assert [track.name for track in read_report(ledger).controls] == [control.name]
+    (compared,) = read_report(ledger).beside.controls
+    assert [track.name for track in compared.tracks] == [control.name]
     delete_search(open_search(bucket, control.name))
     change(tmp_path / "there")
     searches.run(bucket.settings, control)
     data = read_report(ledger)
-    assert data.controls == ()
+    assert data.beside.controls == ()
     assert f"{control.name} cannot be compared with {spec.name}: its data is other data" in data.remarks[0]

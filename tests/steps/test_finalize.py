@@ -289,10 +289,10 @@ def test_the_card_of_an_exported_model_stays_true(bucket):
     spec = make_spec("cnn", finalize={})
     ledger = searches.run(bucket.settings, spec)
     first = steps.export_model(ledger, card_of)
-    assert "| random sampling, equal budget | not run |" in first["README.md"].decode()
+    assert "| control random, equal budget | not run |" in first["README.md"].decode()
     searches.run(bucket.settings, control_of(spec))
     second = steps.export_model(ledger, card_of)
-    assert "| random sampling, equal budget | best reward" in second["README.md"].decode()
+    assert "| control random, equal budget | best reward" in second["README.md"].decode()
     assert steps.read_model(ledger, ledger.final(0).winner) == second
     assert {name for name in first if first[name] != second[name]} == {"README.md"}
 
