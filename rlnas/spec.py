@@ -28,6 +28,7 @@ from rlnas.objective import Objective
 from rlnas.registry import resolve
 from rlnas.section import EARLIER, Section
 from rlnas.spaces import SPACES, Space
+from rlnas.warm_start import WarmStart
 from rlnas.yaml_text import read_yaml
 
 MOST_GRID_POINTS = 1000
@@ -175,6 +176,7 @@ class SearchSpec(Section):
         controller: how architectures are proposed.
         loop: how many, and in what groups.
         objective: what is maximised beside the score, and within what limits.
+        warm_start: an earlier search whose knowledge this one begins with; null: none.
         failures: what becomes of sick children.
         finalize: what becomes of the winner when the budget is reached; null: nothing.
     """
@@ -190,6 +192,7 @@ class SearchSpec(Section):
     ] = Field(default={"kind": "reinforce"}, validate_default=True)
     loop: LoopSettings
     objective: Objective = Objective()
+    warm_start: WarmStart | None = None
     failures: FailureSettings = FailureSettings()
     finalize: FinalSettings | None = FinalSettings()
 
@@ -210,6 +213,12 @@ class SearchSpec(Section):
     @classmethod
     def _name_is_a_key(cls, name: str) -> str:
         return check_name(name)
+
+    @model_validator(mode="after")
+    def _warm_start_is_of_use(self) -> "SearchSpec":
+        if self.warm_start:
+            self.warm_start.check(self.name, self.controller)
+        return self
 
     @model_validator(mode="after")
     def _final_trainings_are_possible(self) -> "SearchSpec":
@@ -276,13 +285,13 @@ class SearchSpec(Section):
 
 
 def control_of(spec: SearchSpec) -> SearchSpec:
-    """Return the random control of a search, NAME-control: the same but for its controller, so of equal budget. Its
-    winner is not finalized: it is there to be compared with.
+    """Return the random control of a search, NAME-control: the same but for its controller, so of equal budget. It
+    begins with nothing, and its winner is not finalized: it is there to be compared with.
 
     Raises:
         UserError: the name becomes too long.
     """
-    changes = {"name": f"{spec.name}-control", "controller": {"kind": "random"}, "finalize": None}
+    changes = {"name": f"{spec.name}-control", "controller": {"kind": "random"}, "warm_start": None, "finalize": None}
     return parse_spec(spec.document | changes, f"control of {spec.name}")
 
 

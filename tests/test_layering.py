@@ -24,7 +24,8 @@ KNOWS: dict[str, set[str]] = {
     "datasets": {"spaces"},
     "controller": {"spaces"},
     "children": {"spaces", "datasets"},
-    "spec": {"objective", "spaces", "datasets", "controller", "children"},
+    "warm_start": {"controller"},
+    "spec": {"objective", "warm_start", "spaces", "datasets", "controller", "children"},
     "state": {"spaces", "datasets", "controller", "children", "spec"},
     "steps": {"spaces", "datasets", "controller", "children", "spec", "state"},
     # These look on from the side: no room above knows them.

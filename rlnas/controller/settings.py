@@ -1,6 +1,6 @@
 """The `controller` section of a spec. The paper's values (Section 4.1) are the defaults."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,9 @@ from rlnas.section import Section
 
 class ControllerSettings(Section):
     """What every searcher's settings share."""
+
+    takes_up: ClassVar[tuple[str, ...]] = ()
+    """What a searcher of this kind can begin with of an earlier search: its `controller`, its `children`."""
 
     kind: str
 
@@ -22,6 +25,8 @@ class PolicySettings(ControllerSettings):
         init: weights start uniformly distributed between minus this and this.
         temperature: every logit is divided by this, in sampling and in scoring; the paper has 1.
     """
+
+    takes_up: ClassVar[tuple[str, ...]] = ("controller",)
 
     hidden: int = Field(default=35, ge=1, le=4096)
     layers: int = Field(default=2, ge=1, le=8)
@@ -86,6 +91,8 @@ class GuidedSettings(PolicySettings):
         mutations: of the best children, added to the samples.
         parents: the best so many children that are mutated, and that the controller learns to imitate.
     """
+
+    takes_up: ClassVar[tuple[str, ...]] = ("controller", "children")
 
     kind: Literal["guided"] = "guided"
     learning_rate: float = Field(default=0.01, ge=0, le=1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rlnas.controller import Experience, SearcherState, Trial
-from rlnas.controller.guided import Guided
+from rlnas.controller.guided import Guided, _Known
 from rlnas.controller.settings import GuidedSettings
 from rlnas.seeds import derive_seed
 from rlnas.spaces import DataShape
@@ -253,7 +253,7 @@ def test_many_trials_cost_no_more_than_a_bounded_surrogate(monkeypatch):
     monkeypatch.setattr("rlnas.controller.guided.MOST_POINTS", 30)
     monkeypatch.setattr("rlnas.controller.guided.MOST_FITTED", 20)
     _, history = search(guided(samples=16), 60, m=4)
-    surrogate = guided()._surrogate(tuple((t.tokens, t.reward) for t in history))
+    surrogate = guided()._surrogate(_Known.of(history))
     assert len(surrogate._scores) == 30
     assert best_of(history) >= -2
 
