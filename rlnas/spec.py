@@ -241,6 +241,12 @@ class SearchSpec(Section):
         return self.finalize if self.child.trains else None
 
     @property
+    def label(self) -> str:
+        """What the searcher is, in a line for people."""
+        begun = self.warm_start is not None and self.warm_start.controller
+        return (self.controller.begun_label if begun else "") or self.controller.label
+
+    @property
     def recipes(self) -> Iterator[Recipe]:
         """Every recipe that a child of the search, or its winner, may be trained by."""
         yield self.child
@@ -277,34 +283,14 @@ class SearchSpec(Section):
         earlier = parse_spec(self.document, self.name, earlier=True)
         mine, before, theirs = (dict(_flat(spec.model_dump(mode="json"))) for spec in (self, earlier, other))
         keys = [*mine, *(key for key in theirs if key not in mine)]
+        differing = [key for key in keys if theirs.get(key) not in (mine.get(key), before.get(key))]
+        # Of sections of two kinds, all fields differ: the kind says it.
+        others = tuple(f"{section}." for section in KINDS if f"{section}.kind" in differing)
         return [
             f"{key}: {mine.get(key, 'unset')}, not {theirs.get(key, 'unset')}"
-            for key in keys
-            if theirs.get(key) not in (mine.get(key), before.get(key))
+            for key in differing
+            if key.endswith(".kind") or not key.startswith(others)
         ]
-
-
-def control_of(spec: SearchSpec) -> SearchSpec:
-    """Return the random control of a search, NAME-control: the same but for its controller, so of equal budget. It
-    begins with nothing, and its winner is not finalized: it is there to be compared with.
-
-    Raises:
-        UserError: the name becomes too long.
-    """
-    changes = {"name": f"{spec.name}-control", "controller": {"kind": "random"}, "warm_start": None, "finalize": None}
-    return parse_spec(spec.document | changes, f"control of {spec.name}")
-
-
-def with_seed(spec: SearchSpec, seed: int) -> SearchSpec:
-    """Return the same search with another seed, NAME-sSEED.
-
-    Raises:
-        UserError: the seed is the search's own, or the name becomes too long.
-    """
-    if seed == spec.seed:
-        raise UserError(f"seed {seed} of {spec.name}: is its own, and says nothing new; allowed: any other seed")
-    changes = {"name": f"{spec.name}-s{seed}", "seed": seed}
-    return parse_spec(spec.document | changes, f"seed {seed} of {spec.name}")
 
 
 def check_references(recipe: Recipe, names: Iterable[str]) -> None:

@@ -70,7 +70,6 @@ class Guided(PolicySearcher):
 
     settings: GuidedSettings
     reads_history = True
-    label = "a surrogate chooses among samples of the controller: this biases REINFORCE, and is not the paper's search"
 
     def __init__(self, space: Space, settings: GuidedSettings, shape: DataShape | None = None) -> None:
         super().__init__(space, settings, shape)

@@ -90,9 +90,6 @@ class Searcher(ABC):
         shape: of the data that children are trained on.
     """
 
-    label: ClassVar[str] = ""
-    """What it is, in a line for the report and the card."""
-
     reads_history: ClassVar[bool] = False
     """Whether `propose` looks at the history; only then is one kept where it can be read at little cost."""
 
@@ -143,7 +140,6 @@ class RandomSearcher(Searcher):
     """The control: uniform over the options of every decision. Same ledger, same budget, nothing learned."""
 
     settings: ControllerSettings
-    label = "random search: a control that learns nothing"
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState()

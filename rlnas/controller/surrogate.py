@@ -240,7 +240,9 @@ class _Coded:
 
     def add_noise(self, covariance: Tensor, scales: Scales) -> Tensor:
         """Add to the covariances [N, N] of the function what the scores vary around it."""
-        return covariance + torch.where(self.earlier, scales.earlier_noise, scales.noise).diag()
+        noise = torch.full((len(covariance),), scales.noise, dtype=torch.float64)
+        noise[self.earlier] = scales.earlier_noise
+        return covariance + noise.diag()
 
 
 class _Code:

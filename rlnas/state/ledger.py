@@ -404,7 +404,8 @@ class Ledger:
         if fields := spec.differences(self.spec):
             differing = "; ".join(fields)
             raise UserError(
-                f"search {self.name} exists with another spec ({differing}); allowed: its own spec, or another name"
+                f"search {self.name} exists with another spec ({differing}); allowed: its own spec, or another name:"
+                " in the spec, or by --name NAME"
             )
 
     def check_shape(self, shape: DataShape) -> None:
