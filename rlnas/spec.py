@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -371,7 +371,8 @@ def _one_line(error: ValidationError, model: Any, prefix: str = "") -> str:
 def _allowed_keys(model: Any, path: tuple[int | str, ...]) -> str:
     for part in path:
         field = getattr(model, "model_fields", {}).get(part)
-        model = field and field.annotation
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()  # a section may be left out: null
+        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
     fields = getattr(model, "model_fields", ())  # a plugin's section may hold what is not a plain model
     return f"; allowed: {', '.join(fields)}" if fields else ""
 
