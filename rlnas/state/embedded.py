@@ -32,6 +32,8 @@ from rlnas.state.settings import StoreSettings
 SERVICES = ("master", "volume", "filer", "s3", "admin")
 GRPC = 10_000  # SeaweedFS puts the gRPC port of a service that much above its port, and aborts where it is taken
 START_SECONDS, STOP_SECONDS = 60.0, 5.0  # it stops in 2 s, or not for long; a kill loses no object
+READABLE = "readable"
+"""An object of no meaning but that the server can be seen to read it."""
 
 
 @dataclass(frozen=True)
@@ -191,9 +193,13 @@ class EmbeddedStore:
             return lock is None
 
     def _answers(self) -> bool:
-        """Whether the server takes our keys. They are this folder's own, so it is no stranger on an old port."""
+        """Whether the server takes our keys and reads. They are this folder's own: it is no stranger on an old port."""
         try:
-            Bucket(self._settings(self._read()), patience=0).ensure()
+            bucket = Bucket(self._settings(self._read()), patience=0)
+            bucket.ensure()
+            # A server that starts again knows its buckets at once, but for some seconds not where its objects lie.
+            if bucket.get(READABLE) is None:
+                bucket.put(READABLE, b"\n")
         except (StoreError, KeyError):
             return False
         return True

@@ -59,7 +59,8 @@ def test_life(store):
     wait_for(lambda: not store.status().running)
     assert store.start() == settings, "clients of the old server go on with the new one"
     assert store.status().pid != status.pid
-    assert bucket.get("a/key").data == b"kept"
+    hasty = Bucket(settings, patience=0)
+    assert hasty.get("a/key").data == b"kept", "a store that has started reads what it held"
 
     store.stop()
     assert not store.status().running
