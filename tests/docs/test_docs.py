@@ -206,7 +206,10 @@ def test_the_specs_that_are_shown_are_valid() -> None:
 def test_every_section_of_a_spec_has_its_table() -> None:
     shown = re.findall(r"<!-- fields of (\S+) -->", TEXTS["spec.md"])
     models = [*SPACES.values(), *DATASETS.values(), *RECIPES.values(), *SETTINGS.values()]
-    models += [f"rlnas.spec:{name}Settings" for name in ("Loop", "Failure", "Final")] + ["rlnas.objective:Objective", "rlnas.warm_start:WarmStart"]
+    models += [f"rlnas.spec:{name}Settings" for name in ("Loop", "Failure", "Final")] + [
+        "rlnas.objective:Objective",
+        "rlnas.warm_start:WarmStart",
+    ]
     assert sorted([*shown, SETTINGS["random"]]) == sorted(models), "random has no fields"
     for kind in DATASETS:
         assert f"### `{kind}`" in TEXTS["spec.md"]
