@@ -13,7 +13,6 @@ of the folder `.rlnas` here.
 """
 
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from rlnas import report, state, steps
 from rlnas.report import Child, SearchStatus
 from rlnas.spaces import Architecture, Tokens
 from rlnas.spec import SearchSpec, load_spec, parse_spec
-from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings
+from rlnas.state import Bucket, EmbeddedStore, Ledger, Observer, StoreSettings
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -53,7 +52,7 @@ class Search:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._task = f"ask/{secrets.token_hex(8)}"
+        self._observer = Observer(ledger)
 
     def __repr__(self) -> str:
         return f"<search {self.name}>"
@@ -102,7 +101,7 @@ class Search:
 
     def ask(self, count: int = 1) -> list[Asked]:
         """Return up to `count` children to train elsewhere; see `rlnas.steps.ask`."""
-        asked = steps.ask(self._ledger, count, self._task)
+        asked = steps.ask(self._ledger, count, self._observer)
         return [Asked(name, self.architecture(c.tokens), c.tokens, c.seed) for name, c in asked.items()]
 
     def tell(
