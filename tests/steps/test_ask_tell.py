@@ -1,5 +1,6 @@
 """Children that are trained elsewhere: each is asked for and learned from once, whoever is killed, late or doubled."""
 
+import itertools
 import json
 import socket
 from typing import Any
@@ -23,7 +24,10 @@ def merit(tokens: tuple[int, ...]) -> float:
 def ask_and_tell(settings: StoreSettings, spec: SearchSpec, task: str = "a") -> None:
     """Ask for children and tell of each, until the budget is reached; leave in the store who was asked for."""
     search, asked = rlnas.search(spec, store=settings), []
-    while search.status().round < spec.loop.rounds:
+    for turn in itertools.count():
+        if search.status().round == spec.loop.rounds:
+            break
+        assert turn < 300, "the search does not come to its end"
         for child in search.ask(2):
             asked.append(child.name)
             search.tell(child, reward=merit(child.tokens))
