@@ -13,6 +13,7 @@ from searches import in_process, make_small_spec, outcome, renamed, run
 from rlnas import steps
 from rlnas.controller import SEARCHERS
 from rlnas.controller.moves import draw
+from rlnas.spaces import Tokens
 from rlnas.spec import SearchSpec
 from rlnas.state import Bucket, Ledger, StoreSettings, open_search
 from rlnas.state.suggestions import read_suggestions
@@ -34,13 +35,16 @@ def suggest(ledger: Ledger) -> None:
     """Suggest an architecture before the first round, and another one before the second; whoever was killed, once."""
     rounds = ledger.version().rounds
     if rounds < 2 and len(read_suggestions(ledger, 0, 9)) == rounds:
-        tokens = draw(ledger.spec.space.decisions(0), random.Random(10 + rounds))[0]
-        steps.suggest(ledger, [tokens], "Ada")
+        steps.suggest(ledger, [suggestion(ledger, rounds)], "Ada")
 
 
-def search(settings: StoreSettings, spec: SearchSpec, task: str = "a") -> None:
+def suggestion(ledger: Ledger, number: int) -> Tokens:
+    return draw(ledger.spec.space.decisions(0), random.Random(10 + number))[0]
+
+
+def search(settings: StoreSettings, spec: SearchSpec) -> None:
     searches.inline()
-    run(settings, spec, task, suggest)
+    run(settings, spec, before_turn=suggest)
 
 
 @pytest.fixture
@@ -64,6 +68,10 @@ def test_killed_at_every_write(bucket: Bucket, spec: SearchSpec, undisturbed: di
 
 
 def test_two_runs_in_turns(bucket: Bucket, spec: SearchSpec, undisturbed: dict[str, Any]) -> None:
+    """Neither is ahead of the other by more than one call of the store. The suggestions wait from the start."""
     ledger = steps.open_search(bucket, spec.name, spec)
-    searches.take_turns(*(lambda task=task: search(bucket.settings, spec, task) for task in ("a", "b")))
+    steps.suggest(ledger, [suggestion(ledger, 0), suggestion(ledger, 1)], "Ada")
+    searches.take_turns(*(lambda task=task: run(bucket.settings, spec, task) for task in ("a", "b")))
     assert outcome(ledger) == undisturbed
+    applied = [ledger.controller(number).version.applied for number in (1, 2)]
+    assert applied == [(0,), (1,)]
