@@ -5,7 +5,7 @@ from rlnas.state.earlier import Earlier
 from rlnas.state.embedded import EmbeddedStore, store_of
 from rlnas.state.finals import Final, finals
 from rlnas.state.garbage import collect_garbage
-from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
+from rlnas.state.leases import Claim, Keeper, Observer, claim, hold, suspects
 from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, searcher_of
 from rlnas.state.left import Left, left_of
 from rlnas.state.records import (
@@ -63,6 +63,7 @@ __all__ = [
     "delete_search",
     "finals",
     "find_search",
+    "hold",
     "left_of",
     "list_searches",
     "move_data",
