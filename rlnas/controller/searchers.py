@@ -115,8 +115,8 @@ class Searcher(ABC):
             samples: architectures proposed before these.
             seeds: one for each architecture. What the others are makes no difference, unless the searcher reads the
                 history: then a proposal may depend on those before it.
-            history: those of an earlier search that this one began with; every child that this version has learned from,
-                in the order of rounds; then, without a reward, those of rounds under way, and what others have
+            history: children of an earlier search that this one began with; every child that this version has learned
+                from, in the order of rounds; then, without a reward, those of rounds under way, and what others have
                 suggested for this one. Empty unless `reads_history`.
         """
 
