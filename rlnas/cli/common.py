@@ -60,13 +60,13 @@ Seed = Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="another se
 
 
 class TakesControl(TyperCommand):
-    """A command whose `--control` may stand alone: then it means the first control."""
+    """A command whose `--control` may stand alone: then it means the first control. Typer knows no such options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        pairs = zip_longest(args, args[1:], fillvalue="")
-        first = next(iter(CONTROLS))
+        first, pairs = next(iter(CONTROLS)), zip_longest(args, args[1:], fillvalue="")
+        # What follows is a kind if it is a word: specs are files, and files have endings.
         return super().parse_args(
-            ctx, [f"{a}={first}" if a == "--control" and following not in CONTROLS else a for a, following in pairs]
+            ctx, [f"{a}={first}" if a == "--control" and not following.isalpha() else a for a, following in pairs]
         )
 
 
@@ -76,7 +76,8 @@ def read_spec(spec_file: Path, searcher: str | None, name: str | None) -> Search
     if searcher is not None:
         spec, left_out = with_searcher(spec, searcher)
         if left_out:
-            console.print(f"warning: {', '.join(left_out)} of the spec left out: {searcher} is another controller")
+            words = f"warning: {', '.join(left_out)} of the spec left out: they are not of {searcher}"
+            console.print(words, soft_wrap=True)
     return spec if name is None else with_name(spec, name)
 
 
