@@ -25,8 +25,8 @@ def test_none_unless_it_is_written():
         (begun(search="mine"), "warm_start.search: mine cannot begin with itself; allowed: an earlier search"),
         (
             begun("evolution"),
-            "warm_start: searcher evolution takes up nothing of an earlier search; allowed: null, or another controller,"
-            " such as guided",
+            "warm_start: searcher evolution takes up nothing of an earlier search; allowed: null, or another"
+            " controller, such as guided",
         ),
         (
             begun("reinforce", controller=False),
