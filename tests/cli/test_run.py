@@ -16,7 +16,7 @@ from rlnas.steps import open_search as begin
 
 @pytest.fixture
 def started(rlnas: Any, monkeypatch: pytest.MonkeyPatch) -> list[SearchSpec]:
-    """The specs of which `run` starts a search. It is begun, and none of its rounds is run: tests/test_cli.py has that."""
+    """The specs of which `run` starts a search: it is begun, and no round is run, as tests/test_cli.py does."""
     specs: list[SearchSpec] = []
 
     def run_search(bucket: Bucket, spec: SearchSpec, *_: Any) -> Any:
