@@ -14,7 +14,6 @@ examples/notebook.py shows all of it. Without `store` a search is where the comm
 """
 
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from rlnas import report, state, steps
 from rlnas.report import Child, SearchStatus
 from rlnas.spaces import Architecture, Tokens
 from rlnas.spec import SearchSpec, load_spec, parse_spec
-from rlnas.state import Bucket, Ledger, StoreSettings, store_of
+from rlnas.state import Bucket, Ledger, Observer, StoreSettings, store_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -54,7 +53,7 @@ class Search:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._task = f"ask/{secrets.token_hex(8)}"
+        self._observer = Observer(ledger)
 
     def __repr__(self) -> str:
         return f"<search {self.name}>"
@@ -103,7 +102,7 @@ class Search:
 
     def ask(self, count: int = 1) -> list[Asked]:
         """Return up to `count` children to train elsewhere; see `rlnas.steps.ask`."""
-        asked = steps.ask(self._ledger, count, self._task)
+        asked = steps.ask(self._ledger, count, self._observer)
         return [Asked(name, self.architecture(c.tokens), c.tokens, c.seed) for name, c in asked.items()]
 
     def tell(

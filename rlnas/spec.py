@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -28,6 +28,7 @@ from rlnas.objective import Objective
 from rlnas.registry import resolve
 from rlnas.section import EARLIER, Section
 from rlnas.spaces import SPACES, Space
+from rlnas.warm_start import WarmStart
 from rlnas.yaml_text import read_yaml
 
 MOST_GRID_POINTS = 1000
@@ -175,6 +176,7 @@ class SearchSpec(Section):
         controller: how architectures are proposed.
         loop: how many, and in what groups.
         objective: what is maximised beside the score, and within what limits.
+        warm_start: an earlier search whose knowledge this one begins with; null: none.
         failures: what becomes of sick children.
         finalize: what becomes of the winner when the budget is reached; null: nothing.
     """
@@ -190,6 +192,7 @@ class SearchSpec(Section):
     ] = Field(default={"kind": "reinforce"}, validate_default=True)
     loop: LoopSettings
     objective: Objective = Objective()
+    warm_start: WarmStart | None = None
     failures: FailureSettings = FailureSettings()
     finalize: FinalSettings | None = FinalSettings()
 
@@ -212,6 +215,12 @@ class SearchSpec(Section):
         return check_name(name)
 
     @model_validator(mode="after")
+    def _warm_start_is_of_use(self) -> "SearchSpec":
+        if self.warm_start:
+            self.warm_start.check(self.name, self.controller)
+        return self
+
+    @model_validator(mode="after")
     def _final_trainings_are_possible(self) -> "SearchSpec":
         if self.final is None:
             return self
@@ -230,6 +239,12 @@ class SearchSpec(Section):
     def final(self) -> FinalSettings | None:
         """What becomes of the winner; None where nothing does, or where children are not trained at all."""
         return self.finalize if self.child.trains else None
+
+    @property
+    def label(self) -> str:
+        """What the searcher is, in a line for people."""
+        begun = self.warm_start is not None and self.warm_start.controller
+        return (self.controller.begun_label if begun else "") or self.controller.label
 
     @property
     def recipes(self) -> Iterator[Recipe]:
@@ -356,7 +371,8 @@ def _one_line(error: ValidationError, model: Any, prefix: str = "") -> str:
 def _allowed_keys(model: Any, path: tuple[int | str, ...]) -> str:
     for part in path:
         field = getattr(model, "model_fields", {}).get(part)
-        model = field and field.annotation
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()  # a section may be left out: null
+        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
     fields = getattr(model, "model_fields", ())  # a plugin's section may hold what is not a plain model
     return f"; allowed: {', '.join(fields)}" if fields else ""
 

@@ -28,8 +28,8 @@ CONTROLS = {"random": Control("control"), "largest": Control("largest", "nothing
 
 
 def control_of(spec: SearchSpec, kind: str = "random") -> SearchSpec:
-    """Return a control of a search, such as NAME-control: the same but for its controller, so of equal budget. Its
-    winner is not finalized: it is there to be compared with.
+    """Return a control of a search, such as NAME-control: the same but for its controller, so of equal budget. It
+    begins with nothing, and its winner is not finalized: it is there to be compared with.
 
     Raises:
         UserError: there is no such control, it means nothing in this space, or the name becomes too long.
@@ -39,8 +39,9 @@ def control_of(spec: SearchSpec, kind: str = "random") -> SearchSpec:
     if why := means_nothing(spec, kind):
         allowed = ", ".join(known for known in CONTROLS if not means_nothing(spec, known))
         raise UserError(f"control of {spec.name}: {why}; allowed: {allowed}")
-    changes = {"name": f"{spec.name}-{CONTROLS[kind].suffix}", "controller": {"kind": kind}, "finalize": None}
-    return parse_spec(spec.document | changes, f"control of {spec.name}")
+    nothing = {"warm_start": None, "finalize": None}
+    changes = {"name": f"{spec.name}-{CONTROLS[kind].suffix}", "controller": {"kind": kind}}
+    return parse_spec(spec.document | changes | nothing, f"control of {spec.name}")
 
 
 def means_nothing(spec: SearchSpec, kind: str) -> str:

@@ -731,3 +731,29 @@ def test_a_wide_terminal_gets_a_table(rlnas: Any, bucket: Bucket) -> None:
     leader = ledger.version().leaders[0]
     for whole in (leader.child, f"{leader.reward:.4f}", f"{leader.metrics['accuracy']:.4g}"):
         assert whole in line
+
+
+def test_a_search_begins_with_an_earlier_one_through_the_pipeline(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
+    before = run_steps(bucket.settings, make_spec())
+    document = before.spec.document | {"controller": {"kind": "guided", "hidden": 8, "samples": 8}}
+    document |= {
+        "name": "after",
+        "loop": {"children": 2, "children_per_round": 2},
+        "warm_start": {"search": before.name},
+    }
+    path, begun = write(tmp_path, document), f"4 children of search {before.name} and its controller, version 2"
+    status, out, err = rlnas("validate", path)
+    assert (status, err) == (0, "")
+    assert f"it begins with {begun}" in " ".join(out.split())
+    assert list_searches(bucket) == [before.name], "nothing is begun"
+    status, out, err = rlnas("run", path)
+    assert (status, err) == (0, "")
+    assert f"search after begins with {begun}" in out
+    delete_search(before)
+    assert begun in " ".join(rlnas("status", "after")[1].split())
+    assert json.loads(rlnas("status", "after", "--json")[1])["warm_start"]["search"] == before.name
+    status, _, err = rlnas("validate", write(tmp_path, document | {"name": "late"}))
+    assert (status, err) == (
+        2,
+        f"rlnas: warm_start.search: no search {before.name!r} in the store; `rlnas list` shows what there is\n",
+    )

@@ -55,6 +55,7 @@ def changed(path, value):
         ("space.depth", 8, ["unknown key space.depth", "allowed: kind, layers, grow_by"]),
         ("child.epoch", 8, ["unknown key child.epoch", "epochs, batch"]),
         ("controller.lr", 8, ["unknown key controller.lr", "learning_rate"]),
+        ("finalize.gird", {}, ["unknown key finalize.gird", "allowed: grid, retrain, data, references"]),
         ("failures.lease", 8, ["unknown key failures.lease", "allowed: reward, lost, attempts, lease_seconds"]),
         ("loop.children", 0, ["loop.children", "greater than or equal to 1", "got 0"]),
         ("loop.children", "many", ["loop.children", "integer", "'many'"]),

@@ -87,6 +87,7 @@ def status(
     if now:
         rows += [
             ("controller", f"{now.controller}: {now.label}" if now.label else now.controller),
+            *([("begins with", str(now.warm_start))] if now.warm_start else []),
             ("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed"),
             ("rounds", f"{now.round} of {now.rounds} applied, controller version {now.version}"),
         ]

@@ -13,8 +13,14 @@ class ControllerSettings(Section):
     label: ClassVar[str] = ""
     """What the searcher is, in a line for people. Here, since what shows it does without torch."""
 
+    begun_label: ClassVar[str] = ""
+    """What it is if it starts from the controller of an earlier search; empty: the same."""
+
     chooses_by: ClassVar[str] = ""
     """The size by which it tells architectures apart; where a space says no such size, it samples at random."""
+
+    takes_up: ClassVar[tuple[str, ...]] = ()
+    """What a searcher of this kind can begin with of an earlier search: its `controller`, its `children`."""
 
     kind: str
 
@@ -28,6 +34,8 @@ class PolicySettings(ControllerSettings):
         init: weights start uniformly distributed between minus this and this.
         temperature: every logit is divided by this, in sampling and in scoring; the paper has 1.
     """
+
+    takes_up: ClassVar[tuple[str, ...]] = ("controller",)
 
     hidden: int = Field(default=35, ge=1, le=4096)
     layers: int = Field(default=2, ge=1, le=8)
@@ -45,6 +53,9 @@ class ReinforceSettings(PolicySettings):
     """
 
     label = "the paper's controller: an LSTM that learns by REINFORCE"
+    begun_label = (
+        "an LSTM that learns by REINFORCE; it starts from an earlier controller, so this is not the paper's search"
+    )
 
     kind: Literal["reinforce"] = "reinforce"
     learning_rate: float = Field(default=6e-4, gt=0, le=1)
@@ -96,7 +107,7 @@ class GuidedSettings(PolicySettings):
 
     Args:
         learning_rate: of Adam; 0: the controller stays as it starts.
-        first: children that are drawn at random before the surrogate chooses.
+        first: children that are drawn at random before the surrogate chooses; none with a `warm_start`.
         samples: of the controller, from which one proposal is chosen.
         mutations: of the best children, added to the samples.
         parents: the best so many children that are mutated, and that the controller learns to imitate.
@@ -106,6 +117,7 @@ class GuidedSettings(PolicySettings):
         "not the paper's REINFORCE: a surrogate chooses among the controller's samples; choosing biases REINFORCE, so"
         " the controller imitates the best children instead"
     )
+    takes_up: ClassVar[tuple[str, ...]] = ("controller", "children")
 
     kind: Literal["guided"] = "guided"
     learning_rate: float = Field(default=0.01, ge=0, le=1)

@@ -47,6 +47,7 @@ class ModelFacts:
         child: the winner's name in the ledger.
         reward: that it got in the search.
         by: who proposed it, where not the searcher as a whole.
+        warm_start: what the search began with of an earlier one; empty: nothing.
         architecture: the winner, described.
         recipe: of the last training.
         seed: of the last training.
@@ -78,6 +79,7 @@ class ModelFacts:
     tested: int = 1
     test_readings: int = 1
     by: str = ""
+    warm_start: str = ""
     controls: Mapping[str, float | None] = field(default_factory=dict)
     front: Sequence[FrontChild] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -112,6 +114,7 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
         tested=len(tested),
         test_readings=ledger.test_readings(),
         by=child.by,
+        warm_start=str(ledger.record.warm_start or ""),
         controls={kind: _control(ledger, kind) for kind in CONTROLS if not means_nothing(spec, kind)},
         front=front_of(ledger.summaries(), size_of(spec), spec.objective),
         versions=record.software,
@@ -139,7 +142,7 @@ def model_card(facts: ModelFacts) -> str:
     """Write the card."""
     spec, architecture = facts.spec, facts.architecture
     controller, objective = spec.controller, spec.objective.words
-    what = f"{controller.kind}: {controller.label}" if controller.label else controller.kind
+    what = f"{controller.kind}: {spec.label}" if spec.label else controller.kind
     by = f", proposed by {facts.by}" if facts.by else ""
     parts = [
         f"# {spec.name}",
@@ -157,6 +160,7 @@ def model_card(facts: ModelFacts) -> str:
             [
                 ("space", spec.space.kind),
                 ("controller", what),
+                *([("begins with", facts.warm_start)] if facts.warm_start else []),
                 *([("objective", objective)] if objective else []),
                 ("seed", spec.seed),
                 ("children", f"{facts.children} of {spec.loop.children}, {facts.failed} failed"),

@@ -150,7 +150,7 @@ def _check_comparable(ledger: Ledger, other: Ledger) -> None:
     if (kind := other.spec.controller.kind) in CONTROLS:
         if kind != ledger.spec.controller.kind and (why := means_nothing(ledger.spec, kind)):
             raise UserError(f"search {other.name} cannot be compared with {ledger.name}: {why}")
-        like["controller"] = ledger.spec.controller
+        like |= {"controller": ledger.spec.controller, "warm_start": ledger.spec.warm_start}
     spec = other.spec_beside(ledger)
     if spec is None:
         raise UserError(f"search {other.name} cannot be compared with {ledger.name}: its data is other data")
