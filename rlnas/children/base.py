@@ -147,6 +147,14 @@ class Trainer(ABC):
         """
         return {}
 
+    def scores(self, architecture: Any) -> dict[str, float]:
+        """Return what an untrained child shows, by name: positive numbers that may tell of its reward.
+
+        They must be cheap, since a searcher asks for hundreds of architectures to propose one; equal for equal
+        architectures; and of no device, so that a search does not depend on it.
+        """
+        return {}
+
     def reference(self, name: str, architecture: Any) -> Any:
         """Return a reference model, to be trained, evaluated and deployed in place of an architecture.
 

@@ -16,6 +16,7 @@ from rlnas.children.precision import full
 from rlnas.children.recipes import RNNRecipe
 from rlnas.children.rnn import Layer
 from rlnas.children.training import SGD, Adam, Optimizer, Run, by_epoch, train
+from rlnas.children.untrained import variation
 from rlnas.datasets import Text, Train, Validation
 from rlnas.errors import ChildFailure, UserError
 from rlnas.seeds import derive_seed
@@ -198,6 +199,10 @@ class LanguageTrainer(Trainer):
 
         counts = {"parameters": float(parameters), "flops": float(products)}
         return {name: counts[name] for name in counts if name in names} | latencies(names, call, self.device)
+
+    def scores(self, architecture: Cell) -> dict[str, float]:
+        """Return how much an untrained cell's state says of the words; see `Trainer.scores`."""
+        return {"variation": variation(architecture)}
 
     def deployed(self, architecture: Network) -> OneStep:
         """Return a module that does one step; see `Trainer.deployed`."""
