@@ -139,13 +139,13 @@ def odd_trainers() -> None:
 
 def inline() -> None:
     """From now on, in this process, children are trained and evaluated without processes of their own."""
-
-    def run_inline(work: Callable[[str], None], children: Any, *_: Any) -> list[str]:
-        for child in children:
-            work(child)
-        return []
-
     TRAIN.run_in_processes = EVALUATE.run_in_processes = run_inline  # type: ignore[attr-defined]
+
+
+def run_inline(work: Callable[[str], None], children: Any, *_: Any) -> list[str]:
+    for child in children:
+        work(child)
+    return []
 
 
 def on_call(act: Callable[[int, str, str], None], methods: tuple[str, ...] = CALLS) -> None:

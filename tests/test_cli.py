@@ -21,9 +21,10 @@ from searches import run as run_steps
 from rlnas import cli
 from rlnas.cli import common
 from rlnas.errors import one_line
-from rlnas.spec import control_of, parse_spec, with_seed
+from rlnas.spec import parse_spec
 from rlnas.state import Bucket, Result, delete_search, list_searches
 from rlnas.steps import open_search, sample_architecture
+from rlnas.variants import control_of, with_seed
 
 DIGITS = {
     "name": "tiny",

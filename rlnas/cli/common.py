@@ -12,13 +12,15 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperCommand
 
 from rlnas.cli.ending import HOME
 from rlnas.errors import UserError
 from rlnas.report.artifacts import write_files
-from rlnas.spec import SearchSpec, control_of, with_seed
+from rlnas.spec import SearchSpec, load_spec
 from rlnas.state import Bucket, EmbeddedStore, FinalRecord, Ledger, StoreSettings, Version
 from rlnas.state.settings import ENDPOINT
+from rlnas.variants import CONTROLS, control_of, with_name, with_searcher, with_seed
 
 LEAST_ROOM = 16  # of the terminal's columns, for the last of a table that is too wide
 PATIENCE = 5.0  # seconds that a person waits for a store that does not answer
@@ -42,16 +44,47 @@ KfpNamespace = Annotated[
     str | None, typer.Option("--namespace", help="where pods run; KFP_NAMESPACE, or kubeflow, unless given")
 ]
 Control = Annotated[
-    bool, typer.Option("--control", help="sample at random instead, with an equal budget, as search NAME-control")
+    str | None,
+    typer.Option(
+        "--control",
+        metavar=f"[{'|'.join(CONTROLS)}]",
+        help="run a control of equal budget instead: sample at random, as search NAME-control, or take the largest of"
+        " random architectures, as NAME-largest; random unless given",
+    ),
 ]
+Searcher = Annotated[
+    str | None, typer.Option(metavar="KIND", help="another searcher than the spec's, such as guided, by its defaults")
+]
+Name = Annotated[str | None, typer.Option(help="another name of the search than the spec's")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="another seed, as search NAME-sSEED")]
 
 
-def variant_of(spec: SearchSpec, seed: int | None, control: bool) -> SearchSpec:
-    """Return a spec with another seed, or as a random control, where asked for."""
+class TakesControl(TyperCommand):
+    """A command whose `--control` may stand alone: then it means the first control."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        pairs = zip_longest(args, args[1:], fillvalue="")
+        first = next(iter(CONTROLS))
+        return super().parse_args(
+            ctx, [f"{a}={first}" if a == "--control" and following not in CONTROLS else a for a, following in pairs]
+        )
+
+
+def read_spec(spec_file: Path, searcher: str | None, name: str | None) -> SearchSpec:
+    """Read a spec, with another searcher and under another name where asked for."""
+    spec = load_spec(spec_file)
+    if searcher is not None:
+        spec, left_out = with_searcher(spec, searcher)
+        if left_out:
+            console.print(f"warning: {', '.join(left_out)} of the spec left out: {searcher} is another controller")
+    return spec if name is None else with_name(spec, name)
+
+
+def variant_of(spec: SearchSpec, seed: int | None, control: str | None) -> SearchSpec:
+    """Return a spec with another seed, or as a control, where asked for."""
     if seed is not None:
         spec = with_seed(spec, seed)
-    return control_of(spec) if control else spec
+    return spec if control is None else control_of(spec, control)
 
 
 def store_settings(begin: bool = False) -> StoreSettings:

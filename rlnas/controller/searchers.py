@@ -51,12 +51,15 @@ class Trial:
         reward: its own; None counts for nothing.
         scored: whether it was trained and scored; else the reward is the one that the spec gives to failures.
         metrics: what its evaluation measured, such as `parameters`.
+        earlier: the space of the earlier search whose child it is, which says what the tokens mean; None: it is the
+            search's own. The rewards of the two searches cannot be compared, only those within each.
     """
 
     tokens: Tokens
     reward: float | None
     scored: bool
     metrics: Mapping[str, float] = field(default_factory=dict)
+    earlier: Space | None = None
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,6 @@ class Searcher(ABC):
         shape: of the data that children are trained on.
     """
 
-    label: ClassVar[str] = ""
-    """What it is, in a line for the report and the card."""
-
     reads_history: ClassVar[bool] = False
     """Whether `propose` looks at the history; only then is one kept where it can be read at little cost."""
 
@@ -115,18 +115,18 @@ class Searcher(ABC):
             samples: architectures proposed before these.
             seeds: one for each architecture. What the others are makes no difference, unless the searcher reads the
                 history: then a proposal may depend on those before it.
-            history: every child that this version has learned from, in the order of rounds; empty unless
-                `reads_history`.
+            history: every child that this version has learned from, in the order of rounds, after those of an earlier
+                search that this one began with; empty unless `reads_history`.
         """
 
     @abstractmethod
     def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
         """Return the next version, and finite numbers about the update for people."""
 
-    def features(self, tokens: Tokens) -> Features:
-        """Return what the space says of an architecture."""
+    def features(self, tokens: Tokens, space: Space | None = None) -> Features:
+        """Return what the space says of an architecture; another one's, where that says what the tokens mean."""
         assert self.shape is not None, "this searcher looks at sizes: it needs the shape of the data"
-        return self.space.features(tokens, self.shape)
+        return (space or self.space).features(tokens, self.shape)
 
     def fits(self, tokens: Tokens) -> bool:
         """Whether an architecture is within the limit, as far as the space says its sizes."""
@@ -140,7 +140,6 @@ class RandomSearcher(Searcher):
     """The control: uniform over the options of every decision. Same ledger, same budget, nothing learned."""
 
     settings: ControllerSettings
-    label = "random search: a control that learns nothing"
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState()

@@ -1,16 +1,18 @@
 """Where a search is remembered: an S3 bucket, and the ledger on it."""
 
 from rlnas.state.bucket import Bucket, Object
+from rlnas.state.earlier import Earlier
 from rlnas.state.embedded import EmbeddedStore
 from rlnas.state.finals import Final, finals
 from rlnas.state.garbage import collect_garbage
 from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
-from rlnas.state.ledger import MODEL_CARD, Controller, Ledger
+from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, searcher_of
 from rlnas.state.left import Left, left_of
 from rlnas.state.records import (
     DataRecord,
     FinalModel,
     FinalRecord,
+    Lineage,
     Plan,
     PlannedChild,
     Result,
@@ -36,6 +38,7 @@ __all__ = [
     "Claim",
     "Controller",
     "DataRecord",
+    "Earlier",
     "EmbeddedStore",
     "Final",
     "FinalModel",
@@ -43,6 +46,7 @@ __all__ = [
     "Keeper",
     "Ledger",
     "Left",
+    "Lineage",
     "Object",
     "Observer",
     "Plan",
@@ -64,5 +68,6 @@ __all__ = [
     "move_data",
     "open_search",
     "parse_child_id",
+    "searcher_of",
     "suspects",
 ]

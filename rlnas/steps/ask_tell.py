@@ -54,8 +54,9 @@ def tell(
     Args:
         ledger: of the search.
         child: its name, from `ask`.
-        reward: what it earned, finite; None for a failure, which has the reward that the spec gives to failures.
-        metrics: further finite numbers.
+        reward: what it earned, finite; None for a failure, which has the reward that the spec gives to failures. The
+            objective of the spec is applied to it, as to all children: limits, then weights.
+        metrics: further finite numbers; those that the objective is about must be among them.
         failed: why it failed.
         seconds: how long it was trained.
 
@@ -63,7 +64,7 @@ def tell(
         Whether this is its result; False if it had one already.
 
     Raises:
-        UserError: there is no such child, or neither a finite reward nor a reason was given.
+        UserError: there is no such child, neither a finite reward nor a reason was given, or a metric is missing.
     """
     number, index = _parse(child)
     plan = ledger.plan(number) if number < ledger.spec.loop.rounds else None
@@ -71,12 +72,20 @@ def tell(
         raise UserError(f"child: search {ledger.name} has proposed no child {child}; allowed: what ask gave")
     if (reward is None) == (not failed):
         raise UserError(f"child {child}: a reward or the reason of a failure is needed; allowed: one of them")
+    objective, reason = ledger.spec.objective, "error" if failed else ""
+    if reward is not None:
+        if missing := [name for name in objective.measures if name not in metrics]:
+            raise UserError(f"child {child}: the objective needs its {missing[0]}; allowed: a metric of that name")
+        if excess := objective.excess(metrics):
+            reason, failed = "over_limit", excess
+        else:
+            reward = objective.weigh(reward, metrics)
     try:
         result = Result(
             status="failed" if failed else "ok",
             reward=ledger.spec.failures.reward if failed else reward,
             metrics=dict(metrics),
-            reason="error" if failed else "",
+            reason=reason,
             detail=failed,
             seconds=seconds,
         )

@@ -11,6 +11,7 @@ from rlnas.state import open_search as open_existing
 from rlnas.steps.common import opener
 from rlnas.steps.data import check_data, compare, data_of, follow_data, look_through
 from rlnas.steps.finalize import is_over
+from rlnas.steps.warm_start import look_up
 
 
 def open_search(bucket: Bucket, search_name: str, spec: SearchSpec | None) -> Ledger:
@@ -36,8 +37,9 @@ def open_search(bucket: Bucket, search_name: str, spec: SearchSpec | None) -> Le
         return _take_up(known, spec)
     files = opener(bucket)
     shape, data = check_spec(spec, files), look_through(spec.dataset, files)
+    warm_start = look_up(bucket, spec, shape)
     bucket.probe()
-    ledger = create_search(bucket, spec, shape)
+    ledger = create_search(bucket, spec, shape, warm_start)
     compare(ledger.name, spec.dataset, ledger.create_data(data).fingerprint, data.fingerprint)
     return ledger
 

@@ -44,7 +44,7 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
 def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
     """Plan the first round of the window that is free, or find that there is none."""
     children_per_round, searcher = ledger.spec.loop.children_per_round, ledger.searcher
-    history = ledger.history(head.version) if searcher.reads_history else []
+    history = [*ledger.earlier.trials, *ledger.history(head.version)] if searcher.reads_history else []
     number = max(ledger.next_round(), window.start)
     while number < window.stop:
         samples = number * children_per_round
