@@ -134,7 +134,7 @@ def play(
         tokens = [proposal.tokens for proposal in proposals]
         rewards = [purse.buy(t) for t in tokens]
         state, _ = searcher.learn(state, [Experience(samples, tokens, rewards, state)])
-        history += [Trial(t, reward, True) for t, reward in zip(tokens, rewards, strict=True)]
+        history += [Trial(p.tokens, r, True, tried=p.tried) for p, r in zip(proposals, rewards, strict=True)]
 
 
 def judged(paid: Sequence[tuple[Tokens, float]], judge: Callable[[Tokens], float]) -> list[float]:

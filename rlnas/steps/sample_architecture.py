@@ -8,6 +8,7 @@ from rlnas.state import Controller, Ledger, Observer, Plan, PlannedChild, Versio
 from rlnas.state.suggestions import read_suggestions
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, batches
 from rlnas.steps.finalize import plan_final
+from rlnas.steps.foresight import TrainersForesight
 
 
 def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float], None] = time.sleep) -> list[Batch]:
@@ -43,8 +44,9 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
 
 def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
     """Plan the first round of the window that is free, or find that there is none."""
-    children_per_round, searcher = ledger.spec.loop.children_per_round, ledger.searcher
+    children_per_round, searcher, space = ledger.spec.loop.children_per_round, ledger.searcher, ledger.spec.space
     history = [*ledger.earlier.trials, *ledger.history(head.version)] if searcher.reads_history else []
+    foresight = searcher.foresight = TrainersForesight(ledger, history)
     number = max(ledger.next_round(), window.start)
     while number < window.stop:
         samples = number * children_per_round
@@ -52,15 +54,26 @@ def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
         taken, suggested = _suggested(ledger, number, seeds)
         own = seeds[len(suggested) :]
         proposals = searcher.propose(head.state, samples, own, history) if own else []
-        children = tuple(
-            PlannedChild(tokens=made.tokens, log_probability=made.log_probability, seed=seed, by=made.by)
-            for made, seed in zip(proposals, own, strict=True)
-        )
+        children = [
+            *suggested,
+            *(
+                PlannedChild(
+                    tokens=made.tokens,
+                    log_probability=made.log_probability,
+                    seed=seed,
+                    by=made.by,
+                    tried=foresight.short_trials(made.tried),
+                )
+                for made, seed in zip(proposals, own, strict=True)
+            ),
+        ]
+        if searcher.foresees:
+            children = [c.model_copy(update={"scores": foresight.scores(c.tokens, space)}) for c in children]
         plan = Plan(
             round=number,
             policy_version=head.version.version,
             samples=samples,
-            children=(*suggested, *children),
+            children=tuple(children),
             suggestions=taken + len(suggested),
         )
         if ledger.create_plan(plan):
