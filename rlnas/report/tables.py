@@ -31,7 +31,7 @@ def frame(ledger: Ledger) -> "DataFrame":
     """Return the children of a search's complete rounds, in order.
 
     `tokens` are lists of numbers, `reward` is NaN where a lost child counts for nothing, and each metric is a column
-    `metric_NAME` (NaN for children without it).
+    `metric_NAME` (NaN for children without it). `seconds` include the short trials that were made to choose a child.
 
     Raises:
         UserError: pandas is not installed.
@@ -61,7 +61,7 @@ def frame(ledger: Ledger) -> "DataFrame":
                     "reward": result.reward,
                     "reason": result.reason,
                     "detail": result.detail,
-                    "seconds": result.seconds,
+                    "seconds": child.seconds,
                     "attempts": result.attempts,
                 }
                 | of_child

@@ -149,6 +149,11 @@ class FinishedChild(PlannedChild):
 
     result: Result
 
+    @property
+    def seconds(self) -> float:
+        """What it took: its training, and the short trials that were made to choose it."""
+        return self.result.seconds + sum(trial.seconds for trial in self.tried)
+
 
 class AppliedChild(Record):
     """A child in the history that a searcher reads."""

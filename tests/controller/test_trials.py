@@ -2,6 +2,7 @@
 
 import random
 from functools import partial
+from statistics import fmean
 
 import pytest
 
@@ -103,10 +104,10 @@ def test_a_trainer_without_trials_is_none_the_worse():
 
 @pytest.mark.parametrize("settings", [{"trials": 4}, {"scores": True}])
 def test_what_is_foreseen_helps(settings):
-    def best(oracle, **more):
-        return max(trial.reward for trial in search(guided(oracle, first=4, **more), 12)[0])
+    def mean(oracle, **more):
+        return fmean(trial.reward for trial in search(guided(oracle, first=4, **more), 16)[0])
 
-    assert best(Oracle(shows="scores" in settings), **settings) > 0.95 > best(Oracle())
+    assert mean(Oracle(shows="scores" in settings), **settings) > 0.7 > mean(Oracle())
 
 
 def test_scores_can_be_left_out():
