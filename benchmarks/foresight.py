@@ -59,7 +59,7 @@ class Pool:
             reward = entry["reward"]
             rewards[tuple(entry["tokens"])] = spec.failures.reward if reward is None else reward
         features = {tokens: spec.space.features(tokens, children.shape) for tokens in rewards}
-        scores = {tokens: children.scores(tokens, spec.space) for tokens in rewards}
+        scores = {tokens: children.scores(tokens) for tokens in rewards}
         losses = {tokens: children.trial(tokens) for tokens in rewards}
 
         def counted(tokens: Tokens) -> Features:

@@ -105,9 +105,9 @@ class Children(Foresight):
             entry["reason"] = failure.reason
         return entry
 
-    def scores(self, tokens: Tokens, space: Space) -> Mapping[str, float]:
+    def scores(self, tokens: Tokens, space: Space | None = None) -> Mapping[str, float]:
         """Return what an untrained child shows."""
-        return self.trainer.scores(space.decode(tokens))
+        return self.trainer.scores((space or self.spec.space).decode(tokens))
 
     def trial(self, tokens: Tokens) -> float:
         """Return the loss of a short trial; its seed is not that of the child's training."""

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.search_quality import ARENAS, PROCESSES, Purse, nas_bench_201, paired_interval, play
+from benchmarks.search_quality import ARENAS, PROCESSES, Curves, Purse, nas_bench_201, paired_interval, play
 from rlnas.controller import Experience, Trial
 from rlnas.controller.guided import Guided
 from rlnas.controller.settings import GuidedSettings
@@ -95,13 +95,18 @@ def run(seed: int) -> list[int]:
     ]
 
 
+def needed_by(seeds: int) -> Curves:
+    """Return how many children the search of each row needs, for each seed [S, R]."""
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        return np.array(pool.map(run, range(seeds), chunksize=1), dtype=float)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run all rows with all seeds."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=48, help="searches of each row")
     seeds, start = parser.parse_args(arguments).seeds, time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        needed = np.array(pool.map(run, range(seeds), chunksize=1), dtype=float)
+    needed = needed_by(seeds)
     print(f"children until a reward of {GOAL}, {seeds} seeds; {MOST + 1}: not within {MOST}")
     print("| begins | median | mean ± standard error | in nine of ten | minus cold, mean |\n|---|---|---|---|---|")
     entries = []

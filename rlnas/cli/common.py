@@ -18,8 +18,7 @@ from rlnas.cli.ending import HOME
 from rlnas.errors import UserError
 from rlnas.report.artifacts import write_files
 from rlnas.spec import SearchSpec, load_spec
-from rlnas.state import Bucket, EmbeddedStore, FinalRecord, Ledger, StoreSettings, Version
-from rlnas.state.settings import ENDPOINT
+from rlnas.state import Bucket, FinalRecord, Ledger, Version, store_of
 from rlnas.variants import CONTROLS, control_of, with_name, with_searcher, with_seed
 
 LEAST_ROOM = 16  # of the terminal's columns, for the last of a table that is too wide
@@ -60,13 +59,13 @@ Seed = Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="another se
 
 
 class TakesControl(TyperCommand):
-    """A command whose `--control` may stand alone: then it means the first control."""
+    """A command whose `--control` may stand alone: then it means the first control. Typer knows no such options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        pairs = zip_longest(args, args[1:], fillvalue="")
-        first = next(iter(CONTROLS))
+        first, pairs = next(iter(CONTROLS)), zip_longest(args, args[1:], fillvalue="")
+        # What follows is a kind if it is a word: specs are files, and files have endings.
         return super().parse_args(
-            ctx, [f"{a}={first}" if a == "--control" and following not in CONTROLS else a for a, following in pairs]
+            ctx, [f"{a}={first}" if a == "--control" and not following.isalpha() else a for a, following in pairs]
         )
 
 
@@ -76,7 +75,8 @@ def read_spec(spec_file: Path, searcher: str | None, name: str | None) -> Search
     if searcher is not None:
         spec, left_out = with_searcher(spec, searcher)
         if left_out:
-            console.print(f"warning: {', '.join(left_out)} of the spec left out: {searcher} is another controller")
+            words = f"warning: {', '.join(left_out)} of the spec left out: they are not of {searcher}"
+            console.print(words, soft_wrap=True)
     return spec if name is None else with_name(spec, name)
 
 
@@ -87,25 +87,9 @@ def variant_of(spec: SearchSpec, seed: int | None, control: str | None) -> Searc
     return spec if control is None else control_of(spec, control)
 
 
-def store_settings(begin: bool = False) -> StoreSettings:
-    """The store of the environment, or the embedded one of this folder, started if need be.
-
-    Unless told to, none is begun where there never was one, since there is nothing in it to look at.
-    """
-    if settings := StoreSettings.from_environment(os.environ):
-        return settings
-    store = EmbeddedStore(HOME)
-    if not begin and not store.exists:
-        raise UserError(
-            f"{HOME.absolute()} holds no store, so there is no search; allowed: the folder in which it was run, or"
-            f" {ENDPOINT} and its keys"
-        )
-    return store.start()
-
-
 def connect(begin: bool = False) -> Bucket:
-    """Return the store's bucket, which need not be there yet."""
-    return Bucket(store_settings(begin), patience=PATIENCE)
+    """Return the store's bucket, which need not be there yet; see `store_of`."""
+    return Bucket(store_of(os.environ, HOME, begin), patience=PATIENCE)
 
 
 def open_bucket(begin: bool = False) -> Bucket:

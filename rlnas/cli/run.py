@@ -79,13 +79,14 @@ def _as_begun(bucket: Bucket, spec: SearchSpec) -> SearchSpec:
 def validate(spec_file: SpecFile) -> None:
     """Check a spec and all its data, and say what a search would see.
 
-    It starts no search, and the embedded store only if the data lie there.
+    It starts no search, and the embedded store only if the data, or an earlier search to begin with, lie there.
     """
     from rlnas.datasets import open_local
     from rlnas.datasets.base import STORE_PREFIX
     from rlnas.steps import check_spec
     from rlnas.steps.common import opener
     from rlnas.steps.data import look_through
+    from rlnas.steps.warm_start import look_up
 
     spec = load_spec(spec_file)
 
@@ -94,10 +95,13 @@ def validate(spec_file: SpecFile) -> None:
 
     shape, loop = check_spec(spec, open_file), spec.loop
     data = look_through(spec.dataset, open_file)
+    begun = look_up(open_bucket(begin=True), spec, shape) if spec.warm_start else None
     console.print(
         f"{spec_file} is valid: search {spec.name}, {loop.children} children in {loop.rounds} rounds,"
         f" {spec.space.kind} on {spec.dataset.kind} ({shape.modality}, {shape.classes} classes)"
     )
+    if begun:
+        console.print(f"it begins with {begun[0]}", soft_wrap=True)
     for line in data.lines:
         console.print(line, soft_wrap=True)
     next_step(f"rlnas run {quote(str(spec_file))}", "runs it here")

@@ -228,7 +228,7 @@ class Guided(PolicySearcher):
         features = self.features(tokens, space)
         if not self.settings.scores:
             return features
-        return replace(features, sizes={**features.sizes, **self.foresight.scores(tokens, space or self.space)})
+        return replace(features, sizes={**features.sizes, **self.foresight.scores(tokens, space)})
 
 
 @dataclass

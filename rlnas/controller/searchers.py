@@ -46,11 +46,11 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Trial:
-    """A child that the controller has learned from: what a searcher that reads the history sees of it.
+    """A child as a searcher that reads the history sees it.
 
     Args:
         tokens: what was proposed.
-        reward: its own; None counts for nothing.
+        reward: its own; None: it counts for nothing, or has none yet.
         scored: whether it was trained and scored; else the reward is the one that the spec gives to failures.
         metrics: what its evaluation measured, such as `parameters`.
         earlier: the space of the earlier search whose child it is, which says what the tokens mean; None: it is the
@@ -71,8 +71,13 @@ class Trial:
 class Foresight:
     """What a child trainer says of architectures before they are trained; this one says nothing."""
 
-    def scores(self, tokens: Tokens, space: Space) -> Mapping[str, float]:
-        """Return what an untrained architecture of a space shows; see `rlnas.children.Trainer.scores`."""
+    def scores(self, tokens: Tokens, space: Space | None = None) -> Mapping[str, float]:
+        """Return what an untrained architecture shows; see `rlnas.children.Trainer.scores`.
+
+        Args:
+            tokens: the architecture.
+            space: of an earlier search, where that says what the tokens mean.
+        """
         return {}
 
     def trial(self, tokens: Tokens) -> float | None:
@@ -140,8 +145,9 @@ class Searcher(ABC):
             samples: architectures proposed before these.
             seeds: one for each architecture. What the others are makes no difference, unless the searcher reads the
                 history: then a proposal may depend on those before it.
-            history: every child that this version has learned from, in the order of rounds, after those of an earlier
-                search that this one began with; empty unless `reads_history`.
+            history: children of an earlier search that this one began with; every child that this version has learned
+                from, in the order of rounds; then, without a reward, those of rounds under way, and what others have
+                suggested for this one. Empty unless `reads_history`.
         """
 
     @abstractmethod

@@ -112,7 +112,7 @@ class GuidedSettings(PolicySettings):
 
     Args:
         learning_rate: of Adam; 0: the controller stays as it starts.
-        first: children that are drawn at random before the surrogate chooses.
+        first: children that are drawn at random before the surrogate chooses; none with a `warm_start`.
         samples: of the controller, from which one proposal is chosen.
         mutations: of the best children, added to the samples.
         parents: the best so many children that are mutated, and that the controller learns to imitate.

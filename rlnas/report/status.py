@@ -96,6 +96,15 @@ class Child:
     suggested: bool = False
 
 
+def known_architectures(ledger: Ledger) -> dict[tuple[int, ...], str]:
+    """Return the tokens of all children of complete rounds, with the name of the first that has them."""
+    known: dict[tuple[int, ...], str] = {}
+    for summary in ledger.summaries():
+        for index, child in enumerate(summary.children):
+            known.setdefault(child.tokens, child_id(summary.round, index))
+    return known
+
+
 def read_child(ledger: Ledger, name: str | None) -> Child:
     """Read a child of a search.
 

@@ -2,10 +2,10 @@
 
 from rlnas.state.bucket import Bucket, Object
 from rlnas.state.earlier import Earlier
-from rlnas.state.embedded import EmbeddedStore
+from rlnas.state.embedded import EmbeddedStore, store_of
 from rlnas.state.finals import Final, finals
 from rlnas.state.garbage import collect_garbage
-from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
+from rlnas.state.leases import Claim, Keeper, Observer, claim, hold, suspects
 from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, searcher_of
 from rlnas.state.left import Left, left_of
 from rlnas.state.records import (
@@ -65,11 +65,13 @@ __all__ = [
     "delete_search",
     "finals",
     "find_search",
+    "hold",
     "left_of",
     "list_searches",
     "move_data",
     "open_search",
     "parse_child_id",
     "searcher_of",
+    "store_of",
     "suspects",
 ]

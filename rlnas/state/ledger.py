@@ -161,7 +161,7 @@ class Ledger:
 
     def commit(
         self, parent: Controller, summaries: Sequence[Summary], state: SearcherState, numbers: dict
-    ) -> Version | None:
+    ) -> Controller | None:
         """Append a version that applies these rounds. This is the commit: it happens once, whoever does it.
 
         Returns:
@@ -198,7 +198,7 @@ class Ledger:
             return None
         self.bucket.put(self.key("head.json"), str(version.version).encode())
         self._tidy(before, version, [name for name, _ in children])
-        return version
+        return Controller(version, data)
 
     def _recent(self, before: Version, summaries: Sequence[Summary], low_mark: int) -> tuple[AppliedChild, ...]:
         """Return what the history has beyond its bundles, once these rounds are applied too."""

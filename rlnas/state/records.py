@@ -98,6 +98,11 @@ class PlannedChild(Record):
     scores: dict[str, FiniteFloat] = Field(default_factory=dict)  # what it showed untrained, for searchers that ask
     tried: tuple[ShortTrial, ...] = ()  # before it was chosen, others too
 
+    @property
+    def losses(self) -> dict[tuple[int, ...], float]:
+        """The losses of the short trials."""
+        return {trial.tokens: trial.loss for trial in self.tried}
+
 
 class Plan(Record):
     """`plans/<round>`: the children that one policy version proposed together, or a step in finalizing a winner."""

@@ -28,7 +28,8 @@ class TrainersForesight(Foresight):
         self._scores = {(child.tokens, child.earlier or own): child.scores for child in history if child.scores}
         self._seconds: dict[Tokens, float] = {}
 
-    def scores(self, tokens: Tokens, space: Space) -> Mapping[str, float]:
+    def scores(self, tokens: Tokens, space: Space | None = None) -> Mapping[str, float]:
+        space = space or self._ledger.spec.space
         if (key := (tokens, space)) not in self._scores:
             self._scores[key] = self._trainer.scores(space.decode(tokens))
         return self._scores[key]

@@ -40,6 +40,8 @@ def open_search(bucket: Bucket, search_name: str, spec: SearchSpec | None) -> Le
     warm_start = look_up(bucket, spec, shape)
     bucket.probe()
     ledger = create_search(bucket, spec, shape, warm_start)
+    if ledger.record.warm_start:
+        print(f"search {ledger.name} begins with {ledger.record.warm_start}", flush=True)
     compare(ledger.name, spec.dataset, ledger.create_data(data).fingerprint, data.fingerprint)
     return ledger
 

@@ -78,6 +78,12 @@ def test_what_was_not_done_is_said():
     assert "The test data has not been read." in card
 
 
+def test_what_the_search_began_with_is_said(card):
+    assert "begins with" not in rows(card)
+    begun = model_card(dataclasses.replace(FACTS, warm_start="32 children of search before"))
+    assert rows(begun)["begins with"] == ["32 children of search before"]
+
+
 @pytest.mark.parametrize(
     ("tested", "readings", "words"),
     [

@@ -43,7 +43,7 @@ def test_scores_and_short_trials_are_remembered_and_nothing_is_computed_twice(bu
     # And it asks for none of it again.
     foresight = TrainersForesight(ledger, history)
     monkeypatch.setattr(TrainersForesight, "_trainer", None)
-    assert [foresight.scores(child.tokens, spec.space) for child in children] == [child.scores for child in children]
+    assert [foresight.scores(child.tokens) for child in children] == [child.scores for child in children]
 
 
 def test_a_killed_task_plans_the_same(bucket):
