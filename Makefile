@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench bench-search bench-search-real pipelines image lock clean
+.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench bench-search bench-transfer bench-search-real pipelines image lock clean
 
 help:  ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ docs: $(INSTALLED)  ## write what the documentation takes from the code, and its
 
 bench-search: $(INSTALLED)  ## how good the searchers are at equal budgets, on tables; SEEDS=n for fewer searches
 	$(BIN)/python -m benchmarks.search_quality $(if $(SEEDS),--seeds $(SEEDS))
+
+bench-transfer: $(INSTALLED)  ## how many children an earlier search saves, on a table; SEEDS=n for fewer searches
+	$(BIN)/python -m benchmarks.transfer $(if $(SEEDS),--seeds $(SEEDS))
 
 bench-search-real: $(INSTALLED)  ## the same where children are trained for real; a run that was stopped goes on; SEEDS=n
 	$(BIN)/python -m benchmarks.search_real $(if $(SEEDS),--seeds $(SEEDS))

@@ -17,9 +17,10 @@ from typing import Any
 from rich.console import Console
 
 from rlnas.local import run_search
-from rlnas.spec import SearchSpec, load_spec, with_seed
+from rlnas.spec import SearchSpec, load_spec
 from rlnas.state import Bucket, EmbeddedStore, FinalRecord, open_search
 from rlnas.steps import find_final
+from rlnas.variants import with_seed
 
 OUT = Path("build/search_long.json")
 HOME = Path(".rlnas")

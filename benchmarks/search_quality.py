@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rlnas.controller import SEARCHERS, SETTINGS, Experience, Searcher, Trial
+from rlnas.controller import SEARCHERS, SETTINGS, Experience, Searcher, SearcherState, Trial
 from rlnas.datasets.table import TableFile
 from rlnas.registry import resolve
 from rlnas.seeds import derive_seed
@@ -108,16 +108,33 @@ class Purse:
         return self.paid[-1][1]
 
 
-def play(searcher: Searcher, purse: Purse, m: int, seed: int) -> None:
-    """Search until the purse is empty: what the pipeline does with one loop and rounds of m."""
-    state, history = searcher.initial(derive_seed("controller", seed)), []
+def play(
+    searcher: Searcher,
+    purse: Purse,
+    m: int,
+    seed: int,
+    earlier: Sequence[Trial] = (),
+    controller: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Search until the purse is empty: what the pipeline does with one loop and rounds of m.
+
+    Args:
+        searcher: that proposes.
+        purse: that pays.
+        m: children per round.
+        seed: of the search.
+        earlier: children of an earlier search that this one begins with.
+        controller: tensors of the earlier search's controller, in place of those of version 0.
+    """
+    start, history = searcher.initial(derive_seed("controller", seed)), list(earlier)
+    state = SearcherState({**start.tensors, **(controller or {})}, start.memory)
     while (samples := len(purse.paid)) < purse.budget:
         seeds = [derive_seed("child", seed, k) for k in range(samples, min(samples + m, purse.budget))]
         proposals = searcher.propose(state, samples, seeds, history if searcher.reads_history else ())
         tokens = [proposal.tokens for proposal in proposals]
         rewards = [purse.buy(t) for t in tokens]
         state, _ = searcher.learn(state, [Experience(samples, tokens, rewards, state)])
-        history += [Trial(t, reward, True) for t, reward in zip(tokens, rewards, strict=True)]
+        history += [Trial(p.tokens, r, True, tried=p.tried) for p, r in zip(proposals, rewards, strict=True)]
 
 
 def judged(paid: Sequence[tuple[Tokens, float]], judge: Callable[[Tokens], float]) -> list[float]:

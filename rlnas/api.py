@@ -4,16 +4,16 @@
     search.run(rounds=1)                      # here, through kfp.local, as `rlnas run` does
     search.children()                         # a pandas frame, one row a child
     search.best()                             # the best child so far
+    search.suggest([architecture], by="me")   # the next rounds train it
 
     for child in search.ask(4):               # or train elsewhere, and tell
         search.tell(child, reward=my_training(child.architecture))
 
-Without `store` a search is where the command line keeps it: in the store of `RLNAS_STORE_*`, or else the embedded one
-of the folder `.rlnas` here.
+examples/notebook.py shows all of it. Without `store` a search is where the command line keeps it: in the store of
+`RLNAS_STORE_*`, or else the embedded one of the folder `.rlnas` here.
 """
 
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from rlnas import report, state, steps
 from rlnas.report import Child, SearchStatus
 from rlnas.spaces import Architecture, Tokens
 from rlnas.spec import SearchSpec, load_spec, parse_spec
-from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings
+from rlnas.state import Bucket, Ledger, Observer, StoreSettings, store_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -53,7 +53,7 @@ class Search:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._task = f"ask/{secrets.token_hex(8)}"
+        self._observer = Observer(ledger)
 
     def __repr__(self) -> str:
         return f"<search {self.name}>"
@@ -84,9 +84,9 @@ class Search:
         """
         return report.read_child(self._ledger, None)
 
-    def architecture(self, tokens: Sequence[int]) -> Architecture:
-        """Return what tokens mean."""
-        return self.spec.space.decode(tokens)
+    def architecture(self, child: Child | Asked | Sequence[int]) -> Architecture:
+        """Return what a child, or its tokens, mean."""
+        return self.spec.space.decode(child.tokens if isinstance(child, Child | Asked) else child)
 
     def suggest(self, architectures: Sequence[Architecture | Sequence[int]], by: str = "a person") -> list[Tokens]:
         """Put architectures into the queue; the next rounds take them up. See `rlnas.steps.suggest`.
@@ -102,7 +102,7 @@ class Search:
 
     def ask(self, count: int = 1) -> list[Asked]:
         """Return up to `count` children to train elsewhere; see `rlnas.steps.ask`."""
-        asked = steps.ask(self._ledger, count, self._task)
+        asked = steps.ask(self._ledger, count, self._observer)
         return [Asked(name, self.architecture(c.tokens), c.tokens, c.seed) for name, c in asked.items()]
 
     def tell(
@@ -145,7 +145,7 @@ def search(spec: SearchSpec | Mapping[str, Any] | str | Path, store: StoreSettin
         spec = load_spec(spec)
     elif not isinstance(spec, SearchSpec):
         spec = parse_spec(dict(spec))
-    return Search(steps.open_search(Bucket(_settings(store)), spec.name, spec))
+    return Search(steps.open_search(Bucket(store or store_of(os.environ, HOME, begin=True)), spec.name, spec))
 
 
 def open(name: str, store: StoreSettings | None = None) -> Search:
@@ -154,10 +154,6 @@ def open(name: str, store: StoreSettings | None = None) -> Search:
     Raises:
         UserError: there is none of that name.
     """
-    bucket = Bucket(_settings(store))
+    bucket = Bucket(store or store_of(os.environ, HOME))
     bucket.ensure()
     return Search(state.open_search(bucket, name))
-
-
-def _settings(store: StoreSettings | None) -> StoreSettings:
-    return store or StoreSettings.from_environment(os.environ) or EmbeddedStore(HOME).start()

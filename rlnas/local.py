@@ -52,6 +52,8 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
     now = read_status(ledger)
     for line in data_of(ledger).lines:
         console.print(line, soft_wrap=True)
+    if now.label:
+        console.print(f"controller {now.controller}: {now.label}", soft_wrap=True)
     goal = min(now.rounds, now.round + rounds) if rounds else now.rounds
     while now.round < goal or now.left.only_winner:
         started, log = now, _new_log(logs, spec.name)

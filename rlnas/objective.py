@@ -46,6 +46,15 @@ class Objective(Section):
         """The measures that this asks for."""
         return tuple(dict.fromkeys([*self.limit, *self.soft]))
 
+    @property
+    def words(self) -> str:
+        """What it asks for, for people; empty: nothing."""
+        limits = [f"at most {limit:,.6g} {name}" for name, limit in self.limit.items()]
+        soft = [
+            f"reward * ({name} / {weight.target:,.6g}) ** {weight.exponent:g}" for name, weight in self.soft.items()
+        ]
+        return "; ".join(limits + soft)
+
     def excess(self, measures: Mapping[str, float]) -> str:
         """Say in words which limit a child is above; empty: none. Measures that are not known are not compared."""
         for name, limit in self.limit.items():
@@ -55,6 +64,11 @@ class Objective(Section):
 
     def weigh(self, reward: float, measures: Mapping[str, float]) -> float:
         """Return the reward, weighed by the measures that have a target."""
-        return reward * math.prod(
-            (measures[name] / weight.target) ** weight.exponent for name, weight in self.soft.items()
-        )
+        return reward * self._factor(measures)
+
+    def score(self, reward: float, measures: Mapping[str, float]) -> float:
+        """Return what a reward was before it was weighed."""
+        return reward / self._factor(measures)
+
+    def _factor(self, measures: Mapping[str, float]) -> float:
+        return math.prod((measures[name] / weight.target) ** weight.exponent for name, weight in self.soft.items())

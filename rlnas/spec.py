@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -28,6 +28,7 @@ from rlnas.objective import Objective
 from rlnas.registry import resolve
 from rlnas.section import EARLIER, Section
 from rlnas.spaces import SPACES, Space
+from rlnas.warm_start import WarmStart
 from rlnas.yaml_text import read_yaml
 
 MOST_GRID_POINTS = 1000
@@ -175,6 +176,7 @@ class SearchSpec(Section):
         controller: how architectures are proposed.
         loop: how many, and in what groups.
         objective: what is maximised beside the score, and within what limits.
+        warm_start: an earlier search whose knowledge this one begins with; null: none.
         failures: what becomes of sick children.
         finalize: what becomes of the winner when the budget is reached; null: nothing.
     """
@@ -190,6 +192,7 @@ class SearchSpec(Section):
     ] = Field(default={"kind": "reinforce"}, validate_default=True)
     loop: LoopSettings
     objective: Objective = Objective()
+    warm_start: WarmStart | None = None
     failures: FailureSettings = FailureSettings()
     finalize: FinalSettings | None = FinalSettings()
 
@@ -212,6 +215,12 @@ class SearchSpec(Section):
         return check_name(name)
 
     @model_validator(mode="after")
+    def _warm_start_is_of_use(self) -> "SearchSpec":
+        if self.warm_start:
+            self.warm_start.check(self.name, self.controller)
+        return self
+
+    @model_validator(mode="after")
     def _final_trainings_are_possible(self) -> "SearchSpec":
         if self.final is None:
             return self
@@ -230,6 +239,12 @@ class SearchSpec(Section):
     def final(self) -> FinalSettings | None:
         """What becomes of the winner; None where nothing does, or where children are not trained at all."""
         return self.finalize if self.child.trains else None
+
+    @property
+    def label(self) -> str:
+        """What the searcher is, in a line for people."""
+        begun = self.warm_start is not None and self.warm_start.controller
+        return (self.controller.begun_label if begun else "") or self.controller.label
 
     @property
     def recipes(self) -> Iterator[Recipe]:
@@ -268,34 +283,14 @@ class SearchSpec(Section):
         earlier = parse_spec(self.document, self.name, earlier=True)
         mine, before, theirs = (dict(_flat(spec.model_dump(mode="json"))) for spec in (self, earlier, other))
         keys = [*mine, *(key for key in theirs if key not in mine)]
+        differing = [key for key in keys if theirs.get(key) not in (mine.get(key), before.get(key))]
+        # Of sections of two kinds, all fields differ: the kind says it.
+        others = tuple(f"{section}." for section in KINDS if f"{section}.kind" in differing)
         return [
             f"{key}: {mine.get(key, 'unset')}, not {theirs.get(key, 'unset')}"
-            for key in keys
-            if theirs.get(key) not in (mine.get(key), before.get(key))
+            for key in differing
+            if key.endswith(".kind") or not key.startswith(others)
         ]
-
-
-def control_of(spec: SearchSpec) -> SearchSpec:
-    """Return the random control of a search, NAME-control: the same but for its controller, so of equal budget. Its
-    winner is not finalized: it is there to be compared with.
-
-    Raises:
-        UserError: the name becomes too long.
-    """
-    changes = {"name": f"{spec.name}-control", "controller": {"kind": "random"}, "finalize": None}
-    return parse_spec(spec.document | changes, f"control of {spec.name}")
-
-
-def with_seed(spec: SearchSpec, seed: int) -> SearchSpec:
-    """Return the same search with another seed, NAME-sSEED.
-
-    Raises:
-        UserError: the seed is the search's own, or the name becomes too long.
-    """
-    if seed == spec.seed:
-        raise UserError(f"seed {seed} of {spec.name}: is its own, and says nothing new; allowed: any other seed")
-    changes = {"name": f"{spec.name}-s{seed}", "seed": seed}
-    return parse_spec(spec.document | changes, f"seed {seed} of {spec.name}")
 
 
 def check_references(recipe: Recipe, names: Iterable[str]) -> None:
@@ -376,7 +371,8 @@ def _one_line(error: ValidationError, model: Any, prefix: str = "") -> str:
 def _allowed_keys(model: Any, path: tuple[int | str, ...]) -> str:
     for part in path:
         field = getattr(model, "model_fields", {}).get(part)
-        model = field and field.annotation
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()  # a section may be left out: null
+        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
     fields = getattr(model, "model_fields", ())  # a plugin's section may hold what is not a plain model
     return f"; allowed: {', '.join(fields)}" if fields else ""
 

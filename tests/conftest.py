@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # heeded by onnxruntime when it is imported, which tests do, too
 from proxy import FaultyProxy
 
+from rlnas import cli
+from rlnas.cli import common
 from rlnas.state.bucket import Bucket
 from rlnas.state.embedded import EmbeddedStore
 from rlnas.state.settings import StoreSettings
@@ -102,3 +105,22 @@ def proxy(store_settings: StoreSettings) -> Iterator[FaultyProxy]:
 def proxied(bucket: Bucket, proxy: FaultyProxy) -> Bucket:
     """The bucket of the test, as it is reached through `proxy`."""
     return Bucket(replace(bucket.settings, endpoint=proxy.endpoint), patience=1)
+
+
+@pytest.fixture
+def rlnas(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Any:
+    """Run a command against the test's bucket; gives exit status, standard output and standard error."""
+    for name, value in bucket.settings.to_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(common.console, "width", 120)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["rlnas", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capfd.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from odd import Odd
 from waiting import join
 
 from rlnas import steps
+from rlnas.controller import SETTINGS
+from rlnas.registry import resolve
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings, leases
 
@@ -74,6 +77,19 @@ def make_spec(kind: str = "tabular", **sections: dict) -> SearchSpec:
     return parse_spec(document)
 
 
+def make_small_spec(searcher: str, kind: str) -> SearchSpec:
+    """Two rounds of three: a searcher that reads the history proposes from it in the second."""
+    small = {"hidden": 8, "learning_rate": 0.1, "population": 2, "first": 2, "samples": 8, "draws": 4}
+    fields = resolve(SETTINGS, searcher, "rlnas.controller_settings").model_fields
+    return make_spec(
+        kind,
+        controller={"kind": searcher} | {name: value for name, value in small.items() if name in fields},
+        child={"epochs": 1} | ({"batch": 16, "learning_rate": 0.3} if kind == "cnn" else {}),
+        loop={"children": 6, "children_per_round": 3, "children_per_batch": 2},
+        objective={"limit": {"parameters": 100}} if kind == "cnn" else {},  # cells are all of one size
+    )
+
+
 def _table() -> Path:
     path = FILES / "table.csv"
     if not path.exists():
@@ -90,11 +106,14 @@ def _text() -> Path:
     return path
 
 
-def run(settings: StoreSettings, spec: SearchSpec, task: str = "a") -> Ledger:
+def run(
+    settings: StoreSettings, spec: SearchSpec, task: str = "a", before_turn: Callable[[Ledger], Any] = lambda _: None
+) -> Ledger:
     """Run every step of a search, over and over, until its budget is reached."""
     torch.set_num_threads(1)  # forked from pytest, where others may have used more
     ledger = steps.open_search(Bucket(settings), spec.name, spec)
     for turn in itertools.count():
+        before_turn(ledger)
         for number, batch in enumerate(steps.sample_architecture(ledger)):
             steps.train_child(ledger, batch, f"{task}/{turn}/{number}")
             steps.evaluate(ledger, batch)
@@ -139,13 +158,13 @@ def odd_trainers() -> None:
 
 def inline() -> None:
     """From now on, in this process, children are trained and evaluated without processes of their own."""
-
-    def run_inline(work: Callable[[str], None], children: Any, *_: Any) -> list[str]:
-        for child in children:
-            work(child)
-        return []
-
     TRAIN.run_in_processes = EVALUATE.run_in_processes = run_inline  # type: ignore[attr-defined]
+
+
+def run_inline(work: Callable[[str], None], children: Any, *_: Any) -> list[str]:
+    for child in children:
+        work(child)
+    return []
 
 
 def on_call(act: Callable[[int, str, str], None], methods: tuple[str, ...] = CALLS) -> None:
@@ -179,6 +198,67 @@ def killed_run(settings: StoreSettings, spec: SearchSpec, when: Callable[[int, s
     run(settings, spec)
 
 
+def killed_at_every_write(work: Callable[[], Any]) -> int:
+    """Do a work in one process after another. Each dies by SIGKILL after its first write that none has died after.
+
+    A write is the same as another one if it is the same call for the same key, as often in its process, and the search
+    has come to the same version.
+
+    Returns:
+        How many died before one came to the end.
+    """
+    known: set[tuple[str, str, int, int]] = set()
+    told = FORK.SimpleQueue()
+
+    def process() -> None:
+        Bucket.probe = lambda self: None  # type: ignore[method-assign]
+        inline()
+        counts: Counter[tuple[str, str]] = Counter()
+        versions = sum(method == "create" and "/controllers/" in key for method, key, *_ in known)
+
+        def act(number: int, method: str, key: str) -> None:
+            counts[method, key] += 1
+            if (write := (method, key, counts[method, key], versions)) not in known:
+                told.put(write)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        on_call(act, WRITES)
+        work()
+
+    while in_process(process):
+        known.add(told.get())
+    return len(known)
+
+
+def take_turns(*works: Callable[[], Any]) -> None:
+    """Do works in a process each, which take turns: one goes on when the one before it has called the store once."""
+    turns = [FORK.Semaphore(0) for _ in works]
+    busy = FORK.Array("b", [True] * len(works))
+
+    def hand_over(place: int) -> None:
+        after = [(place + step) % len(works) for step in range(1, len(works) + 1)]
+        turns[next((other for other in after if busy[other]), place)].release()
+
+    def process(place: int) -> None:
+        def act(*_: Any) -> None:
+            hand_over(place)
+            turns[place].acquire()
+
+        Bucket.probe = lambda self: None  # type: ignore[method-assign]
+        inline()
+        on_call(act)
+        turns[place].acquire()
+        try:
+            works[place]()
+        finally:
+            busy[place] = False
+            hand_over(place)
+
+    processes = [start(process, place) for place in range(len(works))]
+    turns[0].release()
+    assert [join(process) for process in processes] == [0] * len(works)
+
+
 def checkpoint_every_step() -> None:
     """From now on, in this process, every step of a child leaves a checkpoint, as on an endlessly slow machine."""
     leases.BEAT_SECONDS = 0.0
@@ -198,7 +278,7 @@ def outcome(ledger: Ledger) -> dict[str, Any]:
         folder = name.partition("/")[0]
         if folder in ("controllers", "plans"):
             found[name] = data
-        elif folder in ("results", "summaries", "finals"):
+        elif folder in ("results", "summaries", "history", "finals"):
             found[name] = _plain(json.loads(data))
         elif folder in ("snapshots", "checkpoints"):
             found[name] = data[8 + int.from_bytes(data[:8], "little") :]

@@ -68,3 +68,39 @@ def test_suggestions_come_back_by_ask(bucket: Bucket):
     wanted = search.architecture((2, 1, 0))
     assert search.suggest([wanted], by="Ada") == [(2, 1, 0)]
     assert search.ask(2)[0].architecture == wanted
+
+
+def test_the_objective_holds_for_what_is_told(bucket: Bucket):
+    """The same limits and weights as for children that are trained here."""
+    objective = {"limit": {"flops": 100}, "soft": {"parameters": {"target": 10, "exponent": -1}}}
+    spec = make_spec("cnn", objective=objective, loop={"children": 3, "children_per_round": 3})
+    search = rlnas.search(spec, store=bucket.settings)
+    light, heavy, broken = search.ask(3)
+    with pytest.raises(
+        UserError, match=f"child {light.name}: the objective needs its flops; allowed: a metric of that"
+    ):
+        search.tell(light, reward=0.5, metrics={"parameters": 20})
+    assert search.tell(light, reward=0.5, metrics={"parameters": 20, "flops": 100})
+    assert search.tell(heavy, reward=0.9, metrics={"parameters": 20, "flops": 101})
+    assert search.tell(broken, failed="no room")
+    frame = search.children()
+    assert frame["reward"].tolist() == [0.25, 0.0, 0.0]
+    assert frame["reason"].tolist() == ["", "over_limit", "error"]
+    assert frame["detail"][1] == "flops 101; allowed: at most 100"
+
+
+def test_an_architecture_is_that_of_a_child_or_of_tokens(bucket: Bucket):
+    search = rlnas.search(make_spec(), store=bucket.settings)
+    asked = search.ask(2)
+    for child in asked:
+        search.tell(child, reward=0.5)
+    assert search.architecture(asked[0]) == search.architecture(asked[0].tokens) == asked[0].architecture
+    assert search.architecture(search.best()) == asked[0].architecture
+
+
+def test_looking_for_a_search_begins_no_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RLNAS_STORE_ENDPOINT", raising=False)
+    with pytest.raises(UserError, match="holds no store, so there is no search; allowed: "):
+        rlnas.open("mine")
+    assert list(tmp_path.iterdir()) == []

@@ -18,12 +18,12 @@ from proxy import FaultyProxy
 from searches import make_spec
 from searches import run as run_steps
 
-from rlnas import cli
 from rlnas.cli import common
 from rlnas.errors import one_line
-from rlnas.spec import control_of, parse_spec, with_seed
+from rlnas.spec import parse_spec
 from rlnas.state import Bucket, Result, delete_search, list_searches
 from rlnas.steps import open_search, sample_architecture
+from rlnas.variants import control_of, with_seed
 
 DIGITS = {
     "name": "tiny",
@@ -34,25 +34,6 @@ DIGITS = {
     "loop": {"children": 4, "children_per_round": 2},
     "finalize": None,
 }
-
-
-@pytest.fixture
-def rlnas(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Any:
-    """Run a command against the test's bucket; gives exit status, standard output and standard error."""
-    for name, value in bucket.settings.to_environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(common.console, "width", 120)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["rlnas", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capfd.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def write(folder: Path, document: Any) -> str:
@@ -384,9 +365,9 @@ def test_a_report_is_a_page_that_compares_with_the_control(rlnas: Any, bucket: B
     assert f".rlnas/reports/{ledger.name}.html" in out
     assert f"next: rlnas show {ledger.name}" in out
     page = (tmp_path / ".rlnas" / "reports" / f"{ledger.name}.html").read_text()
-    assert "random control" in page
+    assert "control random" in page
     status, out, _ = rlnas("report", f"{ledger.name}-control", "-o", "here.html")
-    assert "itself a random control" in (tmp_path / "here.html").read_text()
+    assert "itself a control: random" in (tmp_path / "here.html").read_text()
     (tmp_path / "file").write_text("")
     status, _, err = rlnas("report", ledger.name, "-o", "file/page.html")
     assert (status, err.count("\n")) == (2, 1)
@@ -437,7 +418,7 @@ def test_a_control_of_another_seed_is_a_search_of_its_own(rlnas: Any, bucket: Bu
     path = write(tmp_path, spec.model_dump(mode="json"))
     status, out, _ = rlnas("run", path, "--rounds", "1", "--seed", "5", "--control")
     assert status == 0
-    assert f"next: rlnas run {path} --seed 5 --control  (continues" in out
+    assert f"next: rlnas run {path} --seed 5 --control random  (continues" in out
     assert list_searches(bucket) == [f"{spec.name}-s5-control"]
     ledger = open_search(bucket, f"{spec.name}-s5-control", None)
     assert ledger.spec == control_of(with_seed(spec, 5))
@@ -752,22 +733,27 @@ def test_a_wide_terminal_gets_a_table(rlnas: Any, bucket: Bucket) -> None:
         assert whole in line
 
 
-def test_suggestions_enter_a_search_and_the_leaderboard_names_who_proposed_them(
-    rlnas: Any, bucket: Bucket, tmp_path: Path
-) -> None:
-    spec = make_spec(loop={"children": 4, "children_per_round": 2})
-    open_search(bucket, spec.name, spec)
-    (tmp_path / "mine.json").write_text('[[2, 2, 2], {"tokens": [1, 1, 1]}]')
-    status, out, err = rlnas("suggest", spec.name, "mine.json", "--by", "Ada")
+def test_a_search_begins_with_an_earlier_one_through_the_pipeline(rlnas: Any, bucket: Bucket, tmp_path: Path) -> None:
+    before = run_steps(bucket.settings, make_spec())
+    document = before.spec.document | {"controller": {"kind": "guided", "hidden": 8, "samples": 8}}
+    document |= {
+        "name": "after",
+        "loop": {"children": 2, "children_per_round": 2},
+        "warm_start": {"search": before.name},
+    }
+    path, begun = write(tmp_path, document), f"4 children of search {before.name} and its controller, version 2"
+    status, out, err = rlnas("validate", path)
     assert (status, err) == (0, "")
-    assert out.count("waits for a round") == 2
-    (tmp_path / "bad.json").write_text("[[9, 9, 9]]")
-    status, out, err = rlnas("suggest", spec.name, "bad.json")
-    assert (status, out, len(err.splitlines())) == (2, "", 1)
-    assert "not in space tabular" in err
-    run_steps(bucket.settings, spec)
-    status, out, err = rlnas("leaderboard", spec.name)
+    assert f"it begins with {begun}" in " ".join(out.split())
+    assert list_searches(bucket) == [before.name], "nothing is begun"
+    status, out, err = rlnas("run", path)
     assert (status, err) == (0, "")
-    assert "Ada" in out
-    status, out, err = rlnas("leaderboard", spec.name, "--pareto")
-    assert "no child" in out
+    assert f"search after begins with {begun}" in out
+    delete_search(before)
+    assert begun in " ".join(rlnas("status", "after")[1].split())
+    assert json.loads(rlnas("status", "after", "--json")[1])["warm_start"]["search"] == before.name
+    status, _, err = rlnas("validate", write(tmp_path, document | {"name": "late"}))
+    assert (status, err) == (
+        2,
+        f"rlnas: warm_start.search: no search {before.name!r} in the store; `rlnas list` shows what there is\n",
+    )

@@ -12,13 +12,14 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperCommand
 
 from rlnas.cli.ending import HOME
 from rlnas.errors import UserError
 from rlnas.report.artifacts import write_files
-from rlnas.spec import SearchSpec, control_of, with_seed
-from rlnas.state import Bucket, EmbeddedStore, FinalRecord, Ledger, StoreSettings, Version
-from rlnas.state.settings import ENDPOINT
+from rlnas.spec import SearchSpec, load_spec
+from rlnas.state import Bucket, FinalRecord, Ledger, Version, store_of
+from rlnas.variants import CONTROLS, control_of, with_name, with_searcher, with_seed
 
 LEAST_ROOM = 16  # of the terminal's columns, for the last of a table that is too wide
 PATIENCE = 5.0  # seconds that a person waits for a store that does not answer
@@ -42,37 +43,53 @@ KfpNamespace = Annotated[
     str | None, typer.Option("--namespace", help="where pods run; KFP_NAMESPACE, or kubeflow, unless given")
 ]
 Control = Annotated[
-    bool, typer.Option("--control", help="sample at random instead, with an equal budget, as search NAME-control")
+    str | None,
+    typer.Option(
+        "--control",
+        metavar=f"[{'|'.join(CONTROLS)}]",
+        help="run a control of equal budget instead: sample at random, as search NAME-control, or take the largest of"
+        " random architectures, as NAME-largest; random unless given",
+    ),
 ]
+Searcher = Annotated[
+    str | None, typer.Option(metavar="KIND", help="another searcher than the spec's, such as guided, by its defaults")
+]
+Name = Annotated[str | None, typer.Option(help="another name of the search than the spec's")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="another seed, as search NAME-sSEED")]
 
 
-def variant_of(spec: SearchSpec, seed: int | None, control: bool) -> SearchSpec:
-    """Return a spec with another seed, or as a random control, where asked for."""
+class TakesControl(TyperCommand):
+    """A command whose `--control` may stand alone: then it means the first control. Typer knows no such options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first, pairs = next(iter(CONTROLS)), zip_longest(args, args[1:], fillvalue="")
+        # What follows is a kind if it is a word: specs are files, and files have endings.
+        return super().parse_args(
+            ctx, [f"{a}={first}" if a == "--control" and not following.isalpha() else a for a, following in pairs]
+        )
+
+
+def read_spec(spec_file: Path, searcher: str | None, name: str | None) -> SearchSpec:
+    """Read a spec, with another searcher and under another name where asked for."""
+    spec = load_spec(spec_file)
+    if searcher is not None:
+        spec, left_out = with_searcher(spec, searcher)
+        if left_out:
+            words = f"warning: {', '.join(left_out)} of the spec left out: they are not of {searcher}"
+            console.print(words, soft_wrap=True)
+    return spec if name is None else with_name(spec, name)
+
+
+def variant_of(spec: SearchSpec, seed: int | None, control: str | None) -> SearchSpec:
+    """Return a spec with another seed, or as a control, where asked for."""
     if seed is not None:
         spec = with_seed(spec, seed)
-    return control_of(spec) if control else spec
-
-
-def store_settings(begin: bool = False) -> StoreSettings:
-    """The store of the environment, or the embedded one of this folder, started if need be.
-
-    Unless told to, none is begun where there never was one, since there is nothing in it to look at.
-    """
-    if settings := StoreSettings.from_environment(os.environ):
-        return settings
-    store = EmbeddedStore(HOME)
-    if not begin and not store.exists:
-        raise UserError(
-            f"{HOME.absolute()} holds no store, so there is no search; allowed: the folder in which it was run, or"
-            f" {ENDPOINT} and its keys"
-        )
-    return store.start()
+    return spec if control is None else control_of(spec, control)
 
 
 def connect(begin: bool = False) -> Bucket:
-    """Return the store's bucket, which need not be there yet."""
-    return Bucket(store_settings(begin), patience=PATIENCE)
+    """Return the store's bucket, which need not be there yet; see `store_of`."""
+    return Bucket(store_of(os.environ, HOME, begin), patience=PATIENCE)
 
 
 def open_bucket(begin: bool = False) -> Bucket:

@@ -14,17 +14,20 @@ from rlnas.cli.common import (
     Control,
     KfpEndpoint,
     KfpNamespace,
+    Name,
+    Searcher,
     SearchName,
     Seed,
     SpecFile,
+    TakesControl,
     app,
     console,
     next_step,
     print_json,
     print_table,
+    read_spec,
     variant_of,
 )
-from rlnas.spec import load_spec
 
 SERVICE_ACCOUNT = "rlnas"
 schedule_app = typer.Typer(
@@ -54,20 +57,22 @@ def compile_pipelines(
     next_step(f"kfp run create -e rlnas -f {package} search_name=NAME", "starts a run of a search that is in the store")
 
 
-@app.command()
+@app.command(cls=TakesControl)
 def submit(
     spec_file: SpecFile,
     settings: Settings,
     endpoint: KfpEndpoint = None,
     namespace: KfpNamespace = None,
     service_account: ServiceAccount = SERVICE_ACCOUNT,
+    searcher: Searcher = None,
+    name: Name = None,
     seed: Seed = None,
-    control: Control = False,
+    control: Control = None,
 ) -> None:
     """Start a run of a search on Kubeflow, or continue it there."""
     from rlnas.cluster import Cluster, endpoint_or_fail, requests_of, run_parameters
 
-    spec = variant_of(load_spec(spec_file), seed, control)
+    spec = variant_of(read_spec(spec_file, searcher, name), seed, control)
     where = endpoint_or_fail(endpoint, namespace)
     with _package(spec.name) as package:
         arguments = run_parameters(package, settings)

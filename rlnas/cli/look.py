@@ -86,6 +86,8 @@ def status(
     rows = [("state", stand.what)]
     if now:
         rows += [
+            ("controller", f"{now.controller}: {now.label}" if now.label else now.controller),
+            *([("begins with", str(now.warm_start))] if now.warm_start else []),
             ("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed"),
             ("rounds", f"{now.round} of {now.rounds} applied, controller version {now.version}"),
         ]
@@ -106,13 +108,23 @@ def leaderboard(
     search: SearchName,
     top: Annotated[int, typer.Option(min=1, max=20, help="how many")] = 20,
     pareto: Annotated[bool, typer.Option("--pareto", help="the best at each size instead")] = False,
-    size: Annotated[str, typer.Option(help="what --pareto takes for the size, such as flops")] = "parameters",
+    size: Annotated[
+        str | None,
+        typer.Option(help="what --pareto takes for the size; the objective's, or parameters, unless given"),
+    ] = None,
+    by: Annotated[bool, typer.Option("--proposers", help="who proposed what, and how good it was, instead")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the best architectures of a search."""
     ledger = open_search(open_bucket(), search)
+    if pareto and by:
+        raise UserError("--pareto and --proposers are two views; allowed: one of them")
+    if size and not pareto:
+        raise UserError("--size is what --pareto takes for the size; allowed: with --pareto")
     if pareto:
-        return _print_front(ledger, size, as_json)
+        return _print_front(ledger, size or fronts.size_of(ledger.spec), as_json)
+    if by:
+        return _print_proposers(ledger, as_json)
     if as_json:
         leaders = ledger.version().leaders[:top]
         print_json(
@@ -131,25 +143,33 @@ def leaderboard(
         next_step(f"rlnas status {search}", "shows how far it is")
 
 
-def _print_proposers(ledger: Ledger) -> None:
+def _print_proposers(ledger: Ledger, as_json: bool = False) -> None:
+    found = fronts.proposers(ledger.summaries())
+    if as_json:
+        return print_json([vars(proposer) for proposer in found])
     rows = []
-    for p in fronts.proposers(ledger.summaries()):
+    for p in found:
         values = ("-" if value is None else f"{value:.4f}" for value in (p.best, p.mean))
-        rows.append((p.name, str(p.count), str(p.scored), *values))
+        rows.append((str(p.count), str(p.scored), *values, p.name + ", who suggested them" * p.suggested))
     if rows:
-        print_table(("proposed by", "children", "scored", "best", "mean"), rows)
+        print_table(("children", "scored", "best", "mean", "proposed by"), rows)
+    else:
+        console.print(f"no child of search {ledger.name} is applied yet")
 
 
 def _print_front(ledger: Ledger, size: str, as_json: bool) -> None:
-    front = fronts.pareto(ledger.summaries(), size)
+    summaries = ledger.summaries()
+    front = fronts.pareto(summaries, size, ledger.spec.objective)
     if as_json:
         return print_json([vars(child) | {"summary": summary_of(ledger, child.tokens)} for child in front])
     if front:
-        rows = [(compact(c.size), f"{c.reward:.4f}", c.child, summary_of(ledger, c.tokens)) for c in front]
-        columns = (size, "reward", "child", "architecture")
+        rows = [(compact(c.size), f"{c.score:.4f}", c.child, summary_of(ledger, c.tokens)) for c in front]
+        columns = (size, "score", "child", "architecture")
         print_table(columns, rows, title=f"best of {ledger.name} at each size", shorten=True)
     else:
-        console.print(f"no child of search {ledger.name} has a reward and {size}")
+        known = {name for summary in summaries for child in summary.children for name in child.result.metrics}
+        has = f"; known of its children: {', '.join(sorted(known))}" if known else ""
+        console.print(f"no child of search {ledger.name} has a reward and {size}{has}")
     next_step(f"rlnas show {ledger.name} CHILD", "shows one of them")
 
 
@@ -170,6 +190,7 @@ def show(
         known = {"child": found.name, "policy_version": found.policy_version, "tokens": found.tokens}
         shown = {"architecture": architecture.model_dump(mode="json", exclude_defaults=True)}
         described = {"summary": description.summary, "remarks": description.remarks}
+        known |= {"by": found.by, "suggested": found.suggested}
         print_json(known | {"log_probability": found.log_probability, "result": result} | shown | described)
         return
     path = output or HOME / "drawings" / f"{search}-{found.name}.svg"
@@ -179,6 +200,8 @@ def show(
     print_table(description.columns, description.rows)
     for remark in description.remarks:
         console.print(f"- {remark}")
+    if found.by:
+        console.print(f"- proposed by {found.by}{', who suggested it' * found.suggested}")
     console.print(f"- {fate_of(found.result)}")
     if description.nodes:
         console.print(f"drawn: {path}")
@@ -192,8 +215,8 @@ def report(
         list[str],
         typer.Argument(
             metavar="[OTHER]...",
-            help="to compare it with: random controls, and the same search with other seeds;"
-            " those named SEARCH-control, SEARCH-s2, SEARCH-s2-control are found by themselves",
+            help="to compare it with: controls, and the same search with other seeds; those named SEARCH-control,"
+            " SEARCH-largest, SEARCH-s2, SEARCH-s2-control are found by themselves",
             default_factory=list,
             show_default=False,
         ),

@@ -7,8 +7,11 @@ import typer
 
 from rlnas.cli.common import (
     Control,
+    Name,
+    Searcher,
     Seed,
     SpecFile,
+    TakesControl,
     app,
     connect,
     console,
@@ -16,6 +19,7 @@ from rlnas.cli.common import (
     open_bucket,
     print_final,
     print_leaders,
+    read_spec,
     save_model,
     variant_of,
 )
@@ -24,18 +28,20 @@ from rlnas.spec import SearchSpec, load_spec
 from rlnas.state import Bucket, find_search, open_search
 
 
-@app.command()
+@app.command(cls=TakesControl)
 def run(
     spec_file: SpecFile,
     rounds: Annotated[int, typer.Option(min=0, help="so many rounds, or up to loop.replicas - 1 more; 0: all")] = 0,
+    searcher: Searcher = None,
+    name: Name = None,
     seed: Seed = None,
-    control: Control = False,
+    control: Control = None,
 ) -> None:
     """Run a search here, through kfp.local, or continue it."""
     from rlnas.local import run_search
     from rlnas.steps import find_final, read_model
 
-    written = load_spec(spec_file)
+    written = read_spec(spec_file, searcher, name)
     spec = variant_of(written, seed, control)
     bucket = connect(begin=True)
     if spec.name != written.name:
@@ -47,7 +53,8 @@ def run(
     ledger = open_search(bucket, spec.name)
     print_leaders(ledger, ledger.version(), 10)
     if not status.complete:
-        flags = f" --seed {seed}" * (seed is not None) + " --control" * control
+        given = {"searcher": searcher, "name": name, "seed": seed, "control": control}
+        flags = "".join(f" --{option} {value}" for option, value in given.items() if value is not None)
         return next_step(f"rlnas run {quote(str(spec_file))}{flags}", "continues the search")
     final = find_final(ledger) if ledger.spec.final and status.leaders else None
     if final and (record := final.record):
@@ -55,8 +62,8 @@ def run(
         save_model(read_model(ledger, record.winner), HOME / "models" / spec.name)
     if not status.leaders:
         next_step(f"rlnas report {spec.name}", "tells of all failures")
-    elif seed is not None or control:
-        next_step(f"rlnas report {written.name}", "compares searches of other seeds and random controls")
+    elif spec.name != written.name:
+        next_step(f"rlnas report {written.name}", "compares searches of other seeds and controls")
     else:
         next_step(f"rlnas show {spec.name}", "shows the best architecture")
 
@@ -72,13 +79,14 @@ def _as_begun(bucket: Bucket, spec: SearchSpec) -> SearchSpec:
 def validate(spec_file: SpecFile) -> None:
     """Check a spec and all its data, and say what a search would see.
 
-    It starts no search, and the embedded store only if the data lie there.
+    It starts no search, and the embedded store only if the data, or an earlier search to begin with, lie there.
     """
     from rlnas.datasets import open_local
     from rlnas.datasets.base import STORE_PREFIX
     from rlnas.steps import check_spec
     from rlnas.steps.common import opener
     from rlnas.steps.data import look_through
+    from rlnas.steps.warm_start import look_up
 
     spec = load_spec(spec_file)
 
@@ -87,10 +95,13 @@ def validate(spec_file: SpecFile) -> None:
 
     shape, loop = check_spec(spec, open_file), spec.loop
     data = look_through(spec.dataset, open_file)
+    begun = look_up(open_bucket(begin=True), spec, shape) if spec.warm_start else None
     console.print(
         f"{spec_file} is valid: search {spec.name}, {loop.children} children in {loop.rounds} rounds,"
         f" {spec.space.kind} on {spec.dataset.kind} ({shape.modality}, {shape.classes} classes)"
     )
+    if begun:
+        console.print(f"it begins with {begun[0]}", soft_wrap=True)
     for line in data.lines:
         console.print(line, soft_wrap=True)
     next_step(f"rlnas run {quote(str(spec_file))}", "runs it here")

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from rlnas.cli.common import SearchName, app, console, next_step, open_bucket
+from rlnas.cli.common import SearchName, app, console, next_step, open_bucket, summary_of
 from rlnas.errors import UserError, one_line
+from rlnas.report.status import known_architectures
 from rlnas.state import open_search
 
 
@@ -23,19 +24,25 @@ def suggest(
 
     document = _read(file)
     ledger = open_search(open_bucket(), search)
-    # A list of numbers is one architecture; any other list is several.
-    several = isinstance(document, list) and not all(type(token) is int for token in document)
+    # A list of numbers is one architecture; any other list is several, or none.
+    one = bool(document) and isinstance(document, list) and all(type(token) is int for token in document)
+    several = isinstance(document, list) and not one
     found = steps.suggest(ledger, document if several else [document], by)
+    known = known_architectures(ledger)
     for tokens in found:
-        space = ledger.spec.space
-        console.print(f"waits for a round: {space.describe(space.decode(tokens), ledger.shape).summary}")
+        console.print(f"waits for a round: {summary_of(ledger, tokens)}", soft_wrap=True)
+        if tokens in known:
+            console.print(f"warning: this is child {known[tokens]} already; it is trained once more", soft_wrap=True)
+        if excess := ledger.spec.objective.excess(ledger.spec.space.features(tokens, ledger.shape).sizes):
+            console.print(f"warning: it will not be trained, because of its {excess}", soft_wrap=True)
     next_step(f"rlnas leaderboard {search}", "shows what became of it, once it is trained")
 
 
 def _read(file: str) -> Any:
+    where = "standard input" if file == "-" else file
     try:
         return json.loads(sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{file}: not JSON: {one_line(error, 200)}") from None
+        raise UserError(f"{where}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not JSON: {one_line(error, 200)}") from None

@@ -14,7 +14,6 @@ class Evolution(Searcher):
 
     settings: EvolutionSettings
     reads_history = True
-    label = "regularised evolution: mutations of the best of a few of the newest children"
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState()

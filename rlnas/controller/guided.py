@@ -10,7 +10,7 @@ import random
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from rlnas.controller.learner import PolicySearcher, adam_step
-from rlnas.controller.moves import draw, first_new, mutate
+from rlnas.controller.moves import carry_over, draw, first_new, mutate
 from rlnas.controller.policy import Actions, Policy
 from rlnas.controller.searchers import Experience, Proposal, SearcherState, Trial
 from rlnas.controller.settings import GuidedSettings
 from rlnas.controller.surrogate import MOST_FITTED, MOST_POINTS, Scales, Surrogate, normal_scores, thinned
+from rlnas.controller.trials import Trials
 from rlnas.seeds import derive_seed
-from rlnas.spaces import DataShape, Space, Tokens, walk
+from rlnas.spaces import DataShape, Features, Space, Tokens, walk
 
 GROWTH = 1.2
 """The surrogate's scales are chosen anew whenever it has seen so many times as many children."""
@@ -34,23 +35,53 @@ MOST_REMEMBERED = 20_000
 Told = tuple[tuple[Tokens, float], ...]
 
 
+@dataclass(frozen=True)
+class _Known:
+    """The rewards that a proposal may be based on.
+
+    Args:
+        own: architectures and their rewards.
+        earlier: those of the earlier search that this one began with.
+        space: of the earlier search.
+    """
+
+    own: Told
+    earlier: Told = ()
+    space: Space | None = None
+
+    @classmethod
+    def of(cls, history: Sequence[Trial]) -> "_Known":
+        space = next((trial.earlier for trial in history if trial.earlier), None)
+        told = [(trial.tokens, trial.reward, trial.earlier) for trial in history if trial.reward is not None]
+        own, earlier = (tuple((t, r) for t, r, of in told if (of is None) == mine) for mine in (True, False))
+        return cls(own, earlier, space)
+
+
 class Guided(PolicySearcher):
     """Surrogate-guided search with a proposer that learns.
 
     The first children are drawn at random. From then on a proposal is the one of largest expected improvement among
     samples of the controller and mutations of the best children, as far as they are new and within the limit. Within
     a round the surrogate takes the earlier proposals for tried, with the scores that it expects of them.
+
+    If the search began with an earlier one, the surrogate chooses from the first child on, and the candidates are the
+    best of the earlier children and as many random ones as others, too: the samples of a controller that has only seen
+    children that it was told are good are few and alike.
+
+    Where settings and child trainer allow short trials, the most promising are tried first, and one of those that were
+    ever tried is chosen; the first children are the best by their trials of as many random ones.
     """
 
     settings: GuidedSettings
     reads_history = True
-    label = "a surrogate chooses among samples of the controller: this biases REINFORCE, and is not the paper's search"
+    foresees = True
 
     def __init__(self, space: Space, settings: GuidedSettings, shape: DataShape | None = None) -> None:
         super().__init__(space, settings, shape)
         # Both are functions of what they are given: a process that remembers proposes what a fresh one does.
-        self._seen = lru_cache(MOST_REMEMBERED)(self.features)
+        self._foreseen = lru_cache(MOST_REMEMBERED)(self._foresee)
         self._scales = lru_cache(1)(self._most_likely)
+        self._trials = Trials(self.foresight.trial, ())
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState(self._start(seed), _Memory().as_json())
@@ -58,9 +89,12 @@ class Guided(PolicySearcher):
     def propose(
         self, state: SearcherState, samples: int, seeds: Sequence[int], history: Sequence[Trial] = ()
     ) -> list[Proposal]:
-        known = {trial.tokens for trial in history}
-        told = tuple((trial.tokens, trial.reward) for trial in history if trial.reward is not None)
-        uniform = max(0, self.settings.first - len(history)) if len(told) > 1 else len(seeds)
+        self._trials = Trials(self.foresight.trial, history)
+        own = [trial for trial in history if trial.earlier is None]
+        known, told = {trial.tokens for trial in own}, _Known.of(history)
+        uniform = max(0, self.settings.first - len(own)) if len(told.own) > 1 else len(seeds)
+        if told.earlier:
+            uniform = 0
         proposals: list[Proposal] = []
         for seed in seeds[:uniform]:
             proposals.append(self._random(samples, seed, known))
@@ -68,27 +102,35 @@ class Guided(PolicySearcher):
         if uniform >= len(seeds):
             return proposals
 
-        surrogate, policy, parents = self._surrogate(told), self._policy(state), _best(told, self.settings.parents)
+        surrogate, policy = self._surrogate(told), self._policy(state)
         for seed in seeds[uniform:]:
             for proposal in proposals[surrogate.pretended :]:
                 surrogate.pretend(self._seen(proposal.tokens))
-            candidates = self._candidates(policy, samples, seed, parents)
+            candidates = self._candidates(policy, samples, seed, told)
+            candidates |= dict.fromkeys(self._trials.passed_over(known), "short trial")
             proposals.append(self._choose(surrogate, candidates, known) or self._random(samples, seed, known))
             known.add(proposals[-1].tokens)
         return proposals
 
-    def _candidates(self, policy: Policy, samples: int, seed: int, parents: Told) -> dict[Tokens, str]:
+    def _candidates(self, policy: Policy, samples: int, seed: int, told: _Known) -> dict[Tokens, str]:
         """Return what may be proposed, and by whom."""
+        decisions, generator = self.space.decisions(samples), random.Random(seed)
         drawn: list[Tokens] = []
         if self.settings.samples:
-            drawn = policy.sample_many(
-                self.space.decisions(samples), self.settings.samples, derive_seed(seed, "samples")
-            )
-        generator = random.Random(seed)
+            drawn = policy.sample_many(decisions, self.settings.samples, derive_seed(seed, "samples"))
+        parents, brought, even = _best(told.own, self.settings.parents), [], []
+        if told.earlier:
+            best = _best(told.earlier, self.settings.parents)
+            brought = [carry_over(self.space, samples, tokens, generator) for tokens, _ in best]
+            even = [draw(decisions, generator)[0] for _ in range(self.settings.samples + self.settings.mutations)]
         changed = [
-            mutate(self.space, samples, generator.choice(parents)[0], generator) for _ in range(self.settings.mutations)
+            mutate(self.space, samples, generator.choice([tokens for tokens, _ in parents] + brought), generator)
+            for _ in range(self.settings.mutations)
         ]
-        return dict.fromkeys(changed, "mutation") | dict.fromkeys(drawn, "controller")
+        found: dict[Tokens, str] = {}
+        for by, made in (("random", even), ("mutation", changed), ("controller", drawn), ("earlier search", brought)):
+            found |= dict.fromkeys(made, by)
+        return found
 
     def _choose(
         self, surrogate: Surrogate, candidates: dict[Tokens, str], known: Collection[Tokens]
@@ -97,21 +139,38 @@ class Guided(PolicySearcher):
         if not new:
             return None
         gains = surrogate.expected_improvement([self._seen(tokens) for tokens in new])
+        if self.settings.trials:
+            best = gains.argsort(descending=True, stable=True)[: self.settings.trials]
+            self._trials.make(new[i] for i in best.tolist())
+            new = self._trials.tried(new)
+            gains = surrogate.expected_improvement([self._seen(tokens) for tokens in new])
         tokens = new[int(gains.argmax())]
-        return Proposal(tokens, None, candidates[tokens])
+        return Proposal(tokens, None, candidates[tokens], self._trials.made())
 
-    def _surrogate(self, told: Told) -> Surrogate:
-        rewards = [reward for _, reward in told]
-        chosen, fitted = thinned(rewards, MOST_POINTS), 2
-        while (more := max(fitted + 1, int(fitted * GROWTH))) <= len(told):
+    def _surrogate(self, told: _Known) -> Surrogate:
+        fitted = 2
+        while (more := max(fitted + 1, int(fitted * GROWTH))) <= len(told.own):
             fitted = more
-        features = [self._seen(told[i][0]) for i in chosen]
-        return Surrogate(features, normal_scores(rewards)[chosen], self._scales(told[:fitted]))
+        scales = self._scales(replace(told, own=told.own[:fitted]))
+        features, scores, earlier = self._scored(told, MOST_POINTS)
+        return Surrogate(features, scores, scales, earlier)
 
-    def _most_likely(self, told: Told) -> Scales:
-        rewards = [reward for _, reward in told]
-        chosen = thinned(rewards, MOST_FITTED)
-        return Scales.most_likely([self._seen(told[i][0]) for i in chosen], normal_scores(rewards)[chosen])
+    def _most_likely(self, told: _Known) -> Scales:
+        return Scales.most_likely(*self._scored(told, MOST_FITTED))
+
+    def _scored(self, told: _Known, most: int) -> tuple[list[Features], Tensor, int]:
+        """Return features and scores of at most so many children, and how many of them are the first, earlier ones.
+
+        These are no more than a half.
+        """
+        rewards = [reward for _, reward in told.earlier]
+        chosen = thinned(rewards, most // 2)
+        features = [self._seen(told.earlier[i][0], told.space) for i in chosen]
+        scores = normal_scores(rewards)[chosen]
+        rewards = [reward for _, reward in told.own]
+        chosen = thinned(rewards, most - len(features))
+        own = [self._seen(told.own[i][0]) for i in chosen]
+        return [*features, *own], torch.cat([scores, normal_scores(rewards)[chosen]]), len(features)
 
     def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
         """Do one step of Adam for each child: it raises the likelihood of the best, and by its score that of the last.
@@ -151,8 +210,25 @@ class Guided(PolicySearcher):
 
     def _random(self, samples: int, seed: int, known: Collection[Tokens]) -> Proposal:
         decisions, generator = self.space.decisions(samples), random.Random(seed)
-        tokens = first_new(lambda _: draw(decisions, generator)[0], (), known, self.fits)
-        return Proposal(tokens, None, "random")
+        drawn: list[Tokens] = []
+        for _ in range(max(1, self.settings.trials)):
+            drawn.append(first_new(lambda _: draw(decisions, generator)[0], (), {*known, *drawn}, self.fits))
+        if not self.settings.trials:
+            return Proposal(drawn[0], None, "random")
+        self._trials.make(drawn)
+        best = self._trials.best([*drawn, *self._trials.passed_over({*known, *drawn})])
+        return Proposal(best, None, "random", self._trials.made())
+
+    def _seen(self, tokens: Tokens, space: Space | None = None) -> Features:
+        """Return what the surrogate sees of an architecture of the search's space, or of an earlier one's."""
+        features = self._foreseen(tokens, space)
+        return features if space else self._trials.add(features, tokens)
+
+    def _foresee(self, tokens: Tokens, space: Space | None) -> Features:
+        features = self.features(tokens, space)
+        if not self.settings.scores:
+            return features
+        return replace(features, sizes={**features.sizes, **self.foresight.scores(tokens, space)})
 
 
 @dataclass

@@ -17,7 +17,6 @@ class Largest(Searcher):
     """
 
     settings: LargestSettings
-    label = "the largest of some random architectures: a control that learns nothing"
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState()
@@ -33,7 +32,7 @@ class Largest(Searcher):
     def _largest(self, samples: int, generator: random.Random) -> Proposal:
         decisions = self.space.decisions(samples)
         drawn = [draw(decisions, generator)[0] for _ in range(self.settings.draws)]
-        return Proposal(max(filter(self.fits, drawn), key=self._parameters, default=drawn[0]), None)
+        return Proposal(max(filter(self.fits, drawn), key=self._size, default=drawn[0]), None)
 
-    def _parameters(self, tokens: Tokens) -> float:
-        return self.features(tokens).sizes.get("parameters", 0.0)
+    def _size(self, tokens: Tokens) -> float:
+        return self.features(tokens).sizes.get(self.settings.chooses_by, 0.0)

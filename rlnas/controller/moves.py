@@ -8,6 +8,7 @@ import math
 import random
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from rlnas.spaces import Decision, Space, Tokens, walk
 
@@ -57,6 +58,15 @@ def complete(
             chosen[position] = choice  # type: ignore[assignment]
             tokens.append(choice)  # type: ignore[arg-type]
     return tuple(tokens), log_probability
+
+
+def carry_over(space: Space, samples: int, tokens: Tokens, generator: random.Random) -> Tokens:
+    """Make an architecture of a space from one of another depth: what fits of its choices, the rest drawn evenly."""
+    choices: dict[int, Choice] = {}
+    with suppress(ValueError):  # it is deeper
+        for position, _, choice in walk(space.decisions(sys.maxsize), tokens):
+            choices[position] = choice
+    return complete(space.decisions(samples), choices, generator)[0]
 
 
 def mutate(space: Space, samples: int, parent: Tokens, generator: random.Random) -> Tokens:

@@ -19,7 +19,6 @@ class Reinforce(PolicySearcher):
     """The paper's searcher: an LSTM policy trained by REINFORCE with Adam."""
 
     settings: ReinforceSettings
-    label = "REINFORCE with an LSTM controller, as in the paper"
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState(self._start(seed), {"baseline": None})

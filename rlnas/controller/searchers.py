@@ -35,28 +35,57 @@ class Proposal:
         tokens: the choices.
         log_probability: of the whole sequence, every Bernoulli of every anchor point included; None: no policy drew it.
         by: which part of the searcher proposed it, for people; empty: it has only one.
+        tried: the short trials that were made for it, of others too: their losses.
     """
 
     tokens: Tokens
     log_probability: float | None
     by: str = ""
+    tried: "Mapping[Tokens, float]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A child that the controller has learned from: what a searcher that reads the history sees of it.
+    """A child as a searcher that reads the history sees it.
 
     Args:
         tokens: what was proposed.
-        reward: its own; None counts for nothing.
+        reward: its own; None: it counts for nothing, or has none yet.
         scored: whether it was trained and scored; else the reward is the one that the spec gives to failures.
         metrics: what its evaluation measured, such as `parameters`.
+        earlier: the space of the earlier search whose child it is, which says what the tokens mean; None: it is the
+            search's own. The rewards of the two searches cannot be compared, only those within each.
+        scores: what it showed untrained; empty: that is not remembered.
+        tried: the losses of the short trials that were made when it was proposed, of others too.
     """
 
     tokens: Tokens
     reward: float | None
     scored: bool
     metrics: Mapping[str, float] = field(default_factory=dict)
+    earlier: Space | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    tried: Mapping[Tokens, float] = field(default_factory=dict)
+
+
+class Foresight:
+    """What a child trainer says of architectures before they are trained; this one says nothing."""
+
+    def scores(self, tokens: Tokens, space: Space | None = None) -> Mapping[str, float]:
+        """Return what an untrained architecture shows; see `rlnas.children.Trainer.scores`.
+
+        Args:
+            tokens: the architecture.
+            space: of an earlier search, where that says what the tokens mean.
+        """
+        return {}
+
+    def trial(self, tokens: Tokens) -> float | None:
+        """Return the loss of a short trial, the smaller the better; None: there is no such thing.
+
+        It costs a part of a training.
+        """
+        return None
 
 
 @dataclass(frozen=True)
@@ -87,11 +116,11 @@ class Searcher(ABC):
         shape: of the data that children are trained on.
     """
 
-    label: ClassVar[str] = ""
-    """What it is, in a line for the report and the card."""
-
     reads_history: ClassVar[bool] = False
     """Whether `propose` looks at the history; only then is one kept where it can be read at little cost."""
+
+    foresees: ClassVar[bool] = False
+    """Whether `propose` asks for `foresight`; only then is it remembered what children showed untrained."""
 
     def __init__(self, space: Space, settings: Any, shape: DataShape | None = None) -> None:
         self.space = space
@@ -99,6 +128,7 @@ class Searcher(ABC):
         self.shape = shape
         self.limit: Mapping[str, float] = {}
         """The most that an architecture may have of a size; a searcher that chooses proposes none that has more."""
+        self.foresight = Foresight()
 
     @abstractmethod
     def initial(self, seed: int) -> SearcherState:
@@ -115,18 +145,19 @@ class Searcher(ABC):
             samples: architectures proposed before these.
             seeds: one for each architecture. What the others are makes no difference, unless the searcher reads the
                 history: then a proposal may depend on those before it.
-            history: every child that this version has learned from, in the order of rounds; empty unless
-                `reads_history`.
+            history: children of an earlier search that this one began with; every child that this version has learned
+                from, in the order of rounds; then, without a reward, those of rounds under way, and what others have
+                suggested for this one. Empty unless `reads_history`.
         """
 
     @abstractmethod
     def learn(self, state: SearcherState, rounds: Sequence[Experience]) -> tuple[SearcherState, dict[str, float]]:
         """Return the next version, and finite numbers about the update for people."""
 
-    def features(self, tokens: Tokens) -> Features:
-        """Return what the space says of an architecture."""
+    def features(self, tokens: Tokens, space: Space | None = None) -> Features:
+        """Return what the space says of an architecture; another one's, where that says what the tokens mean."""
         assert self.shape is not None, "this searcher looks at sizes: it needs the shape of the data"
-        return self.space.features(tokens, self.shape)
+        return (space or self.space).features(tokens, self.shape)
 
     def fits(self, tokens: Tokens) -> bool:
         """Whether an architecture is within the limit, as far as the space says its sizes."""
@@ -140,7 +171,6 @@ class RandomSearcher(Searcher):
     """The control: uniform over the options of every decision. Same ledger, same budget, nothing learned."""
 
     settings: ControllerSettings
-    label = "random search: a control that learns nothing"
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState()

@@ -1,6 +1,6 @@
 """The `controller` section of a spec. The paper's values (Section 4.1) are the defaults."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,24 @@ from rlnas.section import Section
 class ControllerSettings(Section):
     """What every searcher's settings share."""
 
+    label: ClassVar[str] = ""
+    """What the searcher is, in a line for people. Here, since what shows it does without torch."""
+
+    begun_label: ClassVar[str] = ""
+    """What it is if it starts from the controller of an earlier search; empty: the same."""
+
+    chooses_by: ClassVar[str] = ""
+    """The size by which it tells architectures apart; where a space says no such size, it samples at random."""
+
+    takes_up: ClassVar[tuple[str, ...]] = ()
+    """What a searcher of this kind can begin with of an earlier search: its `controller`, its `children`."""
+
     kind: str
+
+    @property
+    def asks_for_trials(self) -> bool:
+        """Whether the searcher needs a child trainer that makes short trials."""
+        return False
 
 
 class PolicySettings(ControllerSettings):
@@ -22,6 +39,8 @@ class PolicySettings(ControllerSettings):
         init: weights start uniformly distributed between minus this and this.
         temperature: every logit is divided by this, in sampling and in scoring; the paper has 1.
     """
+
+    takes_up: ClassVar[tuple[str, ...]] = ("controller",)
 
     hidden: int = Field(default=35, ge=1, le=4096)
     layers: int = Field(default=2, ge=1, le=8)
@@ -38,6 +57,11 @@ class ReinforceSettings(PolicySettings):
         entropy_weight: this times the policy's entropy is added to the objective; the paper adds none.
     """
 
+    label = "the paper's controller: an LSTM that learns by REINFORCE"
+    begun_label = (
+        "an LSTM that learns by REINFORCE; it starts from an earlier controller, so this is not the paper's search"
+    )
+
     kind: Literal["reinforce"] = "reinforce"
     learning_rate: float = Field(default=6e-4, gt=0, le=1)
     baseline_decay: float = Field(default=0.95, ge=0, lt=1)
@@ -46,6 +70,8 @@ class ReinforceSettings(PolicySettings):
 
 class RandomSettings(ControllerSettings):
     """The control: every option equally likely, every anchor point's Bernoulli at one half."""
+
+    label = "random sampling: a control that learns nothing"
 
     kind: Literal["random"] = "random"
 
@@ -56,6 +82,9 @@ class LargestSettings(ControllerSettings):
     Args:
         draws: random architectures from which the one with most parameters within the limit is proposed.
     """
+
+    label = "the largest of some random architectures: a control that learns nothing"
+    chooses_by = "parameters"
 
     kind: Literal["largest"] = "largest"
     draws: int = Field(default=100, ge=1, le=100_000)
@@ -70,6 +99,8 @@ class EvolutionSettings(ControllerSettings):
         local_search: the parent is instead the best of all children one of whose neighbours is not yet known.
     """
 
+    label = "regularised evolution: mutations of good children, no controller that learns"
+
     kind: Literal["evolution"] = "evolution"
     population: int = Field(default=10, ge=1, le=100_000)
     tournament: int = Field(default=3, ge=1, le=100_000)
@@ -81,11 +112,20 @@ class GuidedSettings(PolicySettings):
 
     Args:
         learning_rate: of Adam; 0: the controller stays as it starts.
-        first: children that are drawn at random before the surrogate chooses.
+        first: children that are drawn at random before the surrogate chooses; none with a `warm_start`.
         samples: of the controller, from which one proposal is chosen.
         mutations: of the best children, added to the samples.
         parents: the best so many children that are mutated, and that the controller learns to imitate.
+        scores: the surrogate also sees what an untrained child shows, where the child trainer knows such scores.
+        trials: so many of the most promising are trained for a small part of a training, and the surrogate chooses
+            among them by what that says, too; 0: none. Their cost comes on top of `loop.children`.
     """
+
+    label = (
+        "not the paper's REINFORCE: a surrogate chooses among the controller's samples; choosing biases REINFORCE, so"
+        " the controller imitates the best children instead"
+    )
+    takes_up: ClassVar[tuple[str, ...]] = ("controller", "children")
 
     kind: Literal["guided"] = "guided"
     learning_rate: float = Field(default=0.01, ge=0, le=1)
@@ -93,3 +133,10 @@ class GuidedSettings(PolicySettings):
     samples: int = Field(default=256, ge=0, le=100_000)
     mutations: int = Field(default=0, ge=0, le=100_000)
     parents: int = Field(default=10, ge=1, le=1000)
+    scores: bool = Field(default=True, json_schema_extra={"earlier": False})
+    trials: int = Field(default=0, ge=0, le=1000)
+
+    @property
+    def asks_for_trials(self) -> bool:
+        """See `ControllerSettings.asks_for_trials`."""
+        return self.trials > 0

@@ -4,6 +4,11 @@ It sees ranks, not rewards: normal scores, so that neither the reward's scale no
 the mean of exp(-d² / scale) over the choices, the counts and the logarithms of the sizes, each with a scale of its own,
 plus a linear trend on the logarithms. Scales, trend and noise maximise the marginal likelihood.
 
+It may also see the children of an earlier search, by their ranks there. The function that is sought is then taken for
+the sum of what both searches share and of what is its own; how much is its own is chosen by the likelihood, too, and so
+is the earlier children's own noise. So an earlier search that misleads is soon hardly listened to. Each search has a
+level of its own, too: children that knowledge has chosen are good ones, though their ranks are spread as all ranks are.
+
 Written with torch's Cholesky in float64 and not with scikit-learn: the library's kernels do not add rows to a factor,
 which a round of several proposals needs, and importing it takes longer than all the proposals of a small search.
 """
@@ -35,6 +40,9 @@ class Scales:
         counts, sizes: of the mean squared difference of standardised numbers.
         trend: variance of the slope of each standardised logarithm of a size.
         noise: variance of a score around the function that is sought.
+        apart: variance of what is a search's own, in units of what it shares with the other.
+        earlier_noise: variance of the scores of an earlier search.
+        level: variance of the level of each search; 0: there is only one.
     """
 
     choices: float = 0.5
@@ -42,25 +50,30 @@ class Scales:
     sizes: float = 2.0
     trend: float = 0.25
     noise: float = 0.1
+    apart: float = 0.25
+    earlier_noise: float = 0.1
+    level: float = 0.0
 
     @classmethod
-    def most_likely(cls, features: Sequence[Features], scores: Tensor) -> "Scales":
+    def most_likely(cls, features: Sequence[Features], scores: Tensor, earlier: int = 0) -> "Scales":
         """Return those of the largest marginal likelihood on a grid, climbed one hyperparameter after another.
 
-        No gradient is needed, and the way up is the same on every machine.
+        No gradient is needed, and the way up is the same on every machine. Arguments as for `Surrogate`.
         """
-        seen = _Code(features)(features)
+        seen = _Code(features)(features, earlier)
         distances = seen.distances(seen)
         names = [*distances, *(["trend"] if "sizes" in distances else []), "noise"]
+        if earlier:
+            names += ["earlier_noise", *(["apart"] if len(features) > earlier + 1 else [])]
         known: dict[Scales, float] = {}
 
         def likelihood(scales: Scales) -> float:
             if scales not in known:
                 covariance = seen.covariance(seen, scales, distances)
-                known[scales] = _log_likelihood(_add_noise(covariance, scales), scores)
+                known[scales] = _log_likelihood(seen.add_noise(covariance, scales), scores)
             return known[scales]
 
-        best = cls()
+        best = cls(level=1.0 if earlier else 0.0)
         for _ in range(_SWEEPS):
             before = best
             for name in names:
@@ -82,6 +95,8 @@ _BOUNDS = {
     "sizes": (0.1, 64.0, 2.0),
     "trend": (0.001, 32.0, 4.0),
     "noise": (0.001, 3.0, 2.0),
+    "apart": (0.01, 20.0, 4.0),
+    "earlier_noise": (0.001, 30.0, 2.0),
 }
 _SWEEPS = 6
 
@@ -121,17 +136,20 @@ class Surrogate:
         features: of N architectures that were tried.
         scores: of each [N], about standard normal.
         scales: its hyperparameters.
+        earlier: the first so many are of an earlier search. Expectations and improvements are of the other.
     """
 
-    def __init__(self, features: Sequence[Features], scores: Tensor, scales: Scales) -> None:
+    def __init__(self, features: Sequence[Features], scores: Tensor, scales: Scales, earlier: int = 0) -> None:
         self._code = _Code(features)
-        self._seen = self._code(features)
+        self._seen = self._code(features, earlier)
         self._scores = scores
         self.scales = scales
         self.pretended = 0
-        self._factor = torch.linalg.cholesky(_add_noise(self._seen.covariance(self._seen, self.scales), self.scales))
+        covariance = self._seen.covariance(self._seen, self.scales)
+        self._factor = torch.linalg.cholesky(self._seen.add_noise(covariance, self.scales))
         self._variance = _variance(self._whiten(scores[:, None]))
-        self._best = float(scores.max())
+        # Before the search has a child of its own: the most that is expected of one of the earlier ones.
+        self._best = float(scores[earlier:].max() if len(scores) > earlier else self.predict(features)[0].max())
 
     def predict(self, features: Sequence[Features]) -> tuple[Tensor, Tensor]:
         """Return the mean [M] and the standard deviation [M] of the scores of M architectures, noise left out."""
@@ -181,6 +199,7 @@ class _Coded:
         choices: one-hot [N, C].
         existing: how many choices each has [N].
         counts, sizes: [N, K] and [N, S], the latter as logarithms.
+        earlier: [N], whether it is of the earlier search.
     """
 
     decisions: int
@@ -188,6 +207,7 @@ class _Coded:
     existing: Tensor
     counts: Tensor
     sizes: Tensor
+    earlier: Tensor
 
     def __add__(self, other: "_Coded") -> "_Coded":
         names = [field.name for field in fields(self)][1:]
@@ -208,15 +228,28 @@ class _Coded:
         """Return the covariances [N, M] of the function that is sought, in units of the kernel's variance."""
         distances = distances or self.distances(other)
         kernels = [torch.exp(d.clamp(min=0) / -getattr(scales, name)) for name, d in distances.items()]
-        return sum(kernels[1:], kernels[0]) / len(kernels) + scales.trend * self.sizes @ other.sizes.T
+        covariance = sum(kernels[1:], kernels[0]) / len(kernels) + scales.trend * self.sizes @ other.sizes.T
+        if not scales.level:
+            return covariance
+        same = self.earlier[:, None] == other.earlier
+        return torch.where(same, covariance + scales.level, covariance / (1 + scales.apart))
 
     def variances(self, scales: Scales) -> Tensor:
         """Return the diagonal [N] of their covariance."""
-        return 1 + scales.trend * self.sizes.square().sum(1)
+        return 1 + scales.trend * self.sizes.square().sum(1) + scales.level
+
+    def add_noise(self, covariance: Tensor, scales: Scales) -> Tensor:
+        """Add to the covariances [N, N] of the function what the scores vary around it."""
+        noise = torch.full((len(covariance),), scales.noise, dtype=torch.float64)
+        noise[self.earlier] = scales.earlier_noise
+        return covariance + noise.diag()
 
 
 class _Code:
-    """Turns features into numbers; counts and logarithms of sizes are standardised over the given ones."""
+    """Turns features into numbers; counts and logarithms of sizes are standardised over the given ones.
+
+    A size that is not known of an architecture counts as the mean.
+    """
 
     def __init__(self, features: Sequence[Features]) -> None:
         pairs = dict.fromkeys(chain.from_iterable(f.choices.items() for f in features))
@@ -224,9 +257,7 @@ class _Code:
         self.decisions = len({label for label, _ in pairs})
         self.counts = list(dict.fromkeys(chain.from_iterable(f.counts for f in features)))
         self.sizes = list(dict.fromkeys(chain.from_iterable(f.sizes for f in features)))
-        self.of_counts = self.of_sizes = (torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64))
-        raw = self(features)
-        self.of_counts, self.of_sizes = _standard(raw.counts), _standard(raw.sizes)
+        self.standards = [_standard(columns) for columns in self._numbers(features)]
 
     def add_options(self, features: Features) -> int:
         """Know these choices from here on; return how many columns this adds at the end."""
@@ -235,7 +266,7 @@ class _Code:
             self.column.setdefault(pair, len(self.column))
         return len(self.column) - before
 
-    def __call__(self, features: Sequence[Features]) -> _Coded:
+    def __call__(self, features: Sequence[Features], earlier: int = 0) -> _Coded:
         width = len(self.column)
         choices = torch.zeros(len(features), width + 1, dtype=torch.float64)  # the last column: what is not known
         choices[
@@ -244,25 +275,23 @@ class _Code:
         ] = 1.0
         choices = choices[:, :width]
         existing = torch.tensor([len(f.choices) for f in features], dtype=torch.float64)
+        counts, sizes = (
+            ((columns - shift) / scale).nan_to_num(0.0)
+            for columns, (shift, scale) in zip(self._numbers(features), self.standards, strict=True)
+        )
+        return _Coded(self.decisions, choices, existing, counts, sizes, torch.arange(len(features)) < earlier)
+
+    def _numbers(self, features: Sequence[Features]) -> list[Tensor]:
+        """Return the counts and the logarithms of the sizes as they are; not a number: it is not known."""
         counts = [[f.counts.get(name, 0.0) for name in self.counts] for f in features]
-        sizes = [[math.log(f.sizes.get(name, 1.0)) for name in self.sizes] for f in features]
-        numbers = _numbers(counts, self.of_counts), _numbers(sizes, self.of_sizes)
-        return _Coded(self.decisions, choices, existing, *numbers)
-
-
-def _add_noise(covariance: Tensor, scales: Scales) -> Tensor:
-    return covariance + scales.noise * torch.eye(len(covariance), dtype=torch.float64)
-
-
-def _numbers(rows: list[list[float]], standard: tuple[Tensor, Tensor]) -> Tensor:
-    shift, scale = standard
-    return (torch.tensor(rows, dtype=torch.float64).reshape(len(rows), -1) - shift) / scale
+        sizes = [[math.log(f.sizes.get(name, math.nan)) for name in self.sizes] for f in features]
+        return [torch.tensor(rows, dtype=torch.float64).reshape(len(features), -1) for rows in (counts, sizes)]
 
 
 def _standard(columns: Tensor) -> tuple[Tensor, Tensor]:
     """Return what to subtract from numbers [N, K], and what to divide by so that distances are means over columns."""
-    mean = columns.mean(0)
-    deviation = (columns - mean).square().mean(0).sqrt()
+    mean = columns.nanmean(0)
+    deviation = (columns - mean).square().nanmean(0).sqrt()
     varies = deviation > 1e-9
     return mean, torch.where(varies, deviation, 1.0) * max(1, int(varies.sum())) ** 0.5
 

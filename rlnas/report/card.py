@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 
 from rlnas.children import Recipe
 from rlnas.errors import SearchDeleted, UserError
+from rlnas.report.fronts import FrontChild, front_of, size_of
 from rlnas.report.status import read_child
 from rlnas.spaces import Description
-from rlnas.spec import SearchSpec, control_of
+from rlnas.spec import SearchSpec
 from rlnas.state import DataRecord, FinalRecord, Ledger, finals, open_search
+from rlnas.variants import CONTROLS, control_of, means_nothing
 
 NAMES_SHOWN = 100
 HOW_TO_USE = {
@@ -44,6 +46,8 @@ class ModelFacts:
         children, failed: trained in the search, and of those without a score of their own.
         child: the winner's name in the ledger.
         reward: that it got in the search.
+        by: who proposed it, where not the searcher as a whole.
+        warm_start: what the search began with of an earlier one; empty: nothing.
         architecture: the winner, described.
         recipe: of the last training.
         seed: of the last training.
@@ -53,7 +57,8 @@ class ModelFacts:
         tuned: how many recipes were tried for each of these and for the winner.
         tested: children of the search that test data scored.
         test_readings: how often test data was read in the search.
-        control: best reward of an equal budget of random sampling; None: not run.
+        controls: kind -> best reward that it found with an equal budget; None: not run.
+        front: the best children at each size; empty where they are all of one size.
         versions: of the software that trained it.
         data: what is to be known of it, a line each.
         class_names: in the order of the logits; empty where they have none.
@@ -73,7 +78,10 @@ class ModelFacts:
     tuned: int = 1
     tested: int = 1
     test_readings: int = 1
-    control: float | None = None
+    by: str = ""
+    warm_start: str = ""
+    controls: Mapping[str, float | None] = field(default_factory=dict)
+    front: Sequence[FrontChild] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     data: Sequence[str] = ()
     class_names: Sequence[str] = ()
@@ -105,7 +113,10 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
         tuned=len(spec.final.points),
         tested=len(tested),
         test_readings=ledger.test_readings(),
-        control=_control(ledger),
+        by=child.by,
+        warm_start=str(ledger.record.warm_start or ""),
+        controls={kind: _control(ledger, kind) for kind in CONTROLS if not means_nothing(spec, kind)},
+        front=front_of(ledger.summaries(), size_of(spec), spec.objective),
         versions=record.software,
         data=data.lines,
         class_names=data.class_names,
@@ -113,10 +124,10 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
     return model_card(facts)
 
 
-def _control(ledger: Ledger) -> float | None:
-    """Return the best reward of the search's random control, where that has been run to its budget."""
+def _control(ledger: Ledger, kind: str) -> float | None:
+    """Return the best reward of a control of the search, where that has been run to its budget."""
     try:
-        expected = control_of(ledger.spec)
+        expected = control_of(ledger.spec, kind)
         control = open_search(ledger.bucket, expected.name)
     except (UserError, SearchDeleted):
         return None
@@ -130,7 +141,9 @@ def _control(ledger: Ledger) -> float | None:
 def model_card(facts: ModelFacts) -> str:
     """Write the card."""
     spec, architecture = facts.spec, facts.architecture
-    control = "not run" if facts.control is None else f"best reward {_text(facts.control)}"
+    controller, objective = spec.controller, spec.objective.words
+    what = f"{controller.kind}: {spec.label}" if spec.label else controller.kind
+    by = f", proposed by {facts.by}" if facts.by else ""
     parts = [
         f"# {spec.name}",
         f"{architecture.summary}.",
@@ -146,13 +159,16 @@ def model_card(facts: ModelFacts) -> str:
             ("what", "value"),
             [
                 ("space", spec.space.kind),
-                ("controller", spec.controller.kind),
+                ("controller", what),
+                *([("begins with", facts.warm_start)] if facts.warm_start else []),
+                *([("objective", objective)] if objective else []),
                 ("seed", spec.seed),
                 ("children", f"{facts.children} of {spec.loop.children}, {facts.failed} failed"),
-                ("winner", f"child {facts.child}, reward {_text(facts.reward)}"),
-                ("random sampling, equal budget", control),
+                ("winner", f"child {facts.child}, reward {_text(facts.reward)}{by}"),
+                *((f"control {kind}, equal budget", _best(reward)) for kind, reward in facts.controls.items()),
             ],
         ),
+        *_front(facts),
         "## Architecture",
         _table(architecture.columns, architecture.rows),
         *architecture.remarks,
@@ -166,6 +182,22 @@ def model_card(facts: ModelFacts) -> str:
         parts += [_classes(facts.class_names)] if facts.class_names else []
     parts += ["## Versions", _table(("software", "version"), list(facts.versions.items()))]
     return "\n\n".join(parts) + "\n"
+
+
+def _best(reward: float | None) -> str:
+    return "not run" if reward is None else f"best reward {_text(reward)}"
+
+
+def _front(facts: ModelFacts) -> list[str]:
+    """The table of the best children at each size, where they are of several."""
+    if not facts.front:
+        return []
+    size = size_of(facts.spec).replace("_", " ")
+    rows = [(_text(child.size), _text(child.score), child.child) for child in facts.front]
+    return [
+        "Best of the search at each size: none of at most their size equals or beats these children.",
+        _table((size, "score", "child"), rows),
+    ]
 
 
 def _classes(names: Sequence[str]) -> str:

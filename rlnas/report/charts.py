@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from rlnas.report.data import Choices, ReportData, Track
+from rlnas.report.compared import Track
+from rlnas.report.data import Choices, ReportData
 from rlnas.report.statistics import Floats, best_so_far, best_so_far_interval, mean_interval
 from rlnas.report.svg import RAMP, colour, to_svg
 
@@ -16,18 +17,15 @@ OPTIONS = len(RAMP)  # more options than this are shown as one
 
 
 def best_chart(data: ReportData) -> str:
-    """Draw the best reward so far with its 95% interval, against the random control where there is one."""
+    """Draw the best reward so far with its 95% interval, against its controls where there are any."""
     figure, axes = _axes(HEIGHT)
-    drawn = [
-        _best(axes, tracks, colour(name))
-        for tracks, name in ((data.controls, "control"), (data.own, "search"))
-        if tracks
-    ]
+    shown = [*((control.kind, control.tracks) for control in data.beside.controls), ("search", data.beside.own)]
+    drawn = [_best(axes, tracks, colour(name)) for name, tracks in shown]
     # Where it matters: the first few children are often far below. Of seeds that differ in length, the first may have
     # failed in one while the other has no more.
     if known := [curve[~np.isnan(curve)] for curve in drawn if not np.isnan(curve).all()]:
         axes.set_ylim(*_around(min(np.quantile(curve, 0.1) for curve in known), max(map(np.max, known))))
-    _label_x(axes, max(len(track.rewards) for track in (*data.own, *data.controls)))
+    _label_x(axes, max(len(track.rewards) for _, tracks in shown for track in tracks))
     return to_svg(figure, "best reward so far by children trained")
 
 
@@ -48,7 +46,7 @@ def reward_chart(data: ReportData) -> str:
     """Draw the reward of every child, or quantiles where there are many; failures in a strip below."""
     from matplotlib.figure import Figure
 
-    track = data.own[0]
+    track = data.beside.own[0]
     figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
     axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=(9, 1))
     _place(figure, HEIGHT)

@@ -1,6 +1,5 @@
 """The numbers of a report, from the ledger alone: the same search gives the same numbers, whoever reads them."""
 
-import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -10,40 +9,19 @@ from functools import cached_property
 
 import numpy as np
 
-from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
-from rlnas.report.fronts import FrontChild, Proposer, pareto, proposers
-from rlnas.report.statistics import Difference, Floats, difference
+from rlnas.report.compared import Comparison, compare
+from rlnas.report.fronts import FrontChild, Proposer, front_of, proposers, size_of
+from rlnas.report.statistics import Floats
 from rlnas.report.status import HOW_TO_GO_ON
 from rlnas.spaces import Description, walk
-from rlnas.state import FinalRecord, Ledger, Summary, Version, child_id, left_of, list_searches, open_search
+from rlnas.state import FinalRecord, Ledger, Summary, Version, child_id, left_of
 from rlnas.state.finals import finals
-from rlnas.state.records import FinishedChild
 
 VERSIONS_READ = 150  # each holds the controller's weights, and a large search has 1,600 of them
 BINS = 40  # at most, of the children, for what the controller chose over time
 CHILDREN_PER_BIN = 8  # at least
 LEADERS = 20
 DRAWN = 3
-
-
-@dataclass(frozen=True)
-class Track:
-    """The children of one search in the order of their proposal.
-
-    Args:
-        name: of the search.
-        rewards: of N children; NaN where a lost child counts for nothing.
-        ok: [N], whether the child was scored.
-    """
-
-    name: str
-    rewards: Floats
-    ok: np.ndarray
-
-    @property
-    def scored(self) -> Floats:
-        """The rewards, NaN where the child was not scored."""
-        return np.where(self.ok, self.rewards, np.nan)
 
 
 @dataclass(frozen=True)
@@ -98,34 +76,33 @@ class ReportData:
 
     Args:
         name, facts: of the search, and what it is in a few words each.
+        controller, label: the kind of its searcher, and what that is.
         budget, rounds: in all.
         version: the newest of the controller.
         numbers: of versions of the controller, evenly spaced: name -> [2, V], children applied so far and the value.
-        own: the search, and the same search with other seeds if they have a scored child.
-        controls: the random control, of one or several seeds, if it has a scored child.
+        beside: the search and what it is compared with.
         remarks: why other searches are left out, and what is left to do of this one.
-        difference: of search and control; None without a control or with too few children.
-        seconds: of each child [N].
+        seconds: of each child [N], short trials included.
         attempts: at training all children.
         choices, habits: see there.
         skip_rate: [bins], links chosen of those possible; NaN where none is; empty in spaces without anchor points.
         bins: [bins], the last child of each bin, from 1.
         leaders, failures: best first; most frequent first.
-        front: the children that no smaller one beats, by parameters; empty where children have none, or all as many.
-        proposers: who proposed children, where it was not the searcher as a whole.
+        front, front_size: the best children at each size, and what was taken for the size; see `front_of`.
+        proposers: who proposed children.
         finals: what test data said of winners, once there are any.
     """
 
     name: str
     facts: tuple[tuple[str, str], ...]
+    controller: str
+    label: str
     budget: int
     rounds: int
     version: Version
     numbers: dict[str, Floats]
-    own: tuple[Track, ...]
-    controls: tuple[Track, ...]
+    beside: Comparison
     remarks: tuple[str, ...]
-    difference: Difference | None
     seconds: Floats
     attempts: int
     choices: tuple[Choices, ...]
@@ -136,12 +113,13 @@ class ReportData:
     failures: tuple[Failure, ...]
     finals: tuple[FinalRecord, ...] = ()
     front: tuple[FrontChild, ...] = ()
+    front_size: str = ""
     proposers: tuple[Proposer, ...] = ()
 
     @cached_property
     def children(self) -> int:
         """Of complete rounds."""
-        return len(self.own[0].rewards)
+        return len(self.beside.own[0].rewards)
 
     @property
     def best(self) -> str:
@@ -154,18 +132,12 @@ class ReportData:
         return self.children >= self.budget
 
 
-def relatives(ledger: Ledger) -> list[str]:
-    """Name the same search with other seeds (`NAME-s2`) and its random controls (`NAME-control`, `NAME-s2-control`)."""
-    names = re.compile(rf"{re.escape(ledger.name)}(-s\d+)?(-control)?")
-    return [name for name in list_searches(ledger.bucket, names) if name != ledger.name]
-
-
 def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VERSIONS_READ) -> ReportData:
     """Read a search, as far as its rounds are complete, and its relatives, as far as they can be compared with it.
 
     Args:
         ledger: of the search.
-        named: others to compare it with. Those whose controller is `random` are controls, the rest are other seeds.
+        named: others to compare it with, see `compare`.
         versions: of the controller that are read at most, evenly spaced.
 
     Raises:
@@ -173,23 +145,21 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
     """
     summaries, version = ledger.summaries(), ledger.version()
     children = [child for summary in summaries for child in summary.children]
-    seeds, controls, remarks = _compared(ledger, named)
-    if left := left_of(ledger, version):
-        remarks.append(f"Of this search, {left}: {HOW_TO_GO_ON}.")
-    own = [_track(ledger.name, summaries), *seeds]
+    size = size_of(ledger.spec)
+    beside, left = compare(ledger, summaries, named), left_of(ledger, version)
     choices, habits, skip_rate, bins = _chosen(ledger, summaries)
     return ReportData(
         name=ledger.name,
         facts=_facts(ledger),
+        controller=ledger.spec.controller.kind,
+        label=ledger.spec.label,
         budget=ledger.spec.loop.children,
         rounds=ledger.spec.loop.rounds,
         version=version,
         numbers=read_numbers(ledger, versions),
-        own=tuple(own),
-        controls=tuple(controls),
-        remarks=tuple(remarks),
-        difference=difference([t.rewards for t in own], [t.rewards for t in controls]) if controls else None,
-        seconds=np.array([child.result.seconds for child in children]),
+        beside=beside,
+        remarks=(*beside.remarks, *([f"Of this search, {left}: {HOW_TO_GO_ON}."] if left else [])),
+        seconds=np.array([child.seconds for child in children]),
         attempts=sum(child.result.attempts for child in children),
         choices=choices,
         habits=habits,
@@ -198,62 +168,10 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
         leaders=_leaders(ledger, summaries),
         failures=_failures(summaries),
         finals=tuple(record for final, _ in finals(ledger) if (record := final.record)),
-        front=_front(children, summaries),
+        front=front_of(summaries, size, ledger.spec.objective),
+        front_size=size,
         proposers=tuple(proposers(summaries)),
     )
-
-
-def _front(children: Sequence[FinishedChild], summaries: Sequence[Summary]) -> tuple[FrontChild, ...]:
-    sizes = {child.result.metrics.get("parameters") for child in children} - {None}
-    return tuple(pareto(summaries, "parameters")) if len(sizes) > 1 else ()
-
-
-def _compared(ledger: Ledger, named: Sequence[Ledger]) -> tuple[list[Track], list[Track], list[str]]:
-    """Return other seeds, controls, and remarks on what is left out of both.
-
-    A relative that nobody named may be of an older spec, or of another version of rlnas: no reason to fail.
-    """
-    own: list[Track] = []
-    controls: list[Track] = []
-    remarks: list[str] = []
-    given, seen = {other.name: other for other in named}, {_randomness(ledger)}
-    for name in dict.fromkeys([*given, *relatives(ledger)]):
-        try:
-            other = given.get(name) or open_search(ledger.bucket, name)
-            _check_comparable(ledger, other)
-            track = _track(name, other.summaries())
-        except (UserError, StoreError, SearchDeleted) as error:
-            if name in given:
-                raise
-            remarks.append(f"Search {name} is left out: {one_line(error, 400)}.")
-            continue
-        if not track.ok.any():
-            remarks.append(f"Search {name} has no scored child yet.")
-        elif _randomness(other) in seen:
-            remarks.append(f"Search {name} is left out: its seed {other.spec.seed} counts already.")
-        else:
-            seen.add(_randomness(other))
-            (controls if other.spec.controller.kind == "random" else own).append(track)
-    return own, controls, remarks
-
-
-def _randomness(ledger: Ledger) -> tuple[str, int]:
-    """What must differ between searches for one to say something that the other does not."""
-    return ledger.spec.controller.kind, ledger.spec.seed
-
-
-def _check_comparable(ledger: Ledger, other: Ledger) -> None:
-    like = {"name": ledger.spec.name, "seed": ledger.spec.seed, "finalize": ledger.spec.finalize}
-    if other.spec.controller.kind == "random":
-        like["controller"] = ledger.spec.controller
-    spec = other.spec_beside(ledger)
-    if spec is None:
-        raise UserError(f"search {other.name} cannot be compared with {ledger.name}: its data is other data")
-    if fields := spec.model_copy(update=like).differences(ledger.spec):
-        raise UserError(
-            f"search {other.name} cannot be compared with {ledger.name} ({'; '.join(fields)}); allowed: the same spec"
-            " with another seed, or with the controller `random`"
-        )
 
 
 def _facts(ledger: Ledger) -> tuple[tuple[str, str], ...]:
@@ -265,15 +183,11 @@ def _facts(ledger: Ledger) -> tuple[tuple[str, str], ...]:
         ("space", spec.space.kind),
         ("data", f"{spec.dataset.kind}{data}"),
         ("controller", spec.controller.kind),
+        *((("begins with", str(begun)),) if (begun := ledger.record.warm_start) else ()),
         ("seed", str(spec.seed)),
         ("children a round", str(spec.loop.children_per_round)),
+        *((("objective", words),) if (words := spec.objective.words) else ()),
     )
-
-
-def _track(name: str, summaries: Sequence[Summary]) -> Track:
-    results = [child.result for summary in summaries for child in summary.children]
-    rewards = np.array([np.nan if r.reward is None else r.reward for r in results], dtype=float)
-    return Track(name, rewards, np.array([r.status == "ok" for r in results], dtype=bool))
 
 
 def read_numbers(ledger: Ledger, count: int = VERSIONS_READ) -> dict[str, Floats]:

@@ -5,7 +5,6 @@ It is a function of the ledger alone: written twice, it is the same page.
 
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ import numpy as np
 from rlnas.report import charts
 from rlnas.report.data import DRAWN, Choices, Leader, ReportData
 from rlnas.report.drawing import drawing
-from rlnas.report.statistics import MIN_CHILDREN
+from rlnas.report.numbers import compact, duration
 from rlnas.report.svg import styled, to_svg, variables
+from rlnas.report.verdict import verdict
 
 TEMPLATE = Path(__file__).with_name("page.html")
 KINDS_DRAWN = 24  # of decisions; a space with more shows the rest in the table alone
@@ -63,7 +63,7 @@ def render(data: ReportData) -> str:
             light=variables(dark=False),
             dark=variables(dark=True),
             cards=_cards(data),
-            verdict=verdict(data),
+            verdict=verdict(data.name, data.controller, data.beside),
             panels=_panels(data) if data.children else [],
             choices=[_choice_panel(data, choices) for choices in data.choices[:KINDS_DRAWN]],
             metrics=list(dict.fromkeys(name for leader in data.leaders for name in leader.metrics)),
@@ -79,46 +79,24 @@ def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"compact": compact, "duration": duration}
+    environment.filters |= {"compact": compact, "duration": duration, "measure": _measure}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
-def verdict(data: ReportData) -> str:
-    """Say in a sentence whether the search beats random, no more than the interval allows."""
-    if data.own[0].name in [track.name for track in data.controls] or dict(data.facts)["controller"] == "random":
-        return "This search is itself a random control."
-    if not data.controls:
-        return (
-            "No random control to compare with yet: rlnas run SPEC --control runs one of equal budget,"
-            f" {data.name}-control, or continues it."
-        )
-    found = data.difference
-    if found is None:
-        return f"No difference shown: fewer than {MIN_CHILDREN} children on a side."
-    value, low, high = ("+" * (x >= 0) + compact(x).replace("-", "−") for x in (found.value, found.low, found.high))
-    values = f"{value} reward, 95% interval {low} to {high}"
-    if found.of == "seeds":
-        what = f"the best child of each of {found.count} seeds, on average ({values})"
-        scope = ""
-    else:
-        what = f"the mean of the best quarter of {found.count:,} children ({values})"
-        scope = " This speaks of these searches; other seeds may differ."
-    if found.low > 0:
-        return f"Better than random by {what}.{scope}"
-    if found.high < 0:
-        return f"Worse than random by {what}.{scope}"
-    return f"No difference shown from random: {what}.{scope}"
+def _measure(name: str) -> str:
+    return {"flops": "FLOPs"}.get(name, name.replace("_", " "))
 
 
 def _cards(data: ReportData) -> list[Card]:
-    own, failed = data.own[0], int((~data.own[0].ok).sum())
+    own = data.beside.own[0]
+    failed = int((~own.ok).sum())
     best = data.leaders[0] if data.leaders else None
     cards = [Card("best reward", compact(best.reward) if best else "–", f"child {best.child}" if best else "none yet")]
-    if data.controls:
-        found = [np.nanmax(track.scored) for track in data.controls]
-        count = len(data.controls[0].rewards)
+    for control in data.beside.controls:
+        found = [np.nanmax(track.scored) for track in control.tracks]
+        count = len(control.tracks[0].rewards)
         seeds = f"mean of {len(found)} seeds" if len(found) > 1 else f"{count:,} children"
-        cards.append(Card("random control", compact(float(np.mean(found))), seeds))
+        cards.append(Card(f"control {control.kind}", compact(float(np.mean(found))), seeds))
     if data.finals:
         record = ([record for record in data.finals if record.winner == data.best] or data.finals)[-1]
         whose = "the winner" if record.winner == data.best else f"child {record.winner}"
@@ -141,7 +119,7 @@ def _cards(data: ReportData) -> list[Card]:
 
 def _panels(data: ReportData) -> list[Panel]:
     panels = []
-    if data.own[0].ok.any():
+    if data.beside.own[0].ok.any():
         panels.append(
             Panel("Best so far", "reward; band: 95% interval", charts.best_chart(data), _best_legend(data)),
         )
@@ -162,14 +140,13 @@ def _panels(data: ReportData) -> list[Panel]:
 
 def _best_legend(data: ReportData) -> tuple[tuple[str, str, str], ...]:
     legend = []
-    for hue, what, tracks in (("search", "search", data.own), ("control", "random", data.controls)):
-        if tracks:
-            legend.append((hue, what, f"mean of {len(tracks)} seeds" if len(tracks) > 1 else ""))
+    for what, tracks in (("search", data.beside.own), *((c.kind, c.tracks) for c in data.beside.controls)):
+        legend.append((what, what, f"mean of {len(tracks)} seeds" if len(tracks) > 1 else ""))
     return tuple(legend)
 
 
 def _reward_legend(data: ReportData) -> tuple[tuple[str, str, str], ...]:
-    if len(data.own[0].ok) > charts.DOTS:
+    if len(data.beside.own[0].ok) > charts.DOTS:
         return (("search", "median", "bands: middle half, 10th to 90th percentile"), ("bad", "failed", "share, below"))
     return (("search", "child", ""), ("ink", "moving mean", ""), ("bad", "failed", "below"))
 
@@ -196,25 +173,3 @@ def _sketches(data: ReportData) -> list[Sketch]:
         width = round(figure.get_figwidth() * 72)
         found.append(Sketch(leader, to_svg(figure, f"architecture of child {leader.child}"), width))
     return found
-
-
-def compact(value: float) -> str:
-    """Write a number in few characters: 1234567 as 1.23M, 0.98 as 0.9800, 0.00123456 as 0.00123."""
-    for limit, divisor, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
-        if abs(value) >= limit:
-            return f"{value / divisor:#.3g}".rstrip(".") + unit
-    if abs(value) >= 10 or value == 0:
-        return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
-    return f"{value:.4f}" if abs(value) >= 0.1 else f"{value:#.3g}"
-
-
-def duration(seconds: float) -> str:
-    """Write a time in its two largest units."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    for (unit, size), (smaller, part) in pairwise(units):
-        if seconds >= size:
-            whole, rest = divmod(round(seconds / part), size // part)
-            return f"{whole} {unit} {rest} {smaller}"
-    raise AssertionError("a minute or more has a unit")

@@ -5,7 +5,7 @@ from typing import Any
 
 from rlnas.errors import UserError
 from rlnas.state import Ledger, Left, Result, child_id, left_of, parse_child_id
-from rlnas.state.records import Leader
+from rlnas.state.records import Leader, Lineage
 
 HOW_TO_GO_ON = "the next run goes on from here: rlnas submit SPEC on Kubeflow, rlnas run SPEC here, or a schedule"
 
@@ -16,6 +16,8 @@ class SearchStatus:
 
     Args:
         name: of the search.
+        controller, label: the kind of its searcher, and what that is.
+        warm_start: what it began with of an earlier search; None: with nothing.
         children, budget: that have a result, and that it may train in all.
         failed: of those applied, children that failed or were lost.
         running: children that some task holds now, as far as leases tell.
@@ -27,6 +29,9 @@ class SearchStatus:
     """
 
     name: str
+    controller: str
+    label: str
+    warm_start: Lineage | None
     children: int
     budget: int
     failed: int
@@ -46,8 +51,10 @@ class SearchStatus:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
         best = self.leaders[0].model_dump(mode="json") if self.leaders else None
+        begun = self.warm_start.model_dump(mode="json") if self.warm_start else None
         fields = {name: value for name, value in vars(self).items() if name not in ("leaders", "left")}
-        return fields | {"winner_left": self.left.winner, "complete": self.complete, "best": best}
+        fields |= {"warm_start": begun, "winner_left": self.left.winner}
+        return fields | {"complete": self.complete, "best": best}
 
 
 def read_status(ledger: Ledger) -> SearchStatus:
@@ -56,6 +63,9 @@ def read_status(ledger: Ledger) -> SearchStatus:
     finished, held = ledger.under_way(version)
     return SearchStatus(
         name=ledger.name,
+        controller=ledger.spec.controller.kind,
+        label=ledger.spec.label,
+        warm_start=ledger.record.warm_start,
         children=version.children + len(finished),
         budget=loop.children,
         failed=version.failed,
@@ -71,7 +81,10 @@ def read_status(ledger: Ledger) -> SearchStatus:
 
 @dataclass(frozen=True)
 class Child:
-    """One child: what was proposed, and how it ended (None: it has not)."""
+    """One child: what was proposed, and how it ended (None: it has not).
+
+    `by` says who proposed it, where not the searcher as a whole; `suggested` whether it came from outside.
+    """
 
     name: str
     tokens: tuple[int, ...]
@@ -79,6 +92,17 @@ class Child:
     policy_version: int
     seed: int
     result: Result | None
+    by: str = ""
+    suggested: bool = False
+
+
+def known_architectures(ledger: Ledger) -> dict[tuple[int, ...], str]:
+    """Return the tokens of all children of complete rounds, with the name of the first that has them."""
+    known: dict[tuple[int, ...], str] = {}
+    for summary in ledger.summaries():
+        for index, child in enumerate(summary.children):
+            known.setdefault(child.tokens, child_id(summary.round, index))
+    return known
 
 
 def read_child(ledger: Ledger, name: str | None) -> Child:
@@ -109,4 +133,13 @@ def read_child(ledger: Ledger, name: str | None) -> Child:
         )
     name = child_id(number, index)
     planned = plan.children[index]
-    return Child(name, planned.tokens, planned.log_probability, plan.policy_version, planned.seed, ledger.result(name))
+    return Child(
+        name=name,
+        tokens=planned.tokens,
+        log_probability=planned.log_probability,
+        policy_version=plan.policy_version,
+        seed=planned.seed,
+        result=ledger.result(name),
+        by=planned.by,
+        suggested=planned.suggested,
+    )

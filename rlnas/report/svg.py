@@ -20,11 +20,12 @@ PALETTE = {
     "muted": ("#5b6670", "#9aa6b2"),
     "line": ("#dfe4e8", "#2d343b"),
     "search": ("#1f64ad", "#6fb3f7"),
-    "control": ("#b4690e", "#e2a54a"),
+    "random": ("#b4690e", "#e2a54a"),
+    "largest": ("#8a4a9e", "#c79ad6"),
     "bad": ("#b7302a", "#f08a82"),
     "other": ("#b9c0c6", "#566069"),
 }
-"""Name -> colour in light and in dark mode."""
+"""Name -> colour in light and in dark mode; controls have their names."""
 
 RAMP = ("#e6cf9c", "#bfd0a0", "#93c7a4", "#68b5ad", "#4a9ab5", "#3f7db2", "#4661a6", "#4a4590")
 RAMP_DARK = ("#8a7440", "#7c8f52", "#5a9468", "#43998f", "#4aa3c0", "#6aa2d8", "#8b9be0", "#a99bea")

@@ -15,6 +15,8 @@ COLUMNS = (
     "index",
     "policy_version",
     "tokens",
+    "by",
+    "suggested",
     "log_probability",
     "seed",
     "status",
@@ -30,8 +32,9 @@ ENDINGS = (".csv", ".parquet")
 def frame(ledger: Ledger) -> "DataFrame":
     """Return the children of a search's complete rounds, in order.
 
-    `tokens` are lists of numbers, `reward` is NaN where a lost child counts for nothing, and each metric is a column
-    `metric_NAME` (NaN for children without it).
+    `tokens` are lists of numbers. `by` says who proposed a child (empty: the searcher as a whole), `suggested` whether
+    that was from outside. `reward` is NaN where a lost child counts for nothing. Each metric is a column `metric_NAME`
+    (NaN for children without it). `seconds` include the short trials that were made to choose a child.
 
     Raises:
         UserError: pandas is not installed.
@@ -55,13 +58,15 @@ def frame(ledger: Ledger) -> "DataFrame":
                     "index": index,
                     "policy_version": summary.policy_version,
                     "tokens": list(child.tokens),
+                    "by": child.by,
+                    "suggested": child.suggested,
                     "log_probability": child.log_probability,
                     "seed": child.seed,
                     "status": result.status,
                     "reward": result.reward,
                     "reason": result.reason,
                     "detail": result.detail,
-                    "seconds": result.seconds,
+                    "seconds": child.seconds,
                     "attempts": result.attempts,
                 }
                 | of_child

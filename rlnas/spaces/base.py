@@ -122,6 +122,9 @@ class Space(Section, ABC):
     architecture: ClassVar[type[Architecture]] = Architecture
     """What `decode` returns. A recipe says which architectures it trains, and so which spaces it fits."""
 
+    sizes: ClassVar[tuple[str, ...]] = ()
+    """What `features` says of the size of an architecture; empty where all are of one size, or none is known."""
+
     kind: str
 
     @property

@@ -103,6 +103,7 @@ class CNNSpace(Space):
     """
 
     architecture: ClassVar[type[Architecture]] = CNNArchitecture
+    sizes = ("parameters", "flops")
 
     kind: Literal["cnn"] = "cnn"
     layers: int = Field(default=6, ge=1, le=100)

@@ -1,20 +1,23 @@
 """Where a search is remembered: an S3 bucket, and the ledger on it."""
 
 from rlnas.state.bucket import Bucket, Object
-from rlnas.state.embedded import EmbeddedStore
+from rlnas.state.earlier import Earlier
+from rlnas.state.embedded import EmbeddedStore, store_of
 from rlnas.state.finals import Final, finals
 from rlnas.state.garbage import collect_garbage
-from rlnas.state.leases import Claim, Keeper, Observer, claim, suspects
-from rlnas.state.ledger import MODEL_CARD, Controller, Ledger
+from rlnas.state.leases import Claim, Keeper, Observer, claim, hold, suspects
+from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, searcher_of
 from rlnas.state.left import Left, left_of
 from rlnas.state.records import (
     DataRecord,
     FinalModel,
     FinalRecord,
+    Lineage,
     Plan,
     PlannedChild,
     Result,
     SearchRecord,
+    ShortTrial,
     Summary,
     Version,
     child_id,
@@ -36,6 +39,7 @@ __all__ = [
     "Claim",
     "Controller",
     "DataRecord",
+    "Earlier",
     "EmbeddedStore",
     "Final",
     "FinalModel",
@@ -43,12 +47,14 @@ __all__ = [
     "Keeper",
     "Ledger",
     "Left",
+    "Lineage",
     "Object",
     "Observer",
     "Plan",
     "PlannedChild",
     "Result",
     "SearchRecord",
+    "ShortTrial",
     "StoreSettings",
     "Summary",
     "Version",
@@ -59,10 +65,13 @@ __all__ = [
     "delete_search",
     "finals",
     "find_search",
+    "hold",
     "left_of",
     "list_searches",
     "move_data",
     "open_search",
     "parse_child_id",
+    "searcher_of",
+    "store_of",
     "suspects",
 ]

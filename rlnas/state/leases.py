@@ -38,10 +38,10 @@ class Claim:
 
 
 def claim(ledger: Ledger, child: str, task: str) -> Claim | None:
-    """Take a child, or find that there is nothing to train.
+    """Take a child to train it now, or find that there is nothing to train.
 
-    A child that was trained too often without progress gets the result `lost` here. The claim is written twice: who
-    holds the child, and, as the last thing before it trains, that this attempt counts.
+    The claim is written twice: who holds the child (`hold`), and, as the last thing before it trains, that this attempt
+    counts.
 
     Args:
         ledger: of the search.
@@ -51,20 +51,28 @@ def claim(ledger: Ledger, child: str, task: str) -> Claim | None:
     Returns:
         The claim, or None: it has ended, is trained, or is held by somebody else.
     """
-    owner = Owner(task=task, nonce=secrets.token_hex(8), host=_host(), pid=os.getpid())
-    lease = Lease(attempt=1, owner=owner, state="active", start=(0, 0), fruitless=0)
-    key = ledger.lease_key(child)
-    etag = ledger.bucket.create(key, lease.to_bytes())
-    mine = Claim(child, lease, etag) if etag else _take_over(ledger, child, owner)
-    # Between looking for work and claiming it, somebody may have finished it.
-    if mine is None or ledger.result(child) is not None:
+    mine = hold(ledger, child, task)
+    if mine is None:
         return None
     mine.lease = mine.lease.model_copy(update={"fruitless": mine.lease.fruitless + 1})
-    etag = ledger.bucket.replace(key, mine.lease.to_bytes(), mine.etag)
+    etag = ledger.bucket.replace(ledger.lease_key(child), mine.lease.to_bytes(), mine.etag)
     if etag is None:
         return None  # taken over meanwhile
     mine.etag = etag
     return mine
+
+
+def hold(ledger: Ledger, child: str, task: str) -> Claim | None:
+    """Take a child, and say nothing of its training: if this process ends, that is no attempt in vain.
+
+    A child that was trained too often without progress gets the result `lost` here. Arguments and result as of `claim`.
+    """
+    owner = Owner(task=task, nonce=secrets.token_hex(8), host=_host(), pid=os.getpid())
+    lease = Lease(attempt=1, owner=owner, state="active", start=(0, 0), fruitless=0)
+    etag = ledger.bucket.create(ledger.lease_key(child), lease.to_bytes())
+    mine = Claim(child, lease, etag) if etag else _take_over(ledger, child, owner)
+    # Between looking for work and claiming it, somebody may have finished it.
+    return None if mine is None or ledger.result(child) is not None else mine
 
 
 def _take_over(ledger: Ledger, child: str, owner: Owner) -> Claim | None:

@@ -7,7 +7,7 @@ Every method may be called again, from anywhere, at any time. docs/state.md has 
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from rlnas.seeds import derive_seed
 from rlnas.spaces import DataShape
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state.bucket import Bucket
+from rlnas.state.earlier import COPY, NOTHING, Earlier
 from rlnas.state.records import (
     KEPT_SNAPSHOTS,
     LEADERBOARD_SIZE,
@@ -90,13 +91,22 @@ class Ledger:
     @cached_property
     def searcher(self) -> Searcher:
         """The searcher that the spec names; from here on this process computes on one thread."""
-        import torch
+        return searcher_of(self.spec, self.shape)
 
-        torch.set_num_threads(1)  # the same sums on every machine
-        kind = resolve(SEARCHERS, self.spec.controller.kind, "rlnas.searchers")
-        searcher = kind(self.spec.space, self.spec.controller, self.shape)
-        searcher.limit = self.spec.objective.limit
-        return searcher
+    @cached_property
+    def earlier(self) -> Earlier:
+        """What the search began with of an earlier one.
+
+        Raises:
+            StoreError: it is missing or damaged.
+        """
+        if self.record.warm_start is None:
+            return NOTHING
+        key = self.key(COPY)
+        if (found := self.bucket.get(key)) is None:
+            self.check_alive()
+            raise StoreError(f"{key} is missing: search {self.name} is damaged")
+        return Earlier.from_bytes(found.data, key)
 
     # ---- the chain of controllers ----
 
@@ -145,13 +155,13 @@ class Ledger:
         self.check_alive()
         state = self.searcher.initial(derive_seed(self.spec.seed, "controller"))
         version = Version(memory=dict(state.memory))
-        data = pack(state.tensors, version.model_dump(mode="json"))
+        data = pack({**state.tensors, **self.earlier.tensors}, version.model_dump(mode="json"))
         self.bucket.create(self._version_key(0), data)
         return Controller(version, data)
 
     def commit(
         self, parent: Controller, summaries: Sequence[Summary], state: SearcherState, numbers: dict
-    ) -> Version | None:
+    ) -> Controller | None:
         """Append a version that applies these rounds. This is the commit: it happens once, whoever does it.
 
         Returns:
@@ -188,18 +198,18 @@ class Ledger:
             return None
         self.bucket.put(self.key("head.json"), str(version.version).encode())
         self._tidy(before, version, [name for name, _ in children])
-        return version
+        return Controller(version, data)
 
     def _recent(self, before: Version, summaries: Sequence[Summary], low_mark: int) -> tuple[AppliedChild, ...]:
         """Return what the history has beyond its bundles, once these rounds are applied too."""
         bundled = low_mark // HISTORY_ROUNDS * HISTORY_ROUNDS
-        known = [*before.recent, *(child for summary in summaries for child in _applied(summary))]
+        known = [*before.recent, *(child for summary in summaries for child in summary.applied)]
         return tuple(sorted((child for child in known if child.round >= bundled), key=lambda child: child.round))
 
     def history(self, version: Version) -> list[Trial]:
-        """Return every child that a version has learned from, in the order of rounds; for searchers that read it.
+        """Return every child of the search that a version has learned from, in the order of rounds.
 
-        One object for every hundred rounds; the rest is in the version itself.
+        For searchers that read it: one object for every hundred rounds; the rest is in the version itself.
         """
         known: list[AppliedChild] = []
         for k in range(version.low_mark // HISTORY_ROUNDS):
@@ -208,8 +218,8 @@ class Ledger:
                 self.bundle(k)
                 found = self.bucket.get(key)
                 assert found is not None
-            known += (c for summary in History.from_bytes(found.data, key).summaries for c in _applied(summary))
-        return [Trial(c.tokens, c.reward, c.scored, c.metrics) for c in (*known, *version.recent)]
+            known += (c for summary in History.from_bytes(found.data, key).summaries for c in summary.applied)
+        return [child.as_trial() for child in (*known, *version.recent)]
 
     def _tidy(self, before: Version, after: Version, children: list[str]) -> None:
         """Bundle a hundred summaries that are all applied, and delete what applied children no longer need."""
@@ -394,7 +404,8 @@ class Ledger:
         if fields := spec.differences(self.spec):
             differing = "; ".join(fields)
             raise UserError(
-                f"search {self.name} exists with another spec ({differing}); allowed: its own spec, or another name"
+                f"search {self.name} exists with another spec ({differing}); allowed: its own spec, or another name:"
+                " in the spec, or by --name NAME"
             )
 
     def check_shape(self, shape: DataShape) -> None:
@@ -458,16 +469,15 @@ class Ledger:
         return {key.removeprefix(prefix).partition(".")[0] for key in keys}
 
 
-def _applied(summary: Summary) -> Iterator[AppliedChild]:
-    for child in summary.children:
-        result = child.result
-        yield AppliedChild(
-            round=summary.round,
-            tokens=child.tokens,
-            reward=result.reward,
-            scored=result.status == "ok",
-            metrics=result.metrics,
-        )
+def searcher_of(spec: SearchSpec, shape: DataShape) -> Searcher:
+    """Return the searcher that a spec names; from here on this process computes on one thread."""
+    import torch
+
+    torch.set_num_threads(1)  # the same sums on every machine
+    kind = resolve(SEARCHERS, spec.controller.kind, "rlnas.searchers")
+    searcher = kind(spec.space, spec.controller, shape)
+    searcher.limit = spec.objective.limit
+    return searcher
 
 
 def record_key(name: str) -> str:

@@ -4,7 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from rlnas.controller import Trial
 from rlnas.errors import StoreError
+from rlnas.spaces import Space
 
 SCHEMA: Literal[1] = 1
 LEADERBOARD_SIZE = 20
@@ -34,6 +36,21 @@ class Record(BaseModel):
             raise StoreError(f"{key}: not a {cls.__name__.lower()} of this version of rlnas: {line}") from None
 
 
+class Lineage(Record):
+    """What a search began with: so many children of an earlier one as that was then, and perhaps its controller."""
+
+    search: str
+    incarnation: str
+    spec_sha256: str
+    version: int  # of its controller
+    children: int
+    controller: bool
+
+    def __str__(self) -> str:
+        children = f"{self.children:,} children of search {self.search}"
+        return f"{children} and its controller, version {self.version}" if self.controller else children
+
+
 class SearchRecord(Record):
     """`search.json`: what the search is. The spec's text, not its parsed form, so that reading it needs no plugin."""
 
@@ -42,6 +59,7 @@ class SearchRecord(Record):
     spec_sha256: str
     shape: dict[str, Any]
     incarnation: str
+    warm_start: Lineage | None = None
     deleting: bool = False
 
 
@@ -59,6 +77,14 @@ class DataRecord(Record):
         return self.facts + tuple(f"warning: {warning}" for warning in self.warnings)
 
 
+class ShortTrial(Record):
+    """A small part of a training, made to choose what to train."""
+
+    tokens: tuple[int, ...]
+    loss: FiniteFloat
+    seconds: FiniteFloat
+
+
 class PlannedChild(Record):
     """One proposal. Its number in the round is its place in the plan."""
 
@@ -69,6 +95,13 @@ class PlannedChild(Record):
     reference: str = ""  # a model of the task that takes the place of the tokens' own
     by: str = ""  # who proposed it, where not the searcher as a whole
     suggested: bool = False  # from outside: a faithful searcher does not learn from it
+    scores: dict[str, FiniteFloat] = Field(default_factory=dict)  # what it showed untrained, for searchers that ask
+    tried: tuple[ShortTrial, ...] = ()  # before it was chosen, others too
+
+    @property
+    def losses(self) -> dict[tuple[int, ...], float]:
+        """The losses of the short trials."""
+        return {trial.tokens: trial.loss for trial in self.tried}
 
 
 class Plan(Record):
@@ -121,6 +154,28 @@ class FinishedChild(PlannedChild):
 
     result: Result
 
+    @property
+    def seconds(self) -> float:
+        """What it took: its training, and the short trials that were made to choose it."""
+        return self.result.seconds + sum(trial.seconds for trial in self.tried)
+
+
+class AppliedChild(Record):
+    """A child in the history that a searcher reads."""
+
+    round: int
+    tokens: tuple[int, ...]
+    reward: FiniteFloat | None
+    scored: bool
+    metrics: dict[str, FiniteFloat]
+    scores: dict[str, FiniteFloat] = Field(default_factory=dict)
+    tried: tuple[ShortTrial, ...] = ()
+
+    def as_trial(self, earlier: Space | None = None) -> Trial:
+        """Return it as a searcher sees it; `earlier`: the space of the earlier search whose child it is."""
+        tried = {trial.tokens: trial.loss for trial in self.tried}
+        return Trial(self.tokens, self.reward, self.scored, self.metrics, earlier, self.scores, tried)
+
 
 class Summary(Record):
     """`summaries/<round>`: a round that is complete."""
@@ -129,6 +184,22 @@ class Summary(Record):
     policy_version: int
     samples: int
     children: tuple[FinishedChild, ...]
+
+    @property
+    def applied(self) -> tuple[AppliedChild, ...]:
+        """Its children as a searcher reads them, once the round is applied."""
+        return tuple(
+            AppliedChild(
+                round=self.round,
+                tokens=child.tokens,
+                reward=child.result.reward,
+                scored=child.result.status == "ok",
+                metrics=child.result.metrics,
+                scores=child.scores,
+                tried=child.tried,
+            )
+            for child in self.children
+        )
 
 
 class History(Record):
@@ -162,16 +233,6 @@ class Leader(Record):
     child: str
     reward: FiniteFloat
     tokens: tuple[int, ...]
-    metrics: dict[str, FiniteFloat]
-
-
-class AppliedChild(Record):
-    """A child in the history that a searcher reads."""
-
-    round: int
-    tokens: tuple[int, ...]
-    reward: FiniteFloat | None
-    scored: bool
     metrics: dict[str, FiniteFloat]
 
 

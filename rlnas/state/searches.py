@@ -8,8 +8,9 @@ from rlnas.errors import SearchDeleted, UserError
 from rlnas.spaces import DataShape
 from rlnas.spec import SearchSpec, check_name
 from rlnas.state.bucket import Bucket
+from rlnas.state.earlier import COPY, Earlier
 from rlnas.state.ledger import SEARCHES, Ledger, read_record, record_key
-from rlnas.state.records import SearchRecord
+from rlnas.state.records import Lineage, SearchRecord
 
 
 def open_search(bucket: Bucket, name: str, deleting: bool = False) -> Ledger:
@@ -45,8 +46,15 @@ def find_search(bucket: Bucket, name: str, deleting: bool = False) -> Ledger | N
     return Ledger(bucket, record)
 
 
-def create_search(bucket: Bucket, spec: SearchSpec, shape: DataShape) -> Ledger:
+def create_search(
+    bucket: Bucket, spec: SearchSpec, shape: DataShape, warm_start: tuple[Lineage, Earlier] | None = None
+) -> Ledger:
     """Create a search, or open it if it exists with this very spec.
+
+    Args:
+        bucket: the store.
+        spec, shape: of the search, and of its data.
+        warm_start: what it begins with; one that exists has its own.
 
     Raises:
         UserError: it exists with another spec; every field that differs is named.
@@ -57,9 +65,15 @@ def create_search(bucket: Bucket, spec: SearchSpec, shape: DataShape) -> Ledger:
         spec_sha256=spec.sha256,
         shape=asdict(shape),
         incarnation=secrets.token_hex(8),
+        warm_start=warm_start[0] if warm_start else None,
     )
+    made = Ledger(bucket, record)
+    if warm_start:  # before the record, so that a search that exists has all that it begins with
+        bucket.create(made.key(COPY), warm_start[1].to_bytes())
     if bucket.create(record_key(spec.name), record.to_bytes()):
-        return Ledger(bucket, record)
+        return made
+    if warm_start:
+        bucket.delete([made.key(COPY)])
     ledger = open_search(bucket, spec.name)
     ledger.check_spec(spec)
     ledger.check_shape(shape)

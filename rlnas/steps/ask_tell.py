@@ -1,47 +1,49 @@
 """Ask for architectures and tell how good they are: for people who train elsewhere.
 
-Asked children are planned, held and counted as all are: pods that work on the same search leave them alone while the
-asking process lives, and the first result of a child stands, whoever told it.
+Asked children are planned, held and counted as all are, but nobody knows whether they are being trained: a process
+that ends takes nothing along but its hold on them, and one that tells nothing for `failures.lease_seconds` loses it to
+others that ask or train. The first result of a child stands, whoever tells it.
 """
 
+import secrets
 from collections.abc import Mapping
 
 from rlnas.errors import UserError
-from rlnas.state import Ledger, PlannedChild, Result, child_id, claim, parse_child_id
+from rlnas.state import Ledger, Observer, PlannedChild, Result, child_id, hold, parse_child_id
 from rlnas.steps.evaluate import summarise
-from rlnas.steps.sample_architecture import sample_architecture
+from rlnas.steps.sample_architecture import find_work
 from rlnas.steps.update_controller import update_controller
 
 
-class _AllHeld(Exception):
-    """Every child of the window is held by somebody."""
-
-
-def ask(ledger: Ledger, count: int, task: str) -> dict[str, PlannedChild]:
+def ask(ledger: Ledger, count: int, observer: Observer) -> dict[str, PlannedChild]:
     """Take up to `count` children that nobody trains.
 
     Args:
         ledger: of the search.
         count: how many.
-        task: who asks; equal for all questions of one process, different for any two processes.
+        observer: of other tasks' leases, the same one for all questions of a process: it sees leases expire.
 
     Returns:
         What to train, by the child's name; fewer, or none, where the window of the search is full or its budget is
         reached: then tell results first.
     """
+    task = f"ask/{secrets.token_hex(8)}"  # of this question: threads of one process are two askers
     found: dict[str, PlannedChild] = {}
-    while len(found) < count and ledger.version().rounds < ledger.spec.loop.rounds:
-        try:
-            batches = sample_architecture(ledger, sleep=_give_up)
-        except _AllHeld:
-            break
-        taken = len(found)
+    applied = -1
+    while len(found) < count and (batches := find_work(ledger, observer)):
+        taken, plans = len(found), {batch.round: ledger.plan(batch.round) for batch in batches if batch.children}
         for batch in batches:
-            plan = ledger.plan(batch.round)
             for index, name in zip(batch.children, batch.names, strict=True):
-                if plan is not None and len(found) < count and claim(ledger, name, task):
+                if len(found) < count and (plan := plans[batch.round]) and hold(ledger, name, task):
                     found[name] = plan.children[index]
-        if len(found) == taken:  # nothing but what is trained and waits to be evaluated, or applied
+        if len(found) > taken:
+            continue
+        # Whoever told the last result of a round may have been killed before it was summed up, or applied.
+        for plan in plans.values():
+            if plan:
+                summarise(ledger, plan)
+        before, applied = applied, update_controller(ledger).rounds
+        if applied == before:
             break
     return found
 
@@ -54,8 +56,9 @@ def tell(
     Args:
         ledger: of the search.
         child: its name, from `ask`.
-        reward: what it earned, finite; None for a failure, which has the reward that the spec gives to failures.
-        metrics: further finite numbers.
+        reward: what it earned, finite; None for a failure, which has the reward that the spec gives to failures. The
+            objective of the spec is applied to it, as to all children: limits, then weights.
+        metrics: further finite numbers; those that the objective is about must be among them.
         failed: why it failed.
         seconds: how long it was trained.
 
@@ -63,7 +66,7 @@ def tell(
         Whether this is its result; False if it had one already.
 
     Raises:
-        UserError: there is no such child, or neither a finite reward nor a reason was given.
+        UserError: there is no such child, neither a finite reward nor a reason was given, or a metric is missing.
     """
     number, index = _parse(child)
     plan = ledger.plan(number) if number < ledger.spec.loop.rounds else None
@@ -71,12 +74,20 @@ def tell(
         raise UserError(f"child: search {ledger.name} has proposed no child {child}; allowed: what ask gave")
     if (reward is None) == (not failed):
         raise UserError(f"child {child}: a reward or the reason of a failure is needed; allowed: one of them")
+    objective, reason = ledger.spec.objective, "error" if failed else ""
+    if reward is not None:
+        if missing := [name for name in objective.measures if name not in metrics]:
+            raise UserError(f"child {child}: the objective needs its {missing[0]}; allowed: a metric of that name")
+        if excess := objective.excess(metrics):
+            reason, failed = "over_limit", excess
+        else:
+            reward = objective.weigh(reward, metrics)
     try:
         result = Result(
             status="failed" if failed else "ok",
             reward=ledger.spec.failures.reward if failed else reward,
             metrics=dict(metrics),
-            reason="error" if failed else "",
+            reason=reason,
             detail=failed,
             seconds=seconds,
         )
@@ -93,7 +104,3 @@ def _parse(child: str) -> tuple[int, int]:
         return parse_child_id(child)
     except ValueError as error:
         raise UserError(f"child: {error}") from None
-
-
-def _give_up(seconds: float) -> None:
-    raise _AllHeld

@@ -11,6 +11,7 @@ from rlnas.state import open_search as open_existing
 from rlnas.steps.common import opener
 from rlnas.steps.data import check_data, compare, data_of, follow_data, look_through
 from rlnas.steps.finalize import is_over
+from rlnas.steps.warm_start import look_up
 
 
 def open_search(bucket: Bucket, search_name: str, spec: SearchSpec | None) -> Ledger:
@@ -36,8 +37,11 @@ def open_search(bucket: Bucket, search_name: str, spec: SearchSpec | None) -> Le
         return _take_up(known, spec)
     files = opener(bucket)
     shape, data = check_spec(spec, files), look_through(spec.dataset, files)
+    warm_start = look_up(bucket, spec, shape)
     bucket.probe()
-    ledger = create_search(bucket, spec, shape)
+    ledger = create_search(bucket, spec, shape, warm_start)
+    if ledger.record.warm_start:
+        print(f"search {ledger.name} begins with {ledger.record.warm_start}", flush=True)
     compare(ledger.name, spec.dataset, ledger.create_data(data).fingerprint, data.fingerprint)
     return ledger
 
@@ -105,6 +109,8 @@ def check_spec(spec: SearchSpec, open_file: Opener) -> DataShape:
     if unknown := [name for name in spec.objective.measures if name not in spec.child.measures]:
         allowed = ", ".join(spec.child.measures) or "none"
         raise UserError(f"objective: {spec.child.kind} children have no {unknown[0]}; allowed: {allowed}")
+    if spec.controller.asks_for_trials and not spec.child.trial:
+        raise UserError(f"controller.trials: {spec.child.kind} children have no short trial; allowed: 0")
     spec.dataset.check(spec.space, open_file)
     spec.space.check(shape)
     for recipe in spec.recipes:

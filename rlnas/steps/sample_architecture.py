@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 
+from rlnas.controller import Trial
 from rlnas.seeds import derive_seed
 from rlnas.state import Controller, Ledger, Observer, Plan, PlannedChild, Version
 from rlnas.state.suggestions import read_suggestions
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, batches
 from rlnas.steps.finalize import plan_final
+from rlnas.steps.foresight import TrainersForesight
 
 
 def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float], None] = time.sleep) -> list[Batch]:
@@ -24,49 +26,76 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
     Returns:
         Batches of children to train; one empty batch if there is nothing to do.
     """
-    loop = ledger.spec.loop
     observer = Observer(ledger)
-    while True:
-        head = ledger.head()
-        version = head.version
-        if version.rounds >= loop.rounds:
-            return plan_final(ledger, sleep) if replica == 0 else [NOTHING_TO_DO]
-        window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
-        if plan := _propose(ledger, head, window):
-            return batches(plan.round, list(range(len(plan.children))), loop.children_per_batch)
-        if replica > 0:
-            return [NOTHING_TO_DO]
-        if found := _left_behind(ledger, version, window, observer):
-            return found
+    while (found := find_work(ledger, observer, replica)) == []:
         sleep(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
+    if found is not None:
+        return found
+    return plan_final(ledger, sleep) if replica == 0 else [NOTHING_TO_DO]
+
+
+def find_work(ledger: Ledger, observer: Observer, replica: int = 0) -> list[Batch] | None:
+    """Plan the next round, or find what is left behind.
+
+    Args:
+        ledger: of the search.
+        observer: of other tasks' leases, the same one for all questions of a process: it sees leases expire.
+        replica: as of `sample_architecture`.
+
+    Returns:
+        Batches of children to train; one empty batch if there is nothing to do before an update; an empty list if
+        others train all that is left of the window; None if the budget is reached.
+    """
+    loop = ledger.spec.loop
+    head = ledger.head()
+    version = head.version
+    if version.rounds >= loop.rounds:
+        return None
+    window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
+    if plan := _propose(ledger, head, window):
+        return batches(plan.round, list(range(len(plan.children))), loop.children_per_batch)
+    return _left_behind(ledger, version, window, observer) if replica == 0 else [NOTHING_TO_DO]
 
 
 def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
     """Plan the first round of the window that is free, or find that there is none."""
     children_per_round, searcher = ledger.spec.loop.children_per_round, ledger.searcher
-    history = ledger.history(head.version) if searcher.reads_history else []
     number = max(ledger.next_round(), window.start)
     while number < window.stop:
         samples = number * children_per_round
         seeds = [derive_seed(ledger.spec.seed, "child", number, i) for i in range(children_per_round)]
         taken, suggested = _suggested(ledger, number, seeds)
         own = seeds[len(suggested) :]
-        proposals = searcher.propose(head.state, samples, own, history) if own else []
-        children = tuple(
-            PlannedChild(tokens=made.tokens, log_probability=made.log_probability, seed=seed, by=made.by)
-            for made, seed in zip(proposals, own, strict=True)
-        )
+        known = _known(ledger, head.version, number, suggested) if own and searcher.reads_history else []
+        foresight = searcher.foresight = TrainersForesight(ledger, known)
+        proposals = searcher.propose(head.state, samples, own, known) if own else []
+        children = [*suggested]
+        for made, seed in zip(proposals, own, strict=True):
+            planned = PlannedChild(tokens=made.tokens, log_probability=made.log_probability, seed=seed, by=made.by)
+            children.append(planned.model_copy(update={"tried": foresight.short_trials(made.tried)}))
+        if searcher.foresees:
+            children = [child.model_copy(update={"scores": foresight.scores(child.tokens)}) for child in children]
         plan = Plan(
             round=number,
             policy_version=head.version.version,
             samples=samples,
-            children=(*suggested, *children),
+            children=tuple(children),
             suggestions=taken + len(suggested),
         )
         if ledger.create_plan(plan):
             return plan
         number = max(number + 1, ledger.next_round())  # somebody was first, and may be far ahead by now
     return None
+
+
+def _known(ledger: Ledger, version: Version, number: int, suggested: Sequence[PlannedChild]) -> list[Trial]:
+    """Return what a version has learned from, and what else is on its way to a reward before a round's own children."""
+    waiting = list(suggested)
+    for earlier in range(version.low_mark, number):
+        if earlier not in version.extras and (plan := ledger.plan(earlier)):
+            waiting += plan.children
+    pending = [Trial(c.tokens, None, False, scores=c.scores, tried=c.losses) for c in waiting]
+    return [*ledger.earlier.trials, *ledger.history(version), *pending]
 
 
 def _suggested(ledger: Ledger, number: int, seeds: Sequence[int]) -> tuple[int, list[PlannedChild]]:

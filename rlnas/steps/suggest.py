@@ -40,22 +40,22 @@ def suggest(ledger: Ledger, documents: Sequence[Any], by: str) -> list[Tokens]:
 
 
 def _tokens(ledger: Ledger, document: Any, where: str) -> Tokens:
-    space = ledger.spec.space
+    space, tokens = ledger.spec.space, document
     if isinstance(document, dict):
-        architecture, document = document.get("architecture"), document.get("tokens")
+        architecture, tokens = document.get("architecture"), document.get("tokens")
         if architecture is not None:
             try:
                 return space.encode(space.architecture.model_validate(architecture))
             except ValidationError as error:
                 first = error.errors()[0]
-                place = ".".join(map(str, first["loc"]))
-                raise UserError(f"{where}: architecture.{place}: {first['msg']}; allowed: {ALLOWED}") from None
+                place = ".".join(map(str, ("architecture", *first["loc"])))
+                raise UserError(f"{where}: {place}: {first['msg']}; allowed: {ALLOWED}") from None
             except (ValueError, IndexError) as error:
                 raise _outside(ledger, where, error) from None
-    if not isinstance(document, list | tuple) or not all(type(token) is int for token in document):
-        raise UserError(f"{where}: {one_line(document, 80)} is no architecture; allowed: {ALLOWED}")
+    if not isinstance(tokens, list | tuple) or not all(type(token) is int for token in tokens):
+        raise UserError(f"{where}: {one_line(repr(document), 80)} is no architecture; allowed: {ALLOWED}")
     try:
-        return space.encode(space.decode(document))
+        return space.encode(space.decode(tokens))
     except ValueError as error:
         raise _outside(ledger, where, error) from None
 

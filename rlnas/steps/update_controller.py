@@ -12,14 +12,13 @@ def update_controller(ledger: Ledger) -> Version:
     nothing else can arrive.
 
     Returns:
-        The newest version, whoever made it.
+        The newest version, as far as it was seen: this one's last, unless another updater was faster.
 
     Raises:
         StoreError: the store failed, or lacks what it must have.
     """
-    loop = ledger.spec.loop
+    loop, head = ledger.spec.loop, ledger.head()
     while True:
-        head = ledger.head()
         version = head.version
         window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
         due = _due(ledger, version, window)
@@ -35,7 +34,7 @@ def update_controller(ledger: Ledger) -> Version:
         rounds = [_experience(summary, policies[summary.policy_version]) for summary in due]
         state, numbers = ledger.searcher.learn(head.state, rounds)
         staleness = max(version.version - summary.policy_version for summary in due)
-        ledger.commit(head, due, state, numbers | {"staleness": float(staleness)})
+        head = ledger.commit(head, due, state, numbers | {"staleness": float(staleness)}) or ledger.head()
 
 
 def _experience(summary: Summary, policy: SearcherState) -> Experience:

@@ -13,6 +13,8 @@ LEADER = Leader(child="000001-000", reward=0.9, tokens=(1,), metrics={})
 def status(children: int = 16, round: int = 2, winner_left: bool = False, running: int = 0, leaders=(LEADER,)):
     return SearchStatus(
         name="mine",
+        controller="reinforce",
+        label="",
         children=children,
         budget=16,
         failed=0,

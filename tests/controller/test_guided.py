@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rlnas.controller import Experience, SearcherState, Trial
-from rlnas.controller.guided import Guided
+from rlnas.controller.guided import Guided, _Known
 from rlnas.controller.settings import GuidedSettings
 from rlnas.seeds import derive_seed
 from rlnas.spaces import DataShape
@@ -148,6 +148,62 @@ print(hashlib.sha256(pack(states[-1].tensors, {"m": states[-1].memory, "t": [t.t
     assert len(outputs) == 1
 
 
+# What it takes up of an earlier search
+
+
+def begun(history, space=TABLE, scale=1.0):
+    """Children of an earlier search, whose rewards are of another kind."""
+    return [Trial(t.tokens, t.reward * scale, t.scored, t.metrics, space) for t in history]
+
+
+def test_it_begins_where_the_earlier_search_ended():
+    _, before = search(guided(), 60, m=4)
+    searcher = guided()
+    proposals = searcher.propose(searcher.initial(0), 0, [derive_seed("x", k) for k in range(4)], begun(before))
+    tokens = [p.tokens for p in proposals]
+    assert len(set(tokens)) == 4
+    assert "random" not in {p.by for p in proposals[:1]}
+    assert max(map(hill, tokens)) >= best_of(before), "what was good there may be proposed again"
+    mean = sum(t.reward for t in before[:10]) / 10
+    assert sum(map(hill, tokens)) / 4 > mean + 3, "the first random ones"
+
+
+def test_only_ranks_within_each_search_count():
+    _, before = search(guided(), 30, m=4)
+    _, own = search(guided(), 12, name=1)
+    searcher = guided()
+    for mine in ([], own[:1], own):
+        found = [
+            searcher.propose(searcher.initial(0), len(mine), [3, 4], [*begun(before, scale=s), *mine])
+            for s in (1.0, 1e-3, 1e6)
+        ]
+        assert found[0] == found[1] == found[2]
+
+
+def test_an_earlier_search_that_taught_nothing_is_none():
+    searcher = guided()
+    lost = [Trial((0,) * 8, None, False, {}, TABLE)]
+    assert searcher.propose(searcher.initial(0), 0, [1, 2], lost) == searcher.propose(searcher.initial(0), 0, [1, 2])
+
+
+def test_it_may_begin_with_architectures_that_are_deeper_or_less_deep_than_its_own():
+    for layers, theirs in ((1, 2), (3, 2), (2, 4)):
+        space = TYPED.model_copy(update={"layers": layers, "max_layers": layers})
+        other = TYPED.model_copy(update={"layers": theirs, "max_layers": theirs})
+        _, before = search(guided(other, IMAGES), 20, m=4, reward=lambda t: float(sum(t)), space=other)
+        searcher = guided(space, IMAGES, mutations=10)
+        proposals = searcher.propose(searcher.initial(0), 0, [1, 2], begun(before, other))
+        assert {len(space.decode(p.tokens).layers) for p in proposals} == {layers}
+
+
+def test_many_earlier_children_leave_room_for_its_own(monkeypatch):
+    monkeypatch.setattr("rlnas.controller.guided.MOST_POINTS", 30)
+    monkeypatch.setattr("rlnas.controller.guided.MOST_FITTED", 20)
+    _, before = search(guided(samples=16), 40, m=4)
+    for own, seen in ((before[:4], 15 + 4), (before, 30)):
+        assert len(guided()._surrogate(_Known.of([*begun(before), *own]))._scores) == seen
+
+
 # What the controller learns
 
 
@@ -253,7 +309,7 @@ def test_many_trials_cost_no_more_than_a_bounded_surrogate(monkeypatch):
     monkeypatch.setattr("rlnas.controller.guided.MOST_POINTS", 30)
     monkeypatch.setattr("rlnas.controller.guided.MOST_FITTED", 20)
     _, history = search(guided(samples=16), 60, m=4)
-    surrogate = guided()._surrogate(tuple((t.tokens, t.reward) for t in history))
+    surrogate = guided()._surrogate(_Known.of(history))
     assert len(surrogate._scores) == 30
     assert best_of(history) >= -2
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from enumeration import sequences
 
-from rlnas.controller.moves import draw, mutate, neighbours
+from rlnas.controller.moves import carry_over, draw, mutate, neighbours
 from rlnas.spaces import walk
 from rlnas.spaces.cnn import CNNSpace
 from rlnas.spaces.rnn import RNNSpace
@@ -89,3 +89,22 @@ def test_a_space_without_a_choice_gives_the_parent():
 def test_moves_depend_on_the_generator_alone():
     parent = draw(CNNSpace().decisions(0), random.Random(1))[0]
     assert mutate(CNNSpace(), 0, parent, random.Random(2)) == mutate(CNNSpace(), 0, parent, random.Random(2))
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 10), (10, 0), (10, 10)])
+def test_what_fits_of_an_architecture_of_another_depth_is_carried_over(before, after):
+    generator = random.Random(0)
+    for _ in range(50):
+        parent = draw(TYPED.decisions(before), generator)[0]
+        made = carry_over(TYPED, after, parent, generator)
+        layers, theirs = TYPED.decode(made).layers, TYPED.decode(parent).layers
+        assert len(layers) == TYPED.depth(after)
+        assert layers[: len(theirs)] == theirs[: len(layers)]
+
+
+def test_an_architecture_deeper_than_the_space_is_cut():
+    generator = random.Random(0)
+    deep = draw(TYPED.decisions(30), generator)[0]
+    shallow = TYPED.model_copy(update={"max_layers": 2})
+    made = carry_over(shallow, 0, deep, generator)
+    assert shallow.decode(made).layers == TYPED.decode(deep).layers[:2]

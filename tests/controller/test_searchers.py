@@ -74,8 +74,9 @@ KINDS = {"reinforce": Reinforce, "random": RandomSearcher, "largest": Largest, "
 def test_searchers_are_found_by_their_kind_and_say_what_they_are(kind):
     searcher = resolve(SEARCHERS, kind, "rlnas.searchers")
     assert searcher is KINDS[kind]
-    assert searcher.label
-    assert resolve(SETTINGS, kind, "rlnas.controller_settings")().kind == kind
+    settings = resolve(SETTINGS, kind, "rlnas.controller_settings")()
+    assert settings.kind == kind
+    assert settings.label
     assert SEARCHERS.keys() == SETTINGS.keys()
 
 

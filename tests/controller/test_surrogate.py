@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -66,6 +67,70 @@ def test_it_predicts_what_the_formula_says():
     z = (mean.numpy() - scores.max().item()) / deviation.numpy()
     improvement = deviation.numpy() * (z * norm.cdf(z) + norm.pdf(z))
     np.testing.assert_allclose(surrogate.expected_improvement(new), improvement, rtol=1e-9)
+
+
+def two_searches(xs, ys, seen, scales):
+    """The kernel of two searches; of each pair of lists the first is the earlier search's."""
+
+    def block(a, b, same):
+        return plain_kernel(a, b, seen) + scales.level if same else plain_kernel(a, b, seen) / (1 + scales.apart)
+
+    return np.block([[block(a, b, i == j) for j, b in enumerate(ys)] for i, a in enumerate(xs)])
+
+
+def test_an_earlier_search_tells_as_much_as_the_two_share():
+    theirs, mine, new = some(8, seed=3), some(5), some(4, seed=1)
+    scores = torch.cat([normal_scores([4.0, 1, 7, 3, 5, 2, 8, 6]), normal_scores([2.0, 5, 1, 4, 3])])
+    scales = replace(SCALES, apart=0.6, earlier_noise=0.5, level=1.0)
+    seen = [*theirs, *mine]
+    noisy = two_searches((theirs, mine), (theirs, mine), seen, scales) + np.diag([0.5] * 8 + [0.2] * 5)
+    across = two_searches((theirs, mine), ([], new), seen, scales)
+    surrogate = Surrogate(seen, scores, scales, earlier=8)
+    mean, deviation = surrogate.predict(new)
+    np.testing.assert_allclose(mean, across.T @ np.linalg.solve(noisy, scores.numpy()), rtol=1e-9)
+    variance = scores.numpy() @ np.linalg.solve(noisy, scores.numpy()) / 13
+    left = np.diag(plain_kernel(new, new, seen) + scales.level - across.T @ np.linalg.solve(noisy, across))
+    np.testing.assert_allclose(deviation, np.sqrt(left * variance), rtol=1e-9)
+    z = (mean.numpy() - scores[8:].max().item()) / deviation.numpy()
+    improvement = deviation.numpy() * (z * norm.cdf(z) + norm.pdf(z))
+    np.testing.assert_allclose(surrogate.expected_improvement(new), improvement, rtol=1e-9)
+    surrogate.pretend(new[0])
+    torch.testing.assert_close(surrogate.predict(new)[0], mean)
+
+
+def test_before_it_has_children_of_its_own_it_goes_by_the_earlier_ones():
+    seen = some(30)
+    scores = normal_scores([f.counts["option 2"] for f in seen])
+    surrogate = Surrogate(seen, scores, Scales.most_likely(seen, scores, earlier=30), earlier=30)
+    new = some(40, seed=5)
+    gain = surrogate.expected_improvement(new)
+    assert new[int(gain.argmax())].counts["option 2"] == max(f.counts["option 2"] for f in new)
+
+
+def test_how_alike_two_searches_are_is_learned():
+    def truth(f):
+        return f.counts["option 2"] - 2 * f.counts["option 0"] + f.choices.get("d0", 0)
+
+    theirs, mine, new = some(60, seed=3), some(12), some(60, seed=9)
+    own = normal_scores([truth(f) for f in mine])
+    wanted = [truth(f) for f in new]
+
+    def found(rewards):
+        scores = torch.cat([normal_scores(rewards), own])
+        scales = Scales.most_likely([*theirs, *mine], scores, earlier=60)
+        return scales, kendalltau(Surrogate([*theirs, *mine], scores, scales, 60).predict(new)[0], wanted).statistic
+
+    rewards = [truth(f) for f in theirs]
+    cold = Surrogate(mine, own, Scales.most_likely(mine, own)).predict(new)[0]
+    alone = kendalltau(cold, wanted).statistic
+    same, with_same = found(rewards)
+    opposite, with_opposite = found([-r for r in rewards])
+    random.Random(0).shuffle(rewards)
+    shuffled, with_shuffled = found(rewards)
+    assert same.apart < 0.1 < 1 < opposite.apart
+    assert same.earlier_noise < 0.1 < 1 <= max(shuffled.earlier_noise, shuffled.apart)
+    assert with_same > alone + 0.05
+    assert min(with_opposite, with_shuffled) > alone - 0.15
 
 
 def test_what_is_pretended_counts_as_seen():
@@ -160,3 +225,25 @@ def test_from_many_trials_the_best_the_newest_and_an_even_spread_are_seen():
     old = [i for i in chosen if i < 4000 and i not in best]
     assert max(b - a for a, b in pairwise(old)) < 25
     assert thinned(rewards[:1500], 1500) == list(range(1500))
+
+
+def test_a_size_that_is_not_known_counts_as_the_mean():
+    """Such as the loss of a short trial, of a child that somebody suggested."""
+    seen = [replace(f, sizes={**f.sizes, "loss": math.exp(i)}) for i, f in enumerate(some(8))]
+    scores = normal_scores(list(range(8)))
+    (new,) = some(1, seed=1)
+    without, mean = (
+        Surrogate(seen, scores, SCALES).predict([f])
+        for f in (new, replace(new, sizes={**new.sizes, "loss": math.exp(3.5)}))
+    )
+    torch.testing.assert_close(without, mean)
+
+
+def test_where_a_size_is_known_of_some_only_its_differences_count_among_them():
+    known = [replace(f, sizes={"loss": math.exp(i % 3)}, choices={}, counts={}) for i, f in enumerate(some(9))]
+    scores = normal_scores([-(i % 3) for i in range(9)])
+    blank = Features({}, {}, {})
+    surrogate = Surrogate([*known, blank], torch.cat([scores, torch.zeros(1)]), SCALES)
+    low, middle, high, unknown = surrogate.predict([*known[:3], blank])[0].tolist()
+    assert low > middle > high
+    assert unknown == pytest.approx(middle)  # the mean of the logarithms

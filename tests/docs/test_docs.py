@@ -196,15 +196,20 @@ def test_every_overlay_and_every_object_of_a_namespace_is_explained() -> None:
     assert all(defaults[parameter] == name for name, parameter in objects)
 
 
-def test_the_spec_that_is_shown_is_valid() -> None:
-    (document,) = blocks(TEXTS["spec.md"], "yaml")
-    parse_spec(yaml.safe_load(document))
+def test_the_specs_that_are_shown_are_valid() -> None:
+    documents = blocks(TEXTS["spec.md"], "yaml")
+    assert len(documents) == 2
+    for document in documents:
+        parse_spec(yaml.safe_load(document))
 
 
 def test_every_section_of_a_spec_has_its_table() -> None:
     shown = re.findall(r"<!-- fields of (\S+) -->", TEXTS["spec.md"])
     models = [*SPACES.values(), *DATASETS.values(), *RECIPES.values(), *SETTINGS.values()]
-    models += [f"rlnas.spec:{name}Settings" for name in ("Loop", "Failure", "Final")] + ["rlnas.objective:Objective"]
+    models += [f"rlnas.spec:{name}Settings" for name in ("Loop", "Failure", "Final")] + [
+        "rlnas.objective:Objective",
+        "rlnas.warm_start:WarmStart",
+    ]
     assert sorted([*shown, SETTINGS["random"]]) == sorted(models), "random has no fields"
     for kind in DATASETS:
         assert f"### `{kind}`" in TEXTS["spec.md"]

@@ -8,12 +8,14 @@ import pytest
 from searches import finalize, make_spec, run
 
 from rlnas.report.card import HOW_TO_USE, ModelFacts, Scores, card_of, model_card
+from rlnas.report.fronts import front_of
 from rlnas.report.status import read_child
 from rlnas.software import versions
 from rlnas.spaces import DataShape
 from rlnas.spaces.rnn import LSTM
-from rlnas.spec import control_of, load_spec
+from rlnas.spec import load_spec
 from rlnas.state import finals
+from rlnas.variants import control_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SPEC = load_spec(EXAMPLES / "digits.yaml")
@@ -31,7 +33,7 @@ FACTS = ModelFacts(
     scores=Scores({"accuracy": 0.98329, "parameters": 12345.0}, {"accuracy": 0.9749}),
     references={"resnet": Scores({"accuracy": 0.98607})},
     tuned=8,
-    control=0.9433,
+    controls={"random": 0.9433, "largest": 0.9588},
     versions={"python": "3.11.7", "torch": "2.14.1"},
 )
 
@@ -60,7 +62,8 @@ def test_data_search_recipe_and_versions_are_there(card):
     assert table["children"] == ["32 of 32, 2 failed"]
     assert table["seed"] == ["1"]
     assert table["winner"] == ["child 000003-005, reward 0.9512"]
-    assert table["random sampling, equal budget"] == ["best reward 0.9433"]
+    assert table["control random, equal budget"] == ["best reward 0.9433"]
+    assert table["control largest, equal budget"] == ["best reward 0.9588"]
     assert table["epochs"] == ["40"]
     assert table["weight_decay"] == ["0.0005"]
     assert table["torch"] == ["2.14.1"]
@@ -69,9 +72,16 @@ def test_data_search_recipe_and_versions_are_there(card):
 
 
 def test_what_was_not_done_is_said():
-    card = model_card(dataclasses.replace(FACTS, control=None, scores=Scores({"accuracy": 0.9})))
-    assert rows(card)["random sampling, equal budget"] == ["not run"]
+    card = model_card(dataclasses.replace(FACTS, controls={"random": None}, scores=Scores({"accuracy": 0.9})))
+    assert rows(card)["control random, equal budget"] == ["not run"]
+    assert "control largest, equal budget" not in rows(card)
     assert "The test data has not been read." in card
+
+
+def test_what_the_search_began_with_is_said(card):
+    assert "begins with" not in rows(card)
+    begun = model_card(dataclasses.replace(FACTS, warm_start="32 children of search before"))
+    assert rows(begun)["begins with"] == ["32 children of search before"]
 
 
 @pytest.mark.parametrize(
@@ -142,10 +152,30 @@ def test_versions_are_those_that_run():
 
 
 @pytest.mark.parametrize("stale", [False, True])
-def test_only_a_control_of_this_very_spec_counts(bucket, stale):
+@pytest.mark.parametrize("kind", ["random", "largest"])
+def test_only_a_control_of_this_very_spec_counts(bucket, kind, stale):
     spec = make_spec("cnn", finalize={})
     ledger = run(bucket.settings, spec)
-    (final, _), control = next(finals(ledger)), control_of(spec)
+    (final, _), control = next(finals(ledger)), control_of(spec, kind)
     best = run(bucket.settings, control.model_copy(update={"seed": 9} if stale else {})).version().leaders[0].reward
-    (said,) = rows(card_of(ledger, final.record))["random sampling, equal budget"]
-    assert said == ("not run" if stale else f"best reward {best:.4g}")
+    table = rows(card_of(ledger, final.record))
+    said = {other: table[f"control {other}, equal budget"] for other in ("random", "largest")}
+    assert said == {"random": ["not run"], "largest": ["not run"]} | (
+        {} if stale else {kind: [f"best reward {best:.4g}"]}
+    )
+
+
+def test_a_guided_search_says_what_it_is_and_shows_the_best_at_each_size(bucket):
+    objective = {"soft": {"parameters": {"target": 50}}}
+    spec = make_spec("cnn", controller={"kind": "guided", "first": 2, "samples": 8}, objective=objective, finalize={})
+    ledger = run(bucket.settings, spec)
+    (final, _) = next(finals(ledger))
+    card = card_of(ledger, final.record)
+    assert rows(card)["controller"] == [f"guided: {spec.controller.label}"]
+    assert "choosing biases REINFORCE" in card
+    assert rows(card)["objective"] == ["reward * (parameters / 50) ** -0.07"]
+    winner = read_child(ledger, final.record.winner)
+    assert rows(card)["winner"][0].endswith(f", proposed by {winner.by}")
+    assert rows(card)["parameters"] == ["score", "child"]
+    front = front_of(ledger.summaries(), "parameters", spec.objective)
+    assert [rows(card)[f"{child.size:.0f}"] for child in front] == [[f"{c.score:.4g}", c.child] for c in front]

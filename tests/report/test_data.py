@@ -1,14 +1,11 @@
 """The numbers of a report against the ledger that they are read from."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from report.made_up import make_up, spec_of
 from searches import make_spec, run
 
-from rlnas.errors import UserError
-from rlnas.report.data import read_report, relatives
+from rlnas.report.data import read_report
 from rlnas.state import Bucket
 
 
@@ -18,7 +15,7 @@ def test_a_real_search_is_read_as_its_ledger_has_it(bucket: Bucket) -> None:
     results = [ledger.result(f"{r:06d}-{i:03d}") for r in range(2) for i in range(4)]
     assert data.complete
     assert data.children == 8
-    np.testing.assert_array_equal(data.own[0].rewards, [result.reward for result in results if result])
+    np.testing.assert_array_equal(data.beside.own[0].rewards, [result.reward for result in results if result])
     assert [leader.child for leader in data.leaders] == [leader.child for leader in leaders]
     assert data.leaders[0].metrics == leaders[0].metrics
     assert data.seconds.sum() == pytest.approx(sum(result.seconds for result in results if result))
@@ -69,66 +66,3 @@ def test_failures_are_counted_by_reason(bucket: Bucket) -> None:
     assert {f.reason: f.count for f in failures} == {
         reason: sum(r.reason == reason for r in results) for reason in ("not_finite", "out_of_memory")
     }
-
-
-def test_relatives_are_found_by_name(bucket: Bucket) -> None:
-    names = ["mine", "mine-control", "mine-s2", "mine-s2-control", "mine-two", "mine-s2x", "another"]
-    ledgers = {name: make_up(bucket, spec_of("tabular", name, 8)) for name in names}
-    assert relatives(ledgers["mine"]) == ["mine-control", "mine-s2", "mine-s2-control"]
-    assert relatives(ledgers["mine-s2"]) == ["mine-s2-control"]
-
-
-def test_random_searches_are_controls_and_others_are_seeds(bucket: Bucket) -> None:
-    ledger = make_up(bucket, spec_of("tabular", "mine", 64), gain=0.2)
-    seed = make_up(bucket, spec_of("tabular", "seed", 64, seed=5))
-    control = make_up(bucket, spec_of("tabular", "control", 64, seed=9, controller={"kind": "random"}))
-    data = read_report(ledger, [seed, control])
-    assert [track.name for track in data.own] == ["mine", "seed"]
-    assert [track.name for track in data.controls] == ["control"]
-    assert data.difference is not None
-
-
-@pytest.mark.parametrize(
-    ("sections", "field"),
-    [
-        ({"controller": {"kind": "reinforce", "hidden": 8}}, "controller.hidden"),
-        ({"controller": {"kind": "random"}, "failures": {"reward": -1}}, "failures.reward"),
-    ],
-)
-def test_searches_that_differ_in_more_are_refused(bucket: Bucket, sections: dict[str, Any], field: str) -> None:
-    ledger = make_up(bucket, spec_of("tabular", "mine", 8))
-    other = make_up(bucket, spec_of("tabular", "other", 8, **sections))
-    with pytest.raises(UserError, match=field):
-        read_report(ledger, [other])
-
-
-def test_a_relative_that_does_not_compare_fails_only_where_it_is_named(bucket: Bucket) -> None:
-    ledger = make_up(bucket, spec_of("tabular", "mine", 32))
-    random = {"kind": "random"}
-    stale = make_up(bucket, spec_of("tabular", "mine-control", 32, controller=random, failures={"reward": -1}))
-    make_up(bucket, spec_of("tabular", "mine-s2", 32, seed=2))
-    bucket.put("searches/mine-s3/search.json", b'{"schema_version":9}')
-    bucket.put("searches/mine-s4/search.json", b'{"schema_version":1,')
-    data = read_report(ledger)
-    assert [track.name for track in (*data.own, *data.controls)] == ["mine", "mine-s2"]
-    first, second, third = data.remarks
-    assert first.startswith("Search mine-control is left out: ")
-    assert "failures.reward: -1.0, not 0.0" in first
-    assert "mine-s3/search.json: written by another version" in second
-    assert "mine-s4/search.json" in third
-    with pytest.raises(UserError, match=r"failures\.reward"):
-        read_report(ledger, [stale])
-
-
-def test_a_seed_counts_once_on_a_side(bucket: Bucket) -> None:
-    random = {"kind": "random"}
-    ledger = make_up(bucket, spec_of("tabular", "mine", 32, seed=1))
-    make_up(bucket, spec_of("tabular", "mine-control", 32, seed=1, controller=random))
-    make_up(bucket, spec_of("tabular", "mine-s1", 32, seed=1))
-    make_up(bucket, spec_of("tabular", "mine-s1-control", 32, seed=1, controller=random))
-    data = read_report(ledger, [ledger])
-    assert [track.name for track in data.own] == ["mine"]
-    assert [track.name for track in data.controls] == ["mine-control"]
-    assert data.remarks == tuple(
-        f"Search {name} is left out: its seed 1 counts already." for name in ("mine", "mine-s1", "mine-s1-control")
-    )

@@ -12,9 +12,9 @@ import pytest
 from report.made_up import make_up, spec_of
 from searches import make_spec, run
 
-from rlnas.report.data import ReportData, Track, read_report
-from rlnas.report.page import compact, duration, render, verdict
-from rlnas.report.statistics import Difference
+from rlnas.report.compared import Track
+from rlnas.report.data import ReportData, read_report
+from rlnas.report.page import render
 from rlnas.state import Bucket, FinalRecord, create_search
 from rlnas.state.records import FinalModel
 
@@ -67,12 +67,14 @@ def opened(browser: Any, page: str, folder: Path, width: int, scheme: str = "lig
 
 @pytest.fixture
 def pages(bucket: Bucket) -> dict[str, ReportData]:
-    """Searches of each kind with failures, the tabular one with a control."""
+    """Searches of each kind with failures: one with both controls, one with one, one with none."""
     found = {}
     for kind, children in (("cnn", 64), ("rnn", 1600), ("tabular", 160)):
         ledger = make_up(bucket, spec_of(kind, kind, children), gain=0.2, failing=0.1)
-        if kind == "tabular":
+        if kind != "rnn":
             make_up(bucket, spec_of(kind, f"{kind}-control", children, controller={"kind": "random"}))
+        if kind == "cnn":
+            make_up(bucket, spec_of(kind, f"{kind}-largest", children, controller={"kind": "largest"}))
         found[kind] = read_report(ledger)
     return found
 
@@ -163,7 +165,8 @@ def test_what_is_young_or_has_only_failures_is_named_and_not_drawn(
     create_search(bucket, spec_of("tabular", "mine-s2", 32, seed=2), ledger.shape)
     make_up(bucket, spec_of("tabular", "mine-s3", 32, seed=3), failing=1.0)
     data = read_report(ledger)
-    assert [track.name for track in (*data.own, *data.controls)] == ["mine"]
+    assert [track.name for track in data.beside.own] == ["mine"]
+    assert data.beside.controls == ()
     tab, noise = opened(browser, render(data), tmp_path, 400)
     assert noise == []
     for name in ("mine-control", "mine-s2", "mine-s3"):
@@ -178,7 +181,7 @@ def test_seeds_whose_scored_children_do_not_meet_have_a_page(bucket: Bucket) -> 
     own, short = np.r_[np.full(10, np.nan), 0.5], np.array([0.4, 0.6])
     tracks = tuple(Track(name, rewards, ~np.isnan(rewards)) for name, rewards in (("mine", own), ("mine-s2", short)))
     data = read_report(make_up(bucket, spec_of("tabular", "mine", 16)))
-    page = render(dataclasses.replace(data, own=tracks))
+    page = render(dataclasses.replace(data, beside=dataclasses.replace(data.beside, own=tracks)))
     assert "Best so far" in page
 
 
@@ -217,35 +220,12 @@ def test_the_final_model_and_its_references_are_shown_once_there_is_one(
     tab.close()
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [(0.01, 0.05, "Better than random"), (-0.01, 0.05, "No difference shown"), (-0.05, -0.01, "Worse than random")],
-)
-def test_better_than_random_is_said_only_where_the_interval_says_so(
-    pages: dict[str, ReportData], low: float, high: float, words: str
-) -> None:
-    found = Difference((low + high) / 2, low, high, "children", 32)
-    said = verdict(dataclasses.replace(pages["tabular"], difference=found))
-    assert said.startswith(words)
-    assert ("etter than random" in said) == (low > 0)
-
-
-def test_without_a_control_or_with_too_few_children_nothing_is_claimed(pages: dict[str, ReportData]) -> None:
-    assert "--control" in verdict(pages["cnn"])
-    assert "No difference shown" in verdict(dataclasses.replace(pages["tabular"], difference=None))
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.98, "0.9800"), (0.00123456, "0.00123"), (48, "48"), (113.8, "113.80"), (29_830, "29.8k"), (968_000, "968k")],
-)
-def test_numbers_in_few_characters(value: float, text: str) -> None:
-    assert compact(value) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(2.345, "2.3 s"), (119.7, "2 min 0 s"), (3600, "1 h 0 min"), (12_528_000, "145 d 0 h")],
-)
-def test_times_in_two_units(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+def test_the_controller_and_its_controls_are_named_and_drawn(pages: dict[str, ReportData]) -> None:
+    page = render(pages["cnn"])
+    assert "reinforce: the paper&#39;s controller: an LSTM that learns by REINFORCE." in page
+    for kind in ("random", "largest"):
+        assert f"<dt>control {kind}</dt>" in page
+        assert f'<li style="--c:var(--{kind})"><b>{kind}</b>' in page
+        assert re.search(rf"(Better than|Worse than|Not distinguishable from) {kind}\b", page)
+        assert f"var(--{kind})" in page.partition('aria-label="best reward so far')[2].partition("</svg>")[0]
+    assert "largest means nothing in space rnn" in render(pages["rnn"])

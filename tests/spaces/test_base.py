@@ -1,8 +1,12 @@
 """How tokens are paired with decisions."""
 
-import pytest
+import random
 
-from rlnas.spaces import Decision, walk
+import pytest
+from searches import make_spec
+
+from rlnas.controller.moves import draw
+from rlnas.spaces import DataShape, Decision, walk
 
 TYPE = Decision("type", 2, "type")
 SIZE = Decision("size", 3, "size", when=(0, frozenset({1})))
@@ -48,3 +52,11 @@ def test_tokens_that_do_not_fit_are_refused(decisions, tokens, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011
         list(walk(decisions, tokens))
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("kind", ["cnn", "rnn", "tabular"])
+def test_a_space_names_the_sizes_that_its_features_say(kind):
+    spec, shapes = make_spec(kind), {"cnn": DataShape("images", 10, 8, 8, 1), "rnn": DataShape("text", 20, tokens=99)}
+    shape = shapes.get(kind, DataShape("table", 0))
+    tokens, _ = draw(spec.space.decisions(0), random.Random(0))
+    assert tuple(spec.space.features(tokens, shape).sizes) == spec.space.sizes

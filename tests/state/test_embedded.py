@@ -59,7 +59,8 @@ def test_life(store):
     wait_for(lambda: not store.status().running)
     assert store.start() == settings, "clients of the old server go on with the new one"
     assert store.status().pid != status.pid
-    assert bucket.get("a/key").data == b"kept"
+    impatient = Bucket(settings, patience=0)
+    assert impatient.get("a/key").data == b"kept", "it starts until it has its objects"
 
     store.stop()
     assert not store.status().running
@@ -71,7 +72,7 @@ def test_life(store):
         stranger.listen()
         moved = store.start()
     assert moved.endpoint != settings.endpoint
-    assert Bucket(moved).get("a/key").data == b"kept"
+    assert Bucket(moved, patience=0).get("a/key").data == b"kept"
 
 
 def sockets_of(store):

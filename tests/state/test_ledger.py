@@ -88,10 +88,10 @@ def test_chain(ledger):
     """Every version names its parent, what it applied, and how far all is applied."""
     head = ledger.head()
     for numbers, low_mark, extras in [((1, 3), 0, (1, 3)), ((0,), 2, (3,)), ((2, 5), 4, (5,)), ((4,), 6, ())]:
-        version = ledger.commit(head, [make_summary(r) for r in numbers], head.state, {"entropy": 1.0})
-        assert (version.applied, version.low_mark, version.extras) == (numbers, low_mark, extras)
+        made = ledger.commit(head, [make_summary(r) for r in numbers], head.state, {"entropy": 1.0})
+        assert (made.version.applied, made.version.low_mark, made.version.extras) == (numbers, low_mark, extras)
         parent, head = head, ledger.head()
-        assert head.version == version
+        assert head == made
         assert head.version.parent_sha256 == hashlib.sha256(parent.data).hexdigest()
     assert (head.version.version, head.version.children, head.version.rounds) == (4, 12, 6)
 
@@ -222,7 +222,7 @@ def test_lost_answers_cost_nothing(bucket, proxied, proxy, spec):
     )
     assert ledger.create_result("000000-000", Result(status="ok", reward=1.0))
     head = ledger.head()
-    assert ledger.commit(head, [make_summary(0)], head.state, {}).version == 1
+    assert ledger.commit(head, [make_summary(0)], head.state, {}).version.version == 1
     assert proxy.conditional >= 10
 
 
@@ -238,7 +238,7 @@ def test_changed_spec_is_refused_field_by_field(bucket, ledger, spec):
         create(bucket, searches.parse_spec(document))
     assert str(caught.value) == (
         f"search {spec.name} exists with another spec (seed: 5, not 0; controller.hidden: 9, not 8;"
-        " loop.children: 80, not 40); allowed: its own spec, or another name"
+        " loop.children: 80, not 40); allowed: its own spec, or another name: in the spec, or by --name NAME"
     )
     assert create(bucket, spec).record == ledger.record
 

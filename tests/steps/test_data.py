@@ -12,9 +12,10 @@ from watched import install, make_folder, moved, watched_spec
 from rlnas import report, steps
 from rlnas.errors import SearchDeleted, UserError
 from rlnas.report.data import read_report
-from rlnas.spec import SearchSpec, control_of
+from rlnas.spec import SearchSpec
 from rlnas.state import Bucket, DataRecord, Ledger, delete_search, move_data, open_search
 from rlnas.steps import final_test
+from rlnas.variants import control_of
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from rlnas.children.images import ImageTrainer
 from rlnas.datasets import Validation, open_local
 from rlnas.errors import ChildFailure, UserError
 from rlnas.report import card_of
-from rlnas.spec import control_of
 from rlnas.state import Bucket, Ledger, child_id, finals, left_of, open_search
 from rlnas.steps.common import NOTHING_TO_DO, architecture_of, trainer_of
 from rlnas.steps.train_child import failed_result
+from rlnas.variants import control_of
 
 GRID = {"grid": {"learning_rate": [0.1, 0.01], "weight_decay": [0.0, 1e-3]}, "retrain": {"epochs": 3}}
 RNN_GRID = {"grid": {"learning_rate": [0.1, 0.5]}, "retrain": {"epochs": 3}}

@@ -1,0 +1,40 @@
+"""Every searcher through Kubeflow's local runner: a round proposed from one of before, on images and on text."""
+
+from pathlib import Path
+
+import pytest
+from searches import in_process, make_small_spec, outcome, renamed, run
+
+import rlnas
+from rlnas import steps
+from rlnas.controller import SEARCHERS
+from rlnas.spec import SearchSpec
+from rlnas.state import Bucket, StoreSettings, open_search
+
+# A run takes 14 s of a core: here each searcher on one of the two, all the others with `make test-slow`.
+CASES = [
+    pytest.param(searcher, kind, marks=[pytest.mark.slow] if (number + number_of_kind) % 2 else [])
+    for number, searcher in enumerate(sorted(SEARCHERS))
+    for number_of_kind, kind in enumerate(("cnn", "rnn"))
+]
+
+
+def first_round(settings: StoreSettings, spec: SearchSpec) -> None:
+    ledger = steps.open_search(Bucket(settings), spec.name, spec)
+    for batch in steps.sample_architecture(ledger):
+        steps.train_child(ledger, batch, "first")
+        steps.evaluate(ledger, batch)
+    steps.update_controller(ledger)
+
+
+@pytest.mark.parametrize(("searcher", "kind"), CASES)
+def test_a_search_goes_on_through_the_pipeline_as_by_its_steps(
+    searcher: str, kind: str, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # for the logs
+    spec, twin = (renamed(make_small_spec(searcher, kind)) for _ in range(2))
+    assert in_process(run, bucket.settings, twin) == 0
+    assert in_process(first_round, bucket.settings, spec) == 0
+    status = rlnas.search(spec, store=bucket.settings).run()
+    assert (status.round, status.complete) == (2, True)
+    assert outcome(open_search(bucket, spec.name)) == outcome(open_search(bucket, twin.name))
