@@ -146,10 +146,8 @@ def play(
         outside = [make(s) for make, s in zip(suggest, seeds, strict=False)]
         own = seeds[len(outside) :]
         proposals = searcher.propose(state, samples, own, history if searcher.reads_history else ()) if own else []
-        suggested, proposed = (
-            [Trial(tokens, purse.buy(tokens), True) for tokens in group]
-            for group in (outside, [proposal.tokens for proposal in proposals])
-        )
+        suggested = [Trial(tokens, purse.buy(tokens), True) for tokens in outside]
+        proposed = [Trial(p.tokens, purse.buy(p.tokens), True, tried=p.tried) for p in proposals]
         tokens, rewards = [trial.tokens for trial in proposed], [trial.reward for trial in proposed]
         state, _ = searcher.learn(state, [Experience(samples, tokens, rewards, state, suggested)])
         history += [*suggested, *proposed]

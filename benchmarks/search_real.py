@@ -20,7 +20,7 @@ import math
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,12 @@ from numpy.typing import NDArray
 from benchmarks.search_quality import PROCESSES, Entrant, Purse, play
 from rlnas.children import TRAINERS, SilentMonitor
 from rlnas.children.training import child_failures
-from rlnas.controller import SEARCHERS, SETTINGS
+from rlnas.controller import SEARCHERS, SETTINGS, Foresight
 from rlnas.datasets import open_local
 from rlnas.errors import ChildFailure
 from rlnas.registry import resolve
 from rlnas.seeds import derive_seed
-from rlnas.spaces import Tokens
+from rlnas.spaces import Space, Tokens
 from rlnas.spec import SearchSpec, load_spec
 
 OUT = Path("build/search_real.json")
@@ -55,8 +55,8 @@ SPACES: dict[str, tuple[str, tuple[Entrant, ...]]] = {
 Curves = NDArray[np.float64]
 
 
-class Children:
-    """The children of a spec, each trained once.
+class Children(Foresight):
+    """The children of a spec, each trained once, and tried once.
 
     Args:
         spec: of the search; its searcher and its budget make no difference.
@@ -70,6 +70,8 @@ class Children:
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         self.folder = MEMORY / f"{spec.name}-{digest[:12]}"
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.spent = 0.0
+        """What a search has cost so far, in trainings: children, and short trials."""
 
     @cached_property
     def _data(self) -> tuple[Any, Any]:
@@ -77,6 +79,7 @@ class Children:
 
     def reward(self, tokens: Tokens) -> float:
         """Return the reward of an architecture; one above a limit is not trained, as in a search."""
+        self.spent += 1
         objective, failed = self.spec.objective, self.spec.failures.reward
         measures: dict[str, float] = {}
         if objective.measures:
@@ -88,11 +91,10 @@ class Children:
 
     def trained(self, tokens: Tokens) -> dict[str, Any]:
         """Return what became of a child, trained now unless it is remembered; its reward is None if it failed."""
-        path = self.folder / f"{hashlib.sha256(str(tokens).encode()).hexdigest()[:24]}.json"
-        if path.exists():
-            return json.loads(path.read_text(encoding="utf-8"))
-        start = time.process_time()
-        entry: dict[str, Any] = {"tokens": tokens, "reward": None}
+        return self._remembered(tokens, "", self._train)
+
+    def _train(self, tokens: Tokens) -> dict[str, Any]:
+        entry: dict[str, Any] = {"reward": None}
         architecture, (train, validation) = self.spec.space.decode(tokens), self._data
         try:
             with child_failures():
@@ -101,28 +103,57 @@ class Children:
             entry |= {"reward": evaluation.reward, "metrics": dict(evaluation.metrics)}
         except ChildFailure as failure:
             entry["reason"] = failure.reason
+        return entry
+
+    def scores(self, tokens: Tokens, space: Space | None = None) -> Mapping[str, float]:
+        """Return what an untrained child shows."""
+        return self.trainer.scores((space or self.spec.space).decode(tokens))
+
+    def trial(self, tokens: Tokens) -> float:
+        """Return the loss of a short trial; its seed is not that of the child's training."""
+        self.spent += self.spec.child.trial
+        return self._remembered(tokens, "trial-", self._try)["loss"]
+
+    def _try(self, tokens: Tokens) -> dict[str, Any]:
+        seed = derive_seed("trial", *tokens)
+        return {"loss": self.trainer.trial(self.spec.space.decode(tokens), self._data[0], seed)}
+
+    def _remembered(self, tokens: Tokens, prefix: str, make: Callable[[Tokens], dict[str, Any]]) -> dict[str, Any]:
+        path = self.folder / f"{prefix}{hashlib.sha256(str(tokens).encode()).hexdigest()[:24]}.json"
+        if path.exists():
+            return json.loads(path.read_text(encoding="utf-8"))
+        start = time.process_time()
+        entry = {"tokens": tokens, **make(tokens), "seconds": round(time.process_time() - start, 2)}
         written = path.with_suffix(f".{multiprocessing.current_process().pid}")  # two processes may train one child
-        written.write_text(json.dumps(entry | {"seconds": round(time.process_time() - start, 2)}))
+        written.write_text(json.dumps(entry))
         written.replace(path)
         return entry
 
 
 def run(task: tuple[str, Entrant, int]) -> list[float]:
-    """Play one search; returns the best reward after each child."""
+    """Play one search; returns the best reward at the cost of so many trainings, 1 to the budget."""
     torch.set_num_threads(1)
     space, entrant, seed = task
     children = Children(load_spec(EXAMPLES / SPACES[space][0]))
     settings = resolve(SETTINGS, entrant.kind, "rlnas.controller_settings")(**entrant.settings)
     searcher = resolve(SEARCHERS, entrant.kind, "rlnas.searchers")(children.spec.space, settings, children.shape)
     searcher.limit = children.spec.objective.limit
-    purse = Purse(children.reward, BUDGETS[-1])
-    play(searcher, purse, entrant.m, seed)
-    return np.maximum.accumulate([reward for _, reward in purse.paid]).tolist()
+    searcher.foresight = children
+    paid: list[tuple[float, float]] = []
+
+    def reward(tokens: Tokens) -> float:
+        found = children.reward(tokens)
+        paid.append((children.spent, found))
+        return found
+
+    play(searcher, Purse(reward, BUDGETS[-1]), entrant.m, seed)
+    failed = children.spec.failures.reward
+    return [max((r for spent, r in paid if spent <= budget), default=failed) for budget in range(1, BUDGETS[-1] + 1)]
 
 
-def compete(space: str, seeds: int) -> Iterator[tuple[Entrant, Curves]]:
+def compete(space: str, seeds: int, processes: int) -> Iterator[tuple[Entrant, Curves]]:
     """Run every entrant with every seed; yields the curves [S, budget] of one after another."""
-    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for entrant in SPACES[space][1]:
             yield entrant, np.array(pool.map(run, [(space, entrant, seed) for seed in range(seeds)], chunksize=1))
 
@@ -178,18 +209,21 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("spaces", nargs="*", help=f"some of {', '.join(SPACES)}; none: all")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"searches of each searcher; {SEEDS} unless given")
+    parser.add_argument("--processes", type=int, default=PROCESSES, help=f"at once; {PROCESSES} unless given")
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.spaces) - set(SPACES):
         parser.error(f"unknown space {min(unknown)!r}; allowed: {', '.join(SPACES)}")
     if chosen.seeds < 2:
         parser.error("--seeds: a standard error takes two; allowed: 2 or more")
+    if chosen.processes < 1:
+        parser.error("--processes: allowed: 1 or more")
     OUT.parent.mkdir(exist_ok=True)
     spaces = chosen.spaces or list(SPACES)
     entries = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else []
     entries = [entry for entry in entries if entry["space"] not in spaces]
     for space in spaces:
         start, results = time.monotonic(), dict[str, Curves]()
-        for entrant, curves in compete(space, chosen.seeds):
+        for entrant, curves in compete(space, chosen.seeds, chosen.processes):
             results[str(entrant)] = curves
             print(f"{space}, {entrant}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
         found = figures(space, results)

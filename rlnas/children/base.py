@@ -34,6 +34,9 @@ class Recipe(Section):
     measures: ClassVar[tuple[str, ...]] = ()
     """What an objective may ask of a child before it is trained; see `rlnas.objective.Measure`."""
 
+    trial: ClassVar[float] = 0.0
+    """The part of a training that a short trial takes; 0: there is none."""
+
     kind: str
     time_limit: float | None = Field(
         default=None, gt=0, description="seconds of training after which a child has failed"
@@ -146,6 +149,22 @@ class Trainer(ABC):
             names: some of the recipe's `measures`.
         """
         return {}
+
+    def scores(self, architecture: Any) -> dict[str, float]:
+        """Return what an untrained child shows, by name: positive numbers that may tell of its reward.
+
+        They must be cheap, since a searcher asks for hundreds of architectures to propose one; equal for equal
+        architectures; and of no device, so that a search does not depend on it.
+        """
+        return {}
+
+    def trial(self, architecture: Any, data: Train, seed: int) -> float:
+        """Train a child for a small part of a training, the recipe's `trial`; only where that is not 0.
+
+        Returns:
+            A positive, finite number: the smaller, the better the child does so far.
+        """
+        raise NotImplementedError
 
     def reference(self, name: str, architecture: Any) -> Any:
         """Return a reference model, to be trained, evaluated and deployed in place of an architecture.

@@ -15,7 +15,8 @@ from rlnas.children.lstm import LSTMLayer, TorchLSTM
 from rlnas.children.precision import full
 from rlnas.children.recipes import RNNRecipe
 from rlnas.children.rnn import Layer
-from rlnas.children.training import SGD, Adam, Optimizer, Run, by_epoch, train
+from rlnas.children.training import SGD, Adam, Optimizer, Run, by_epoch, first_losses, train
+from rlnas.children.untrained import variation
 from rlnas.datasets import Text, Train, Validation
 from rlnas.errors import ChildFailure, UserError
 from rlnas.seeds import derive_seed
@@ -198,6 +199,24 @@ class LanguageTrainer(Trainer):
 
         counts = {"parameters": float(parameters), "flops": float(products)}
         return {name: counts[name] for name in counts if name in names} | latencies(names, call, self.device)
+
+    def scores(self, architecture: Cell) -> dict[str, float]:
+        """Return how much an untrained cell's state says of the words; see `Trainer.scores`."""
+        return {"variation": variation(architecture)}
+
+    def trial(self, architecture: Network, data: Train[Text], seed: int) -> float:
+        """Return the mean loss of the last half of the first windows of a training; see `Trainer.trial`.
+
+        A child that fails on the way has twice the loss of guessing, which is the most that a loss may be.
+        """
+        recipe = self.recipe
+        torch.manual_seed(derive_seed(seed, "weights"))
+        run = _LanguageRun(self.build(architecture), recipe, data.content.tokens.to(self.device))
+        windows = math.ceil(recipe.trial * recipe.epochs * run.steps)
+        try:
+            return float(first_losses(run, windows, seed)[windows // 2 :].mean())
+        except ChildFailure:
+            return run.loss_limit
 
     def deployed(self, architecture: Network) -> OneStep:
         """Return a module that does one step; see `Trainer.deployed`."""

@@ -76,6 +76,7 @@ class RNNRecipe(Recipe):
     references: ClassVar[tuple[str, ...]] = ("lstm",)
     measures: ClassVar[tuple[str, ...]] = ("parameters", "flops", "latency_1", "latency_64")
     architecture: ClassVar[type[Architecture]] = Cell
+    trial: ClassVar[float] = 0.05
 
     kind: Literal["rnn"] = "rnn"
     epochs: int = Field(default=35, gt=0, description="passes over the training text")

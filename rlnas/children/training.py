@@ -238,6 +238,27 @@ def train(
     return pack(snapshots, {"seconds": round(time.monotonic() - start, 3)})
 
 
+def first_losses(run: Run, steps: int, seed: int) -> Tensor:
+    """Do the first steps of a training, as `train` does them.
+
+    Returns:
+        The loss of each step.
+
+    Raises:
+        ChildFailure: loss or gradient not finite, or loss above the limit.
+    """
+    losses = []
+    run.model.train()
+    for number in range(steps):
+        epoch, step = divmod(number, run.steps)
+        if step == 0:
+            run.start_epoch(epoch)
+        torch.manual_seed(derive_seed(seed, epoch, step))
+        losses.append(run.step(step))
+        _check(float(losses[-1]), run.loss_limit, epoch, step)
+    return torch.stack(losses)
+
+
 def by_epoch(snapshots: bytes) -> list[dict[str, Tensor]]:
     """Split what `train` returned into the weights of each epoch, oldest first."""
     epochs: dict[int, dict[str, Tensor]] = {}

@@ -1,6 +1,6 @@
 """Controllers: how architectures are proposed, and how the proposer learns from their rewards."""
 
-from rlnas.controller.searchers import Experience, Proposal, Searcher, SearcherState, Trial
+from rlnas.controller.searchers import Experience, Foresight, Proposal, Searcher, SearcherState, Trial
 from rlnas.controller.settings import ControllerSettings
 
 SETTINGS = {
@@ -24,6 +24,7 @@ __all__ = [
     "SETTINGS",
     "ControllerSettings",
     "Experience",
+    "Foresight",
     "Proposal",
     "Searcher",
     "SearcherState",

@@ -23,6 +23,7 @@ from rlnas.controller.policy import Actions, Policy
 from rlnas.controller.searchers import Experience, Proposal, SearcherState, Trial
 from rlnas.controller.settings import GuidedSettings
 from rlnas.controller.surrogate import MOST_FITTED, MOST_POINTS, Scales, Surrogate, normal_scores, thinned
+from rlnas.controller.trials import Trials
 from rlnas.seeds import derive_seed
 from rlnas.spaces import DataShape, Features, Space, Tokens, walk
 
@@ -66,16 +67,21 @@ class Guided(PolicySearcher):
     If the search began with an earlier one, the surrogate chooses from the first child on, and the candidates are the
     best of the earlier children and as many random ones as others, too: the samples of a controller that has only seen
     children that it was told are good are few and alike.
+
+    Where settings and child trainer allow short trials, the most promising are tried first, and one of those that were
+    ever tried is chosen; the first children are the best by their trials of as many random ones.
     """
 
     settings: GuidedSettings
     reads_history = True
+    foresees = True
 
     def __init__(self, space: Space, settings: GuidedSettings, shape: DataShape | None = None) -> None:
         super().__init__(space, settings, shape)
         # Both are functions of what they are given: a process that remembers proposes what a fresh one does.
-        self._seen = lru_cache(MOST_REMEMBERED)(self.features)
+        self._foreseen = lru_cache(MOST_REMEMBERED)(self._foresee)
         self._scales = lru_cache(1)(self._most_likely)
+        self._trials = Trials(self.foresight.trial, ())
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState(self._start(seed), _Memory().as_json())
@@ -83,6 +89,7 @@ class Guided(PolicySearcher):
     def propose(
         self, state: SearcherState, samples: int, seeds: Sequence[int], history: Sequence[Trial] = ()
     ) -> list[Proposal]:
+        self._trials = Trials(self.foresight.trial, history)
         own = [trial for trial in history if trial.earlier is None]
         known, told = {trial.tokens for trial in own}, _Known.of(history)
         uniform = max(0, self.settings.first - len(own)) if len(told.own) > 1 else len(seeds)
@@ -100,6 +107,7 @@ class Guided(PolicySearcher):
             for proposal in proposals[surrogate.pretended :]:
                 surrogate.pretend(self._seen(proposal.tokens))
             candidates = self._candidates(policy, samples, seed, told)
+            candidates |= dict.fromkeys(self._trials.passed_over(known), "short trial")
             proposals.append(self._choose(surrogate, candidates, known) or self._random(samples, seed, known))
             known.add(proposals[-1].tokens)
         return proposals
@@ -131,8 +139,13 @@ class Guided(PolicySearcher):
         if not new:
             return None
         gains = surrogate.expected_improvement([self._seen(tokens) for tokens in new])
+        if self.settings.trials:
+            best = gains.argsort(descending=True, stable=True)[: self.settings.trials]
+            self._trials.make(new[i] for i in best.tolist())
+            new = self._trials.tried(new)
+            gains = surrogate.expected_improvement([self._seen(tokens) for tokens in new])
         tokens = new[int(gains.argmax())]
-        return Proposal(tokens, None, candidates[tokens])
+        return Proposal(tokens, None, candidates[tokens], self._trials.made())
 
     def _surrogate(self, told: _Known) -> Surrogate:
         fitted = 2
@@ -197,8 +210,25 @@ class Guided(PolicySearcher):
 
     def _random(self, samples: int, seed: int, known: Collection[Tokens]) -> Proposal:
         decisions, generator = self.space.decisions(samples), random.Random(seed)
-        tokens = first_new(lambda _: draw(decisions, generator)[0], (), known, self.fits)
-        return Proposal(tokens, None, "random")
+        drawn: list[Tokens] = []
+        for _ in range(max(1, self.settings.trials)):
+            drawn.append(first_new(lambda _: draw(decisions, generator)[0], (), {*known, *drawn}, self.fits))
+        if not self.settings.trials:
+            return Proposal(drawn[0], None, "random")
+        self._trials.make(drawn)
+        best = self._trials.best([*drawn, *self._trials.passed_over({*known, *drawn})])
+        return Proposal(best, None, "random", self._trials.made())
+
+    def _seen(self, tokens: Tokens, space: Space | None = None) -> Features:
+        """Return what the surrogate sees of an architecture of the search's space, or of an earlier one's."""
+        features = self._foreseen(tokens, space)
+        return features if space else self._trials.add(features, tokens)
+
+    def _foresee(self, tokens: Tokens, space: Space | None) -> Features:
+        features = self.features(tokens, space)
+        if not self.settings.scores:
+            return features
+        return replace(features, sizes={**features.sizes, **self.foresight.scores(tokens, space)})
 
 
 @dataclass

@@ -35,11 +35,13 @@ class Proposal:
         tokens: the choices.
         log_probability: of the whole sequence, every Bernoulli of every anchor point included; None: no policy drew it.
         by: which part of the searcher proposed it, for people; empty: it has only one.
+        tried: the short trials that were made for it, of others too: their losses.
     """
 
     tokens: Tokens
     log_probability: float | None
     by: str = ""
+    tried: "Mapping[Tokens, float]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Trial:
         metrics: what its evaluation measured, such as `parameters`.
         earlier: the space of the earlier search whose child it is, which says what the tokens mean; None: it is the
             search's own. The rewards of the two searches cannot be compared, only those within each.
+        scores: what it showed untrained; empty: that is not remembered.
+        tried: the losses of the short trials that were made when it was proposed, of others too.
     """
 
     tokens: Tokens
@@ -60,6 +64,28 @@ class Trial:
     scored: bool
     metrics: Mapping[str, float] = field(default_factory=dict)
     earlier: Space | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    tried: Mapping[Tokens, float] = field(default_factory=dict)
+
+
+class Foresight:
+    """What a child trainer says of architectures before they are trained; this one says nothing."""
+
+    def scores(self, tokens: Tokens, space: Space | None = None) -> Mapping[str, float]:
+        """Return what an untrained architecture shows; see `rlnas.children.Trainer.scores`.
+
+        Args:
+            tokens: the architecture.
+            space: of an earlier search, where that says what the tokens mean.
+        """
+        return {}
+
+    def trial(self, tokens: Tokens) -> float | None:
+        """Return the loss of a short trial, the smaller the better; None: there is no such thing.
+
+        It costs a part of a training.
+        """
+        return None
 
 
 @dataclass(frozen=True)
@@ -93,12 +119,16 @@ class Searcher(ABC):
     reads_history: ClassVar[bool] = False
     """Whether `propose` looks at the history; only then is one kept where it can be read at little cost."""
 
+    foresees: ClassVar[bool] = False
+    """Whether `propose` asks for `foresight`; only then is it remembered what children showed untrained."""
+
     def __init__(self, space: Space, settings: Any, shape: DataShape | None = None) -> None:
         self.space = space
         self.settings = settings
         self.shape = shape
         self.limit: Mapping[str, float] = {}
         """The most that an architecture may have of a size; a searcher that chooses proposes none that has more."""
+        self.foresight = Foresight()
 
     @abstractmethod
     def initial(self, seed: int) -> SearcherState:

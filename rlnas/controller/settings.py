@@ -24,6 +24,11 @@ class ControllerSettings(Section):
 
     kind: str
 
+    @property
+    def asks_for_trials(self) -> bool:
+        """Whether the searcher needs a child trainer that makes short trials."""
+        return False
+
 
 class PolicySettings(ControllerSettings):
     """Of the LSTM that makes one decision after another.
@@ -111,6 +116,9 @@ class GuidedSettings(PolicySettings):
         samples: of the controller, from which one proposal is chosen.
         mutations: of the best children, added to the samples.
         parents: the best so many children that are mutated, and that the controller learns to imitate.
+        scores: the surrogate also sees what an untrained child shows, where the child trainer knows such scores.
+        trials: so many of the most promising are trained for a small part of a training, and the surrogate chooses
+            among them by what that says, too; 0: none. Their cost comes on top of `loop.children`.
     """
 
     label = (
@@ -125,3 +133,10 @@ class GuidedSettings(PolicySettings):
     samples: int = Field(default=256, ge=0, le=100_000)
     mutations: int = Field(default=0, ge=0, le=100_000)
     parents: int = Field(default=10, ge=1, le=1000)
+    scores: bool = Field(default=True, json_schema_extra={"earlier": False})
+    trials: int = Field(default=0, ge=0, le=1000)
+
+    @property
+    def asks_for_trials(self) -> bool:
+        """See `ControllerSettings.asks_for_trials`."""
+        return self.trials > 0

@@ -246,7 +246,10 @@ class _Coded:
 
 
 class _Code:
-    """Turns features into numbers; counts and logarithms of sizes are standardised over the given ones."""
+    """Turns features into numbers; counts and logarithms of sizes are standardised over the given ones.
+
+    A size that is not known of an architecture counts as the mean.
+    """
 
     def __init__(self, features: Sequence[Features]) -> None:
         pairs = dict.fromkeys(chain.from_iterable(f.choices.items() for f in features))
@@ -254,9 +257,7 @@ class _Code:
         self.decisions = len({label for label, _ in pairs})
         self.counts = list(dict.fromkeys(chain.from_iterable(f.counts for f in features)))
         self.sizes = list(dict.fromkeys(chain.from_iterable(f.sizes for f in features)))
-        self.of_counts = self.of_sizes = (torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64))
-        raw = self(features)
-        self.of_counts, self.of_sizes = _standard(raw.counts), _standard(raw.sizes)
+        self.standards = [_standard(columns) for columns in self._numbers(features)]
 
     def add_options(self, features: Features) -> int:
         """Know these choices from here on; return how many columns this adds at the end."""
@@ -274,21 +275,23 @@ class _Code:
         ] = 1.0
         choices = choices[:, :width]
         existing = torch.tensor([len(f.choices) for f in features], dtype=torch.float64)
+        counts, sizes = (
+            ((columns - shift) / scale).nan_to_num(0.0)
+            for columns, (shift, scale) in zip(self._numbers(features), self.standards, strict=True)
+        )
+        return _Coded(self.decisions, choices, existing, counts, sizes, torch.arange(len(features)) < earlier)
+
+    def _numbers(self, features: Sequence[Features]) -> list[Tensor]:
+        """Return the counts and the logarithms of the sizes as they are; not a number: it is not known."""
         counts = [[f.counts.get(name, 0.0) for name in self.counts] for f in features]
-        sizes = [[math.log(f.sizes.get(name, 1.0)) for name in self.sizes] for f in features]
-        numbers = _numbers(counts, self.of_counts), _numbers(sizes, self.of_sizes)
-        return _Coded(self.decisions, choices, existing, *numbers, torch.arange(len(features)) < earlier)
-
-
-def _numbers(rows: list[list[float]], standard: tuple[Tensor, Tensor]) -> Tensor:
-    shift, scale = standard
-    return (torch.tensor(rows, dtype=torch.float64).reshape(len(rows), -1) - shift) / scale
+        sizes = [[math.log(f.sizes.get(name, math.nan)) for name in self.sizes] for f in features]
+        return [torch.tensor(rows, dtype=torch.float64).reshape(len(features), -1) for rows in (counts, sizes)]
 
 
 def _standard(columns: Tensor) -> tuple[Tensor, Tensor]:
     """Return what to subtract from numbers [N, K], and what to divide by so that distances are means over columns."""
-    mean = columns.mean(0)
-    deviation = (columns - mean).square().mean(0).sqrt()
+    mean = columns.nanmean(0)
+    deviation = (columns - mean).square().nanmean(0).sqrt()
     varies = deviation > 1e-9
     return mean, torch.where(varies, deviation, 1.0) * max(1, int(varies.sum())) ** 0.5
 

@@ -82,7 +82,7 @@ class ReportData:
         numbers: of versions of the controller, evenly spaced: name -> [2, V], children applied so far and the value.
         beside: the search and what it is compared with.
         remarks: why other searches are left out, and what is left to do of this one.
-        seconds: of each child [N].
+        seconds: of each child [N], short trials included.
         attempts: at training all children.
         choices, habits: see there.
         skip_rate: [bins], links chosen of those possible; NaN where none is; empty in spaces without anchor points.
@@ -159,7 +159,7 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
         numbers=read_numbers(ledger, versions),
         beside=beside,
         remarks=(*beside.remarks, *([f"Of this search, {left}: {HOW_TO_GO_ON}."] if left else [])),
-        seconds=np.array([child.result.seconds for child in children]),
+        seconds=np.array([child.seconds for child in children]),
         attempts=sum(child.result.attempts for child in children),
         choices=choices,
         habits=habits,

@@ -48,14 +48,16 @@ def _scalars(ledger: Ledger) -> Iterator[Scalar]:
     for name, (at, values) in read_numbers(ledger).items():
         for step, value in zip(at, values, strict=True):
             yield f"controller/{name}", value, int(step)
-    results = [child.result for summary in ledger.summaries() for child in summary.children]
+    children = [child for summary in ledger.summaries() for child in summary.children]
+    results = [child.result for child in children]
     scored = [r.reward if r.status == "ok" and r.reward is not None else math.nan for r in results]
-    for step, (result, best) in enumerate(zip(results, best_so_far(np.array(scored)), strict=True), 1):
+    for step, (child, best) in enumerate(zip(children, best_so_far(np.array(scored)), strict=True), 1):
+        result = child.result
         if result.reward is not None:
             yield "child/reward", result.reward, step
         if not math.isnan(best):
             yield "child/best reward so far", best, step
         yield "child/failed", float(result.status != "ok"), step
-        yield "child/seconds", result.seconds, step
+        yield "child/seconds", child.seconds, step
         for name, value in result.metrics.items():
             yield f"child/{name}", value, step

@@ -34,7 +34,7 @@ def frame(ledger: Ledger) -> "DataFrame":
 
     `tokens` are lists of numbers. `by` says who proposed a child (empty: the searcher as a whole), `suggested` whether
     that was from outside. `reward` is NaN where a lost child counts for nothing. Each metric is a column `metric_NAME`
-    (NaN for children without it).
+    (NaN for children without it). `seconds` include the short trials that were made to choose a child.
 
     Raises:
         UserError: pandas is not installed.
@@ -66,7 +66,7 @@ def frame(ledger: Ledger) -> "DataFrame":
                     "reward": result.reward,
                     "reason": result.reason,
                     "detail": result.detail,
-                    "seconds": result.seconds,
+                    "seconds": child.seconds,
                     "attempts": result.attempts,
                 }
                 | of_child

@@ -77,6 +77,14 @@ class DataRecord(Record):
         return self.facts + tuple(f"warning: {warning}" for warning in self.warnings)
 
 
+class ShortTrial(Record):
+    """A small part of a training, made to choose what to train."""
+
+    tokens: tuple[int, ...]
+    loss: FiniteFloat
+    seconds: FiniteFloat
+
+
 class PlannedChild(Record):
     """One proposal. Its number in the round is its place in the plan."""
 
@@ -87,6 +95,13 @@ class PlannedChild(Record):
     reference: str = ""  # a model of the task that takes the place of the tokens' own
     by: str = ""  # who proposed it, where not the searcher as a whole
     suggested: bool = False  # from outside: a faithful searcher does not learn from it
+    scores: dict[str, FiniteFloat] = Field(default_factory=dict)  # what it showed untrained, for searchers that ask
+    tried: tuple[ShortTrial, ...] = ()  # before it was chosen, others too
+
+    @property
+    def losses(self) -> dict[tuple[int, ...], float]:
+        """The losses of the short trials."""
+        return {trial.tokens: trial.loss for trial in self.tried}
 
 
 class Plan(Record):
@@ -139,6 +154,11 @@ class FinishedChild(PlannedChild):
 
     result: Result
 
+    @property
+    def seconds(self) -> float:
+        """What it took: its training, and the short trials that were made to choose it."""
+        return self.result.seconds + sum(trial.seconds for trial in self.tried)
+
 
 class AppliedChild(Record):
     """A child in the history that a searcher reads."""
@@ -148,10 +168,13 @@ class AppliedChild(Record):
     reward: FiniteFloat | None
     scored: bool
     metrics: dict[str, FiniteFloat]
+    scores: dict[str, FiniteFloat] = Field(default_factory=dict)
+    tried: tuple[ShortTrial, ...] = ()
 
     def as_trial(self, earlier: Space | None = None) -> Trial:
         """Return it as a searcher sees it; `earlier`: the space of the earlier search whose child it is."""
-        return Trial(self.tokens, self.reward, self.scored, self.metrics, earlier)
+        tried = {trial.tokens: trial.loss for trial in self.tried}
+        return Trial(self.tokens, self.reward, self.scored, self.metrics, earlier, self.scores, tried)
 
 
 class Summary(Record):
@@ -172,6 +195,8 @@ class Summary(Record):
                 reward=child.result.reward,
                 scored=child.result.status == "ok",
                 metrics=child.result.metrics,
+                scores=child.scores,
+                tried=child.tried,
             )
             for child in self.children
         )

@@ -109,6 +109,8 @@ def check_spec(spec: SearchSpec, open_file: Opener) -> DataShape:
     if unknown := [name for name in spec.objective.measures if name not in spec.child.measures]:
         allowed = ", ".join(spec.child.measures) or "none"
         raise UserError(f"objective: {spec.child.kind} children have no {unknown[0]}; allowed: {allowed}")
+    if spec.controller.asks_for_trials and not spec.child.trial:
+        raise UserError(f"controller.trials: {spec.child.kind} children have no short trial; allowed: 0")
     spec.dataset.check(spec.space, open_file)
     spec.space.check(shape)
     for recipe in spec.recipes:

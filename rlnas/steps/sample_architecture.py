@@ -9,6 +9,7 @@ from rlnas.state import Controller, Ledger, Observer, Plan, PlannedChild, Versio
 from rlnas.state.suggestions import read_suggestions
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, batches
 from rlnas.steps.finalize import plan_final
+from rlnas.steps.foresight import TrainersForesight
 
 
 def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float], None] = time.sleep) -> list[Batch]:
@@ -66,16 +67,19 @@ def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
         taken, suggested = _suggested(ledger, number, seeds)
         own = seeds[len(suggested) :]
         known = _known(ledger, head.version, number, suggested) if own and searcher.reads_history else []
+        foresight = searcher.foresight = TrainersForesight(ledger, known)
         proposals = searcher.propose(head.state, samples, own, known) if own else []
-        children = tuple(
-            PlannedChild(tokens=made.tokens, log_probability=made.log_probability, seed=seed, by=made.by)
-            for made, seed in zip(proposals, own, strict=True)
-        )
+        children = [*suggested]
+        for made, seed in zip(proposals, own, strict=True):
+            planned = PlannedChild(tokens=made.tokens, log_probability=made.log_probability, seed=seed, by=made.by)
+            children.append(planned.model_copy(update={"tried": foresight.short_trials(made.tried)}))
+        if searcher.foresees:
+            children = [child.model_copy(update={"scores": foresight.scores(child.tokens)}) for child in children]
         plan = Plan(
             round=number,
             policy_version=head.version.version,
             samples=samples,
-            children=(*suggested, *children),
+            children=tuple(children),
             suggestions=taken + len(suggested),
         )
         if ledger.create_plan(plan):
@@ -90,7 +94,7 @@ def _known(ledger: Ledger, version: Version, number: int, suggested: Sequence[Pl
     for earlier in range(version.low_mark, number):
         if earlier not in version.extras and (plan := ledger.plan(earlier)):
             waiting += plan.children
-    pending = [Trial(child.tokens, None, False) for child in waiting]
+    pending = [Trial(c.tokens, None, False, scores=c.scores, tried=c.losses) for c in waiting]
     return [*ledger.earlier.trials, *ledger.history(version), *pending]
 
 

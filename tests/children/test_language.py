@@ -327,3 +327,31 @@ def test_a_dead_child_is_dead_after_resuming_too():
             train(recipe, pattern(2000), cell=DEAD, checkpoint=checkpoint)
         details.append(caught.value.detail)
     assert details[0] == details[1]
+
+
+def test_a_short_trial_is_the_beginning_of_a_training():
+    recipe, tokens = SMALL.model_copy(update={"epochs": 40, "dead_after": None, "learning_rate": 0.1}), pattern(168)
+    trainer = LanguageTrainer(recipe, SHAPE, "cpu")
+    losses, run_step = [], _LanguageRun.step
+
+    def step(run, number):
+        losses.append(float(run_step(run, number)))
+        return torch.tensor(losses[-1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_LanguageRun, "step", step)
+        trial = trainer.trial(LSTM, Train(Text(tokens)), 3)
+        tried = list(losses)
+        losses.clear()
+        trainer.train(LSTM, Train(Text(tokens)), 3, None, SilentMonitor())
+    assert len(tried) == len(losses) * RNNRecipe.trial == 16  # two epochs of 8 windows
+    assert tried == losses[: len(tried)]
+    assert trial == pytest.approx(sum(tried[8:]) / 8)
+
+
+@pytest.mark.parametrize("recipe", [{"learning_rate": 1e6, "dead_after": None}, {"dead_after": 1}])
+def test_a_child_that_fails_in_its_trial_has_the_largest_loss(recipe):
+    trainer = LanguageTrainer(SMALL.model_copy(update={"epochs": 40} | recipe), SHAPE, "cpu")
+    assert trainer.trial(DEAD if "learning_rate" not in recipe else LSTM, Train(Text(noise(168))), 3) == pytest.approx(
+        2 * math.log(WORDS)
+    )

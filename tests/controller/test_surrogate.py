@@ -225,3 +225,25 @@ def test_from_many_trials_the_best_the_newest_and_an_even_spread_are_seen():
     old = [i for i in chosen if i < 4000 and i not in best]
     assert max(b - a for a, b in pairwise(old)) < 25
     assert thinned(rewards[:1500], 1500) == list(range(1500))
+
+
+def test_a_size_that_is_not_known_counts_as_the_mean():
+    """Such as the loss of a short trial, of a child that somebody suggested."""
+    seen = [replace(f, sizes={**f.sizes, "loss": math.exp(i)}) for i, f in enumerate(some(8))]
+    scores = normal_scores(list(range(8)))
+    (new,) = some(1, seed=1)
+    without, mean = (
+        Surrogate(seen, scores, SCALES).predict([f])
+        for f in (new, replace(new, sizes={**new.sizes, "loss": math.exp(3.5)}))
+    )
+    torch.testing.assert_close(without, mean)
+
+
+def test_where_a_size_is_known_of_some_only_its_differences_count_among_them():
+    known = [replace(f, sizes={"loss": math.exp(i % 3)}, choices={}, counts={}) for i, f in enumerate(some(9))]
+    scores = normal_scores([-(i % 3) for i in range(9)])
+    blank = Features({}, {}, {})
+    surrogate = Surrogate([*known, blank], torch.cat([scores, torch.zeros(1)]), SCALES)
+    low, middle, high, unknown = surrogate.predict([*known[:3], blank])[0].tolist()
+    assert low > middle > high
+    assert unknown == pytest.approx(middle)  # the mean of the logarithms
