@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help docs search search-rnn demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench bench-search bench-transfer bench-search-real pipelines image lock clean
+.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench bench-search bench-transfer bench-search-real pipelines image lock clean
 
 help:  ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ search: $(INSTALLED)  ## search a digits classifier here: 32 children through kf
 search-rnn: $(INSTALLED)  ## search a recurrent cell here, on a text that comes with Python
 	$(BIN)/rlnas run examples/text-rnn.yaml
 	$(BIN)/rlnas show text-rnn
+
+search-rnn-long: $(INSTALLED)  ## whether found cells beat the LSTM: three guided searches of 128 cells, winners tested; a run that was stopped goes on
+	$(BIN)/python -m benchmarks.search_long
+	$(BIN)/rlnas report text-rnn-long
 
 demo: .rlnas/models/digits/model.onnx $(DEMO)/installed  ## test the found digits classifier without torch and rlnas
 	$(DEMO)/bin/python examples/use_digits.py .rlnas/models/digits

@@ -16,11 +16,13 @@ import json
 import math
 import multiprocessing
 import os
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,10 @@ OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 EDGES = 6  # of one cell of NAS-Bench-201
 GOOD, OFTEN = 94.3, 0.9  # `reliability`: such a test accuracy in so many of the seeds
 RESAMPLES = 5000
+WORST = 100  # cells that an adversary suggests
 
 Scores = Mapping[Tokens, float]
+Suggest = Callable[[int], Tokens]
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,18 @@ class Entrant:
         kind: of the searcher.
         settings: that differ from its defaults.
         m: children per round.
+        sabotaged: so many of a round are suggestions of an adversary; they count as children.
     """
 
     name: str
     kind: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     m: int = 1
+    sabotaged: int = 0
+
+    def children(self, own: int) -> int:
+        """After how many children it has made so many proposals of its own."""
+        return own + self.sabotaged * math.ceil(own / (self.m - self.sabotaged))
 
     def __str__(self) -> str:
         return self.name if self.m == 1 else f"{self.name}, m = {self.m}"
@@ -76,6 +86,7 @@ class Arena:
         seeds: searches of each entrant.
         entrants: who competes; the first is what the others are compared with.
         open: returns the rewards and the judgements, behind functions of tokens.
+        adversary: makes a suggestion that is as bad as can be from a seed.
     """
 
     name: str
@@ -85,6 +96,7 @@ class Arena:
     seeds: int
     entrants: tuple[Entrant, ...]
     open: Callable[[], tuple[Callable[[Tokens], float], Callable[[Tokens], float]]]
+    adversary: Suggest | None = None
 
 
 class Purse:
@@ -113,16 +125,17 @@ def play(
     purse: Purse,
     m: int,
     seed: int,
+    suggest: Sequence[Suggest] = (),
     earlier: Sequence[Trial] = (),
     controller: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Search until the purse is empty: what the pipeline does with one loop and rounds of m.
 
     Args:
-        searcher: that proposes.
-        purse: that pays.
+        searcher, purse: who searches, and what it may spend.
         m: children per round.
         seed: of the search.
+        suggest: makes the first children of each round from their seeds; the searcher proposes the others.
         earlier: children of an earlier search that this one begins with.
         controller: tensors of the earlier search's controller, in place of those of version 0.
     """
@@ -130,11 +143,14 @@ def play(
     state = SearcherState({**start.tensors, **(controller or {})}, start.memory)
     while (samples := len(purse.paid)) < purse.budget:
         seeds = [derive_seed("child", seed, k) for k in range(samples, min(samples + m, purse.budget))]
-        proposals = searcher.propose(state, samples, seeds, history if searcher.reads_history else ())
-        tokens = [proposal.tokens for proposal in proposals]
-        rewards = [purse.buy(t) for t in tokens]
-        state, _ = searcher.learn(state, [Experience(samples, tokens, rewards, state)])
-        history += [Trial(p.tokens, r, True, tried=p.tried) for p, r in zip(proposals, rewards, strict=True)]
+        outside = [make(s) for make, s in zip(suggest, seeds, strict=False)]
+        own = seeds[len(outside) :]
+        proposals = searcher.propose(state, samples, own, history if searcher.reads_history else ()) if own else []
+        suggested = [Trial(tokens, purse.buy(tokens), True) for tokens in outside]
+        proposed = [Trial(p.tokens, purse.buy(p.tokens), True, tried=p.tried) for p in proposals]
+        tokens, rewards = [trial.tokens for trial in proposed], [trial.reward for trial in proposed]
+        state, _ = searcher.learn(state, [Experience(samples, tokens, rewards, state, suggested)])
+        history += [*suggested, *proposed]
 
 
 def judged(paid: Sequence[tuple[Tokens, float]], judge: Callable[[Tokens], float]) -> list[float]:
@@ -178,6 +194,17 @@ def cells() -> tuple[Callable[[Tokens], float], Callable[[Tokens], float]]:
     return mean_of(reward), mean_of(test)
 
 
+@cache
+def _worst() -> list[Tokens]:
+    reward, _ = nas_bench_201()
+    return sorted(reward, key=lambda cell: (reward[cell], cell))[:WORST]
+
+
+def bad_cells(seed: int) -> Tokens:
+    """Put three of the worst cells of the table side by side."""
+    return tuple(chain.from_iterable(random.Random(seed).choices(_worst(), k=3)))
+
+
 ENTRANTS = (
     Entrant("guided", "guided"),
     Entrant("guided", "guided", m=8),
@@ -188,6 +215,7 @@ ENTRANTS = (
 PARTS = (
     Entrant("guided, untrained controller", "guided", {"learning_rate": 0}),
     Entrant("guided, mutations alone", "guided", {"samples": 0, "mutations": 256}),
+    Entrant("guided, sabotaged", "guided", m=8, sabotaged=2),
 )
 TABLE = DataShape("table", classes=0)
 ARENAS = (
@@ -208,6 +236,7 @@ ARENAS = (
         seeds=48,
         entrants=(*ENTRANTS, *PARTS),
         open=cells,
+        adversary=bad_cells,
     ),
 )
 
@@ -226,7 +255,8 @@ def run(task: tuple[str, Entrant, int]) -> list[float]:
     searcher = resolve(SEARCHERS, entrant.kind, "rlnas.searchers")(arena.space, settings, arena.shape)
     reward, judge = arena.open()
     purse = Purse(reward, arena.budgets[-1])
-    play(searcher, purse, entrant.m, seed)
+    adversary = [arena.adversary] * entrant.sabotaged if arena.adversary else []
+    play(searcher, purse, entrant.m, seed, adversary)
     return judged(purse.paid, judge)
 
 
@@ -271,24 +301,49 @@ def paired_interval(ours: Curves, theirs: Curves) -> tuple[float, float, float]:
 
 
 def table(arena: Arena, results: Mapping[str, Curves]) -> str:
-    """Write means and standard errors, and how far each entrant is from the first, as Markdown."""
-    first = results[str(arena.entrants[0])]
+    """Write means with standard errors, and paired differences with their intervals, as Markdown."""
+    names = [str(entrant) for entrant in arena.entrants]
+    head = "".join(f" {budget} |" for budget in arena.budgets)
     lines = [
-        f"{arena.name}, {len(first)} seeds: mean ± standard error; after: children until {GOOD} in {OFTEN:.0%} of them",
-        "| searcher |"
-        + "".join(f" {b} |" for b in arena.budgets)
-        + f" after | {arena.entrants[0]} minus it, at {arena.budgets[-1]} |",
-        "|---|" + "---|" * (len(arena.budgets) + 2),
+        f"{arena.name}, {len(results[names[0]])} seeds: mean ± standard error; after: children until {GOOD} in"
+        f" {OFTEN:.0%} of the seeds",
+        f"| searcher |{head} after |",
+        "|---|" + "---|" * (len(arena.budgets) + 1),
     ]
     for entrant in arena.entrants:
-        curves = results[str(entrant)]
-        rows = figures(arena, entrant, curves)
+        rows = figures(arena, entrant, results[str(entrant)])
         cells = [f"{row['mean']:.2f}" + (f" ± {row['se']:.2f}" if row["se"] is not None else "") for row in rows]
-        gain = ""
-        if curves is not first:
-            gain = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*paired_interval(first[:, -1], curves[:, -1]))
-        lines.append(" | ".join([f"| {entrant}", *cells, str(rows[0]["reliability"] or "never"), f"{gain} |"]))
+        lines.append(" | ".join([f"| {entrant}", *cells, f"{rows[0]['reliability'] or 'never'} |"]))
+    lines += [
+        "",
+        f"{arena.name}: difference on equal seeds and its 95% interval",
+        f"| of |{head}",
+        "|---|" + "---|" * len(arena.budgets),
+    ]
+    for name in names[1:]:
+        lines.append(_difference(f"{names[0]} - {name}", arena, results[names[0]], results[name]))
+    for entrant in arena.entrants:
+        if entrant.sabotaged:
+            alone = str(Entrant(entrant.kind, entrant.kind, m=entrant.m))
+            for label, at in (("", arena.budgets), (", at equal own proposals", map(entrant.children, arena.budgets))):
+                label = f"{alone} - {entrant}{label}"
+                lines.append(_difference(label, arena, results[alone], results[str(entrant)], tuple(at)))
     return "\n".join(lines)
+
+
+def _difference(label: str, arena: Arena, ours: Curves, theirs: Curves, at: Sequence[int] | None = None) -> str:
+    """Write a row: our curves at the budgets minus theirs at the same, or after other numbers of children."""
+    cells = [
+        "{:+.2f} [{:+.2f}, {:+.2f}]".format(*paired_interval(ours[:, mine - 1], theirs[:, other - 1]))
+        if other <= theirs.shape[1]
+        else ""
+        for mine, other in zip(arena.budgets, at or arena.budgets, strict=True)
+    ]
+    return " | ".join([f"| {label}", *cells]) + " |"
+
+
+COLOURS = {"guided": "#1f4e9c", "evolution": "#c2570c", "reinforce": "#2f7d32", "random": "#777777"}
+STYLES = {"m = 8": "dashed", "untrained": "dotted", "mutations": "dashdot", "sabotaged": (0, (1, 4))}
 
 
 def plot(results: Mapping[str, Mapping[str, Curves]], path: Path) -> None:
@@ -298,20 +353,23 @@ def plot(results: Mapping[str, Mapping[str, Curves]], path: Path) -> None:
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    _, panels = pyplot.subplots(1, len(results), figsize=(6 * len(results), 4.5), squeeze=False, layout="constrained")
+    matplotlib.rcParams |= {"svg.hashsalt": "rlnas", "svg.fonttype": "none", "font.size": 10}
+    _, panels = pyplot.subplots(1, len(results), figsize=(5.6 * len(results), 4.4), squeeze=False, layout="constrained")
     for axes, (name, curves_of) in zip(panels[0], results.items(), strict=True):
         for entrant, curves in curves_of.items():
             children = np.arange(1, curves.shape[1] + 1)
             mean, error = curves.mean(0), curves.std(0) / math.sqrt(len(curves))
-            (line,) = axes.plot(children, mean, label=entrant, linewidth=1.4)
-            axes.fill_between(children, mean - error, mean + error, color=line.get_color(), alpha=0.2, linewidth=0)
-        axes.set(
-            title=f"{name}, {len(curves)} seeds", xlabel="children", ylabel="test accuracy of the best by reward, %"
-        )
-        axes.set_xlim(10, None)
-        axes.set_ylim(np.floor(10 * min(c.mean(0)[24] for c in curves_of.values())) / 10, 94.4)
-        axes.legend(fontsize=8, loc="lower right")
-    pyplot.savefig(path)
+            colour = COLOURS.get(entrant.split(",")[0])
+            style = next((style for word, style in STYLES.items() if word in entrant), "solid")
+            (line,) = axes.plot(children, mean, label=entrant, linewidth=1.6, color=colour, linestyle=style)
+            axes.fill_between(children, mean - error, mean + error, color=line.get_color(), alpha=0.15, linewidth=0)
+        axes.set(title=f"{name}: mean of {len(curves)} searches", xlabel="children", xlim=(10, len(children)))
+        axes.set_ylim(np.floor(2 * min(c.mean(0)[24] for c in curves_of.values())) / 2, None)
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=8.5, loc="lower right", frameon=False)
+    panels[0][0].set_ylabel("test accuracy of the best by reward, %")
+    pyplot.savefig(path, metadata={"Date": None})
 
 
 def main(arguments: Sequence[str]) -> None:

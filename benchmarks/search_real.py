@@ -151,9 +151,9 @@ def run(task: tuple[str, Entrant, int]) -> list[float]:
     return [max((r for spent, r in paid if spent <= budget), default=failed) for budget in range(1, BUDGETS[-1] + 1)]
 
 
-def compete(space: str, seeds: int) -> Iterator[tuple[Entrant, Curves]]:
+def compete(space: str, seeds: int, processes: int) -> Iterator[tuple[Entrant, Curves]]:
     """Run every entrant with every seed; yields the curves [S, budget] of one after another."""
-    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for entrant in SPACES[space][1]:
             yield entrant, np.array(pool.map(run, [(space, entrant, seed) for seed in range(seeds)], chunksize=1))
 
@@ -209,18 +209,21 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("spaces", nargs="*", help=f"some of {', '.join(SPACES)}; none: all")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"searches of each searcher; {SEEDS} unless given")
+    parser.add_argument("--processes", type=int, default=PROCESSES, help=f"at once; {PROCESSES} unless given")
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.spaces) - set(SPACES):
         parser.error(f"unknown space {min(unknown)!r}; allowed: {', '.join(SPACES)}")
     if chosen.seeds < 2:
         parser.error("--seeds: a standard error takes two; allowed: 2 or more")
+    if chosen.processes < 1:
+        parser.error("--processes: allowed: 1 or more")
     OUT.parent.mkdir(exist_ok=True)
     spaces = chosen.spaces or list(SPACES)
     entries = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else []
     entries = [entry for entry in entries if entry["space"] not in spaces]
     for space in spaces:
         start, results = time.monotonic(), dict[str, Curves]()
-        for entrant, curves in compete(space, chosen.seeds):
+        for entrant, curves in compete(space, chosen.seeds, chosen.processes):
             results[str(entrant)] = curves
             print(f"{space}, {entrant}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
         found = figures(space, results)

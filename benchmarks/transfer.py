@@ -72,7 +72,8 @@ def until_goal(earlier: Paid, controller: Mapping[str, torch.Tensor], seed: int)
     """Return how many children a search needs."""
     searcher, (_, long) = guided(), nas_bench_201()
     errand = Errand(long.__getitem__, MOST)
-    play(searcher, errand, 1, seed, [Trial(t, r, True, {}, searcher.space) for t, r in earlier], controller)
+    trials = [Trial(tokens, reward, True, {}, searcher.space) for tokens, reward in earlier]
+    play(searcher, errand, 1, seed, earlier=trials, controller=controller)
     return len(errand.paid) if errand.paid[-1][1] >= GOAL else MOST + 1
 
 

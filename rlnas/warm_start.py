@@ -23,10 +23,10 @@ class WarmStart(Section):
             raise UserError(f"warm_start.search: {name} cannot begin with itself; allowed: an earlier search")
         if not controller.takes_up:
             raise UserError(
-                f"warm_start: a {controller.kind} search takes up nothing of an earlier one; allowed: null, or another"
-                " controller, such as guided"
+                f"warm_start: searcher {controller.kind} takes up nothing of an earlier search; allowed: null, or"
+                " another controller, such as guided"
             )
         if not self.controller and "children" not in controller.takes_up:
             raise UserError(
-                f"warm_start.controller: false leaves a {controller.kind} search nothing to take up; allowed: true"
+                f"warm_start.controller: false leaves searcher {controller.kind} nothing to take up; allowed: true"
             )

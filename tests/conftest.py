@@ -38,12 +38,16 @@ def watched_home(tmp_path: Path) -> Iterator[dict[str, str]]:
 LONGEST = (
     "pipelines/test_local.py",
     "test_cli.py",
+    "pipelines/test_searchers.py",
+    "steps/test_every_searcher.py",
     "steps/test_interruptions.py",
     "steps/test_finalize.py",
     "steps/test_train_child.py",
     "pipelines/test_secrets.py",
     "report/test_page.py",
     "children/test_export.py",
+    "steps/test_ask_tell.py",
+    "state/test_history.py",
 )
 
 

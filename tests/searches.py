@@ -23,7 +23,7 @@ from rlnas import steps
 from rlnas.controller import SETTINGS
 from rlnas.registry import resolve
 from rlnas.spec import SearchSpec, parse_spec
-from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings, leases
+from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings, leases, open_search
 
 CALLS = ("get", "put", "create", "replace", "list", "folders", "delete")
 WRITES = ("put", "create", "replace", "delete")
@@ -77,7 +77,7 @@ def make_spec(kind: str = "tabular", **sections: dict) -> SearchSpec:
     return parse_spec(document)
 
 
-def make_small_spec(searcher: str, kind: str) -> SearchSpec:
+def make_small_spec(searcher: str, kind: str, **loop: int) -> SearchSpec:
     """Two rounds of three: a searcher that reads the history proposes from it in the second."""
     small = {"hidden": 8, "learning_rate": 0.1, "population": 2, "first": 2, "samples": 8, "draws": 4}
     fields = resolve(SETTINGS, searcher, "rlnas.controller_settings").model_fields
@@ -85,7 +85,7 @@ def make_small_spec(searcher: str, kind: str) -> SearchSpec:
         kind,
         controller={"kind": searcher} | {name: value for name, value in small.items() if name in fields},
         child={"epochs": 1} | ({"batch": 16, "learning_rate": 0.3} if kind == "cnn" else {}),
-        loop={"children": 6, "children_per_round": 3, "children_per_batch": 2},
+        loop={"children": 6, "children_per_round": 3, "children_per_batch": 2} | loop,
         objective={"limit": {"parameters": 100}} if kind == "cnn" else {},  # cells are all of one size
     )
 
@@ -165,6 +165,17 @@ def run_inline(work: Callable[[str], None], children: Any, *_: Any) -> list[str]
     for child in children:
         work(child)
     return []
+
+
+def run_apart(bucket: Bucket, spec: SearchSpec, **options: Any) -> Ledger:
+    """Run a search in a process of its own, and its children in that very process: fast where they are small."""
+
+    def work() -> None:
+        inline()
+        run(bucket.settings, spec, **options)
+
+    assert in_process(work) == 0
+    return open_search(bucket, spec.name)
 
 
 def on_call(act: Callable[[int, str, str], None], methods: tuple[str, ...] = CALLS) -> None:

@@ -25,12 +25,12 @@ def test_none_unless_it_is_written():
         (begun(search="mine"), "warm_start.search: mine cannot begin with itself; allowed: an earlier search"),
         (
             begun("evolution"),
-            "warm_start: a evolution search takes up nothing of an earlier one; allowed: null, or another controller,"
-            " such as guided",
+            "warm_start: searcher evolution takes up nothing of an earlier search; allowed: null, or another"
+            " controller, such as guided",
         ),
         (
             begun("reinforce", controller=False),
-            "warm_start.controller: false leaves a reinforce search nothing to take up; allowed: true",
+            "warm_start.controller: false leaves searcher reinforce nothing to take up; allowed: true",
         ),
         (begun(from_="x"), "unknown key warm_start.from_; allowed: search, controller"),
     ],

@@ -21,11 +21,13 @@ class Track:
         name: of the search.
         rewards: of N children; NaN where a lost child counts for nothing.
         ok: [N], whether the child was scored.
+        above: children that were above a limit, and so not trained.
     """
 
     name: str
     rewards: Floats
     ok: np.ndarray
+    above: int = 0
 
     @property
     def scored(self) -> Floats:
@@ -113,6 +115,13 @@ def compare(ledger: Ledger, summaries: Sequence[Summary], named: Sequence[Ledger
         for kind in CONTROLS
         if kind in found
     )
+    remarks += [
+        f"Of the {len(track.rewards):,} children of control {track.name}, {track.above:,} were above the limit and not"
+        " trained; they count as its children."
+        for control in controls
+        for track in control.tracks
+        if track.above
+    ]
     useless = {kind: why for kind in CONTROLS if (why := means_nothing(ledger.spec, kind))}
     remarks += [f"As a control, {why}." for why in useless.values()]
     return Comparison(
@@ -127,7 +136,8 @@ def track_of(name: str, summaries: Sequence[Summary]) -> Track:
     """Return the track of a search."""
     results = [child.result for summary in summaries for child in summary.children]
     rewards = np.array([np.nan if r.reward is None else r.reward for r in results], dtype=float)
-    return Track(name, rewards, np.array([r.status == "ok" for r in results], dtype=bool))
+    above = sum(result.reason == "over_limit" for result in results)
+    return Track(name, rewards, np.array([r.status == "ok" for r in results], dtype=bool), above)
 
 
 def _randomness(ledger: Ledger) -> tuple[str, int]:

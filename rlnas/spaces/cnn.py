@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rlnas.errors import UserError
 from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Features, Node, Space, Tokens, walk
+from rlnas.spaces.reach import receptive_field
 
 LayerType = Literal["convolution", "max_pool", "avg_pool", "batch_norm", "local_contrast_norm", "dropout"]
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1)]
@@ -103,7 +104,7 @@ class CNNSpace(Space):
     """
 
     architecture: ClassVar[type[Architecture]] = CNNArchitecture
-    sizes = ("parameters", "flops")
+    sizes = ("parameters", "flops", "depth", "receptive field", "channels read by the classifier")
 
     kind: Literal["cnn"] = "cnn"
     layers: int = Field(default=6, ge=1, le=100)
@@ -181,19 +182,19 @@ class CNNSpace(Space):
         return CNNArchitecture(layers=layers, pool_after=pools, learning_rate=learning_rate)
 
     def features(self, tokens: Sequence[int], shape: DataShape) -> Features:
-        """Add depth and width of the network, and its weights and multiply-adds for data of this shape."""
+        """Add depth and width of the network, how far it sees, and its weights and multiply-adds for such data."""
         seen, architecture = super().features(tokens, shape), self.decode(tokens)
         depths: list[int] = []
         for layer in architecture.layers:
             depths.append(1 + max((depths[j] for j in layer.inputs), default=0))
         counts = {
             "layers": len(depths),
-            "longest path": max(depths),
             "read by the classifier": len(architecture.outputs),
             "reading the image": sum(not layer.inputs for layer in architecture.layers),
         }
-        parameters, flops = cost(architecture, shape)
-        return Features(seen.choices, {**seen.counts, **counts}, {"parameters": parameters, "flops": flops})
+        read = input_sizes(architecture, shape)[-1][2]
+        sizes = *cost(architecture, shape), max(depths), receptive_field(architecture), read
+        return Features(seen.choices, {**seen.counts, **counts}, dict(zip(self.sizes, sizes, strict=True)))
 
     def encode(self, architecture: CNNArchitecture) -> Tokens:
         tokens: list[int] = []

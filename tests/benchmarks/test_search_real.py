@@ -101,8 +101,9 @@ def test_runs_every_searcher_and_writes_what_it_found(spec, trainings, monkeypat
     assert len(trainings) <= 2 * 2 * 3  # all networks there are
     with pytest.raises(SystemExit):
         main(["nowhere"])
-    with pytest.raises(SystemExit):
-        main(["--seeds", "1"])
+    for flags in (["--seeds", "1"], ["--processes", "0"]):
+        with pytest.raises(SystemExit):
+            main(flags)
 
 
 def test_the_spaces_are_examples_and_a_limit_is_where_the_largest_competes():
@@ -111,6 +112,6 @@ def test_the_spaces_are_examples_and_a_limit_is_where_the_largest_competes():
         assert any(entrant.kind == "largest" for entrant in entrants) == bool(spec.objective.limit)
 
 
-def _here(space, seeds):
+def _here(space, seeds, processes):
     for entrant in search_real.SPACES[space][1]:
         yield entrant, np.array([run((space, entrant, seed)) for seed in range(seeds)])

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 from report.made_up import make_up, spec_of
+from searches import make_spec, run
 
 from rlnas.errors import UserError
 from rlnas.report.compared import Comparison, compare, relatives
 from rlnas.state import Bucket, Ledger
+from rlnas.variants import control_of
 
 RANDOM, LARGEST = {"kind": "random"}, {"kind": "largest"}
 
@@ -112,4 +114,16 @@ def test_a_seed_counts_once_on_a_side(bucket: Bucket) -> None:
     assert [[track.name for track in control.tracks] for control in found.controls] == [["mine-control"]]
     assert found.remarks[:3] == tuple(
         f"Search {name} is left out: its seed 1 counts already." for name in ("mine", "mine-s1", "mine-s1-control")
+    )
+
+
+def test_children_of_a_control_that_were_above_the_limit_are_told(bucket: Bucket) -> None:
+    limit = {"limit": {"parameters": 100}}
+    spec = make_spec("cnn", controller={"kind": "guided", "first": 4}, objective=limit)
+    ledger, control = run(bucket.settings, spec), run(bucket.settings, control_of(spec))
+    above = sum(child.result.reason == "over_limit" for summary in control.summaries() for child in summary.children)
+    assert 0 < above < 4
+    assert compared(ledger).remarks == (
+        f"Of the 4 children of control {spec.name}-control, {above} were above the limit and not trained; they count as"
+        " its children.",
     )

@@ -419,12 +419,13 @@ def test_features_count_layers_links_and_paths():
     assert features.counts == {
         "connections": 3,
         "layers": 4,
-        "longest path": 3,
         "reading the image": 2,
         "read by the classifier": 1,
     }
     assert features.choices["layer 4 inputs 2"] == 1
     assert features.choices["layer 4 inputs 1"] == 0
     assert features.sizes["parameters"] > 0
+    assert features.sizes["depth"] == 3
+    assert features.sizes["channels read by the classifier"] == layers[-1].filters
     typed = TYPED.features(draws(TYPED, 0, 1)[0], CIFAR).counts
     assert sum(count for name, count in typed.items() if name.startswith("layer_type ")) == 2

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import searches
-from searches import in_process, make_small_spec, outcome, renamed, run
+from searches import make_small_spec, outcome, renamed, run, run_apart
 
 from rlnas import steps
 from rlnas.controller import SEARCHERS
 from rlnas.controller.moves import draw
 from rlnas.spaces import Tokens
 from rlnas.spec import SearchSpec
-from rlnas.state import Bucket, Ledger, StoreSettings, open_search
+from rlnas.state import Bucket, Ledger, open_search
 from rlnas.state.suggestions import read_suggestions
 
 KNOWN: dict[tuple[str, str], dict[str, Any]] = {}
@@ -42,11 +42,6 @@ def suggestion(ledger: Ledger, number: int) -> Tokens:
     return draw(ledger.spec.space.decisions(0), random.Random(10 + number))[0]
 
 
-def search(settings: StoreSettings, spec: SearchSpec) -> None:
-    searches.inline()
-    run(settings, spec, before_turn=suggest)
-
-
 @pytest.fixture
 def spec(searcher: str, kind: str) -> SearchSpec:
     return make_small_spec(searcher, kind)
@@ -56,14 +51,12 @@ def spec(searcher: str, kind: str) -> SearchSpec:
 def undisturbed(bucket: Bucket, spec: SearchSpec) -> dict[str, Any]:
     key = spec.space.kind, spec.controller.kind
     if key not in KNOWN:
-        twin = renamed(spec)
-        assert in_process(search, bucket.settings, twin) == 0
-        KNOWN[key] = outcome(open_search(bucket, twin.name))
+        KNOWN[key] = outcome(run_apart(bucket, renamed(spec), before_turn=suggest))
     return KNOWN[key]
 
 
 def test_killed_at_every_write(bucket: Bucket, spec: SearchSpec, undisturbed: dict[str, Any]) -> None:
-    assert searches.killed_at_every_write(lambda: search(bucket.settings, spec)) > 40
+    assert searches.killed_at_every_write(lambda: run(bucket.settings, spec, before_turn=suggest)) > 40
     assert outcome(open_search(bucket, spec.name)) == undisturbed
 
 
