@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 from pods import pod
-from test_cli import DIGITS, rlnas  # noqa: F401 - a fixture
+from test_cli import DIGITS
 
 from pipelines.compile import compile_all
 from rlnas import steps
@@ -177,7 +177,7 @@ def test_what_each_kind_of_task_asks_of_a_node(package: Path) -> None:
     ]
 
 
-def test_submit_sends_name_spec_and_settings(rlnas: Any, kubeflow: Kubeflow, spec_file: str) -> None:  # noqa: F811
+def test_submit_sends_name_spec_and_settings(rlnas: Any, kubeflow: Kubeflow, spec_file: str) -> None:
     status, out, err = rlnas("submit", spec_file, "--set", "accelerator_count=1")
     assert (status, err) == (0, "")
     (run,) = kubeflow.kept["runs"]
@@ -211,7 +211,7 @@ def test_a_spec_that_is_too_long_is_one_line(kubeflow: Kubeflow, package: Path) 
     assert kubeflow.kept["runs"] == []
 
 
-def test_the_life_of_a_schedule(rlnas: Any, kubeflow: Kubeflow) -> None:  # noqa: F811
+def test_the_life_of_a_schedule(rlnas: Any, kubeflow: Kubeflow) -> None:
     status, _, err = rlnas("schedule", "create", "mine", "*/30 * * * *", "--set", "rounds_per_run=2")
     assert (status, err) == (0, "")
     (job,) = kubeflow.kept["recurringruns"]
@@ -246,7 +246,7 @@ def test_the_life_of_a_schedule(rlnas: Any, kubeflow: Kubeflow) -> None:  # noqa
 
 
 def test_status_shows_the_run_and_the_schedulers_words(
-    rlnas: Any,  # noqa: F811
+    rlnas: Any,
     kubeflow: Kubeflow,
     bucket: Bucket,
 ) -> None:
@@ -281,7 +281,7 @@ def test_status_shows_the_run_and_the_schedulers_words(
     ],
 )
 def test_a_refusal_is_one_line_without_the_token(
-    rlnas: Any,  # noqa: F811
+    rlnas: Any,
     kubeflow: Kubeflow,
     spec_file: str,
     refusal: tuple[int, bytes],
@@ -297,7 +297,7 @@ def test_a_refusal_is_one_line_without_the_token(
 
 
 def test_no_endpoint_or_a_dead_one_is_one_line(
-    rlnas: Any,  # noqa: F811
+    rlnas: Any,
     spec_file: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -320,7 +320,7 @@ def test_pods_that_cannot_be_read_hide_no_run(kubeflow: Kubeflow, monkeypatch: p
     assert run.words == ("no kubeconfig here: what its pods say is not shown",)
 
 
-def test_a_run_that_has_not_made_its_search_is_shown_all_the_same(rlnas: Any, kubeflow: Kubeflow) -> None:  # noqa: F811
+def test_a_run_that_has_not_made_its_search_is_shown_all_the_same(rlnas: Any, kubeflow: Kubeflow) -> None:
     status, _, err = rlnas("status", "tiny")
     assert (status, err.count("\n")) == (2, 1)
     parameters = {"parameters": {"search_name": "tiny"}}
@@ -368,7 +368,7 @@ def test_the_endpoint_is_read_from_the_environment() -> None:
 
 @pytest.mark.parametrize("host", ["https://user:planted@kfp", "user:planted@kfp:80", "https://user:pla/nted@kfp"])
 def test_an_endpoint_with_a_password_is_one_line_without_it(
-    rlnas: Any,  # noqa: F811
+    rlnas: Any,
     monkeypatch: pytest.MonkeyPatch,
     host: str,
 ) -> None:

@@ -15,6 +15,7 @@ def status(children: int = 16, round: int = 2, winner_left: bool = False, runnin
         name="mine",
         controller="reinforce",
         label="",
+        warm_start=None,
         children=children,
         budget=16,
         failed=0,
