@@ -80,6 +80,7 @@ def make_spec(kind: str = "tabular", **sections: dict) -> SearchSpec:
 def make_small_spec(searcher: str, kind: str, **loop: int) -> SearchSpec:
     """Two rounds of three: a searcher that reads the history proposes from it in the second."""
     small = {"hidden": 8, "learning_rate": 0.1, "population": 2, "first": 2, "samples": 8, "draws": 4}
+    small |= {"trials": 2} if kind == "rnn" else {}  # of images there are none
     fields = resolve(SETTINGS, searcher, "rlnas.controller_settings").model_fields
     return make_spec(
         kind,
@@ -287,9 +288,9 @@ def outcome(ledger: Ledger) -> dict[str, Any]:
         data = ledger.bucket.get(key).data
         name = key.removeprefix(ledger.root)
         folder = name.partition("/")[0]
-        if folder in ("controllers", "plans"):
+        if folder == "controllers":
             found[name] = data
-        elif folder in ("results", "summaries", "history", "finals"):
+        elif folder in ("plans", "results", "summaries", "history", "finals"):
             found[name] = _plain(json.loads(data))
         elif folder in ("snapshots", "checkpoints"):
             found[name] = data[8 + int.from_bytes(data[:8], "little") :]

@@ -169,12 +169,11 @@ class AppliedChild(Record):
     scored: bool
     metrics: dict[str, FiniteFloat]
     scores: dict[str, FiniteFloat] = Field(default_factory=dict)
-    tried: tuple[ShortTrial, ...] = ()
+    tried: tuple[tuple[tuple[int, ...], FiniteFloat], ...] = ()  # losses; no seconds: versions are equal to the byte
 
     def as_trial(self, earlier: Space | None = None) -> Trial:
         """Return it as a searcher sees it; `earlier`: the space of the earlier search whose child it is."""
-        tried = {trial.tokens: trial.loss for trial in self.tried}
-        return Trial(self.tokens, self.reward, self.scored, self.metrics, earlier, self.scores, tried)
+        return Trial(self.tokens, self.reward, self.scored, self.metrics, earlier, self.scores, dict(self.tried))
 
 
 class Summary(Record):
@@ -196,7 +195,7 @@ class Summary(Record):
                 scored=child.result.status == "ok",
                 metrics=child.result.metrics,
                 scores=child.scores,
-                tried=child.tried,
+                tried=tuple(child.losses.items()),
             )
             for child in self.children
         )
