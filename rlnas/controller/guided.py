@@ -9,7 +9,7 @@ import math
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rlnas.controller.learner import PolicySearcher, adam_step
-from rlnas.controller.moves import draw, first_new, mutate
+from rlnas.controller.moves import draw, first_new, mutate, neighbours
 from rlnas.controller.policy import Actions, Policy
 from rlnas.controller.searchers import Experience, Proposal, SearcherState, Trial
 from rlnas.controller.settings import GuidedSettings
@@ -73,7 +73,12 @@ class Guided(PolicySearcher):
             for proposal in proposals[surrogate.pretended :]:
                 surrogate.pretend(self._seen(proposal.tokens))
             candidates = self._candidates(policy, samples, seed, parents)
-            proposals.append(self._choose(surrogate, candidates, known) or self._random(samples, seed, known))
+            chosen = self._best(surrogate, candidates, known)
+            proposals.append(
+                self._random(samples, seed, known)
+                if chosen is None
+                else Proposal(self._climbed(surrogate, chosen, samples, seed, known), None, candidates[chosen[0]])
+            )
             known.add(proposals[-1].tokens)
         return proposals
 
@@ -90,15 +95,28 @@ class Guided(PolicySearcher):
         ]
         return dict.fromkeys(changed, "mutation") | dict.fromkeys(drawn, "controller")
 
-    def _choose(
-        self, surrogate: Surrogate, candidates: dict[Tokens, str], known: Collection[Tokens]
-    ) -> Proposal | None:
+    def _best(
+        self, surrogate: Surrogate, candidates: Iterable[Tokens], known: Collection[Tokens]
+    ) -> tuple[Tokens, float] | None:
+        """Return the most promising of those that are new and within the limit, and what it promises."""
         new = [tokens for tokens in candidates if tokens not in known and self.fits(tokens)]
         if not new:
             return None
         gains = surrogate.expected_improvement([self._seen(tokens) for tokens in new])
-        tokens = new[int(gains.argmax())]
-        return Proposal(tokens, None, candidates[tokens])
+        at = int(gains.argmax())
+        return new[at], float(gains[at])
+
+    def _climbed(
+        self, surrogate: Surrogate, start: tuple[Tokens, float], samples: int, seed: int, known: Collection[Tokens]
+    ) -> Tokens:
+        """Change one decision after another, each time the one that promises most."""
+        at, gain = start
+        for _ in range(self.settings.steps):
+            around = self._best(surrogate, neighbours(self.space, samples, at, random.Random(seed)), known)
+            if around is None or around[1] <= gain:
+                break
+            at, gain = around
+        return at
 
     def _surrogate(self, told: Told) -> Surrogate:
         rewards = [reward for _, reward in told]

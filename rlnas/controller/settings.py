@@ -85,6 +85,8 @@ class GuidedSettings(PolicySettings):
         samples: of the controller, from which one proposal is chosen.
         mutations: of the best children, added to the samples.
         parents: the best so many children that are mutated, and that the controller learns to imitate.
+        steps: the most promising of them all is changed in one decision after another, at most so often, as long as
+            that promises more.
     """
 
     kind: Literal["guided"] = "guided"
@@ -93,3 +95,4 @@ class GuidedSettings(PolicySettings):
     samples: int = Field(default=256, ge=0, le=100_000)
     mutations: int = Field(default=0, ge=0, le=100_000)
     parents: int = Field(default=10, ge=1, le=1000)
+    steps: int = Field(default=3, ge=0, le=1000, json_schema_extra={"earlier": 0})

@@ -11,8 +11,9 @@ which a round of several proposals needs, and importing it takes longer than all
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import chain
+from itertools import chain, repeat
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -49,7 +50,7 @@ class Scales:
 
         No gradient is needed, and the way up is the same on every machine.
         """
-        seen = _Code(features)(features)
+        _, seen = _Code.over(features)
         distances = seen.distances(seen)
         names = [*distances, *(["trend"] if "sizes" in distances else []), "noise"]
         known: dict[Scales, float] = {}
@@ -89,7 +90,7 @@ _SWEEPS = 6
 def normal_scores(rewards: Sequence[float]) -> Tensor:
     """Return the normal quantile [N] of each reward's rank; equal rewards get equal scores."""
     _, place, count = torch.unique(torch.tensor(rewards, dtype=torch.float64), return_inverse=True, return_counts=True)
-    rank = count.cumsum(0) - (count - 1) / 2
+    rank = count.cumsum(0) - (count - 1).double() / 2
     return torch.special.ndtri((rank - 0.5) / len(rewards))[place]
 
 
@@ -124,8 +125,7 @@ class Surrogate:
     """
 
     def __init__(self, features: Sequence[Features], scores: Tensor, scales: Scales) -> None:
-        self._code = _Code(features)
-        self._seen = self._code(features)
+        self._code, self._seen = _Code.over(features)
         self._scores = scores
         self.scales = scales
         self.pretended = 0
@@ -225,8 +225,15 @@ class _Code:
         self.counts = list(dict.fromkeys(chain.from_iterable(f.counts for f in features)))
         self.sizes = list(dict.fromkeys(chain.from_iterable(f.sizes for f in features)))
         self.of_counts = self.of_sizes = (torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64))
-        raw = self(features)
-        self.of_counts, self.of_sizes = _standard(raw.counts), _standard(raw.sizes)
+
+    @classmethod
+    def over(cls, features: Sequence[Features]) -> "tuple[_Code, _Coded]":
+        """Return a code whose standard are these architectures, and the architectures in it."""
+        code = cls(features)
+        raw = code(features)
+        code.of_counts, code.of_sizes = _standard(raw.counts), _standard(raw.sizes)
+        counts, sizes = _standardised(raw.counts, code.of_counts), _standardised(raw.sizes, code.of_sizes)
+        return code, replace(raw, counts=counts, sizes=sizes)
 
     def add_options(self, features: Features) -> int:
         """Know these choices from here on; return how many columns this adds at the end."""
@@ -236,27 +243,34 @@ class _Code:
         return len(self.column) - before
 
     def __call__(self, features: Sequence[Features]) -> _Coded:
-        width = len(self.column)
-        choices = torch.zeros(len(features), width + 1, dtype=torch.float64)  # the last column: what is not known
-        choices[
-            [row for row, f in enumerate(features) for _ in f.choices],
-            [self.column.get(pair, width) for f in features for pair in f.choices.items()],
-        ] = 1.0
-        choices = choices[:, :width]
-        existing = torch.tensor([len(f.choices) for f in features], dtype=torch.float64)
-        counts = [[f.counts.get(name, 0.0) for name in self.counts] for f in features]
-        sizes = [[math.log(f.sizes.get(name, 1.0)) for name in self.sizes] for f in features]
-        numbers = _numbers(counts, self.of_counts), _numbers(sizes, self.of_sizes)
-        return _Coded(self.decisions, choices, existing, *numbers)
+        # Rows are made by calls that loop in C: a proposal codes hundreds of architectures.
+        width, existing = len(self.column), np.array([len(f.choices) for f in features])
+        choices = np.zeros((len(features), width + 1))  # the last column: what is not known
+        pairs = chain.from_iterable(f.choices.items() for f in features)
+        columns = np.fromiter(map(self.column.get, pairs, repeat(width)), int, existing.sum())
+        choices[np.arange(len(features)).repeat(existing), columns] = 1.0
+        return _Coded(
+            self.decisions,
+            torch.from_numpy(choices[:, :width]),
+            torch.from_numpy(existing.astype(float)),
+            _standardised(_columns([f.counts for f in features], self.counts, 0.0), self.of_counts),
+            _standardised(_columns([f.sizes for f in features], self.sizes, 1.0).log(), self.of_sizes),
+        )
 
 
 def _add_noise(covariance: Tensor, scales: Scales) -> Tensor:
     return covariance + scales.noise * torch.eye(len(covariance), dtype=torch.float64)
 
 
-def _numbers(rows: list[list[float]], standard: tuple[Tensor, Tensor]) -> Tensor:
+def _columns(numbers: Sequence[Mapping[str, float]], names: Sequence[str], default: float) -> Tensor:
+    """Return the numbers of N architectures by name [N, K]."""
+    values = chain.from_iterable(map(row.get, names, repeat(default)) for row in numbers)
+    return torch.from_numpy(np.fromiter(values, float, len(numbers) * len(names)).reshape(len(numbers), len(names)))
+
+
+def _standardised(columns: Tensor, standard: tuple[Tensor, Tensor]) -> Tensor:
     shift, scale = standard
-    return (torch.tensor(rows, dtype=torch.float64).reshape(len(rows), -1) - shift) / scale
+    return (columns - shift) / scale
 
 
 def _standard(columns: Tensor) -> tuple[Tensor, Tensor]:
