@@ -19,11 +19,12 @@ KNOWS: dict[str, set[str]] = {
     "tensors": set(),
     "yaml_text": {"errors"},
     # From here on every room may know the leaves as well; what stands to the right stands below.
+    "adam": set(),
     "objective": set(),
     "spaces": set(),
     "datasets": {"spaces"},
-    "controller": {"spaces"},
-    "children": {"spaces", "datasets"},
+    "controller": {"adam", "spaces"},
+    "children": {"adam", "spaces", "datasets"},
     "warm_start": {"controller"},
     "spec": {"objective", "warm_start", "spaces", "datasets", "controller", "children"},
     "variants": {"controller", "spec"},
@@ -62,6 +63,7 @@ RESERVED: dict[str, set[str]] = {
     "typer": {"cli"},
     "matplotlib": {"report"},
     "torch": {
+        "adam",
         "datasets",
         "controller",
         "children",

@@ -15,9 +15,9 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
+from rlnas.adam import adam_step
 from rlnas.children.base import Interrupted, Monitor
 from rlnas.errors import ChildFailure, SearchDeleted, StoreError, UserError
 from rlnas.seeds import derive_seed
@@ -102,7 +102,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015) with its authors' settings but for the rate.
+    """Adam, see `rlnas.adam`.
 
     Args:
         parameters: the weights; each must have a gradient at every step.
@@ -116,25 +116,10 @@ class Adam(Optimizer):
         self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
 
-    @torch.no_grad()
     def step(self) -> None:
         """See `Optimizer.step`."""
-        adam(
-            self.parameters,
-            [gradient for parameter in self.parameters if (gradient := parameter.grad) is not None],
-            self.means,
-            self.squares,
-            [],
-            self.steps,
-            fused=True,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=self.lr,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=False,
-        )
+        gradients = [gradient for parameter in self.parameters if (gradient := parameter.grad) is not None]
+        adam_step(self.parameters, gradients, self.means, self.squares, self.steps, self.lr)
         for parameter in self.parameters:
             parameter.grad = None
 

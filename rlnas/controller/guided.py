@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlnas.controller.learner import PolicySearcher, adam_step
+from rlnas.controller.learner import PolicySearcher, policy_step
 from rlnas.controller.moves import carry_over, draw, first_new, mutate
 from rlnas.controller.policy import Actions, Policy
 from rlnas.controller.searchers import Experience, Proposal, SearcherState, Trial
@@ -188,7 +188,7 @@ class Guided(PolicySearcher):
             log_probability, entropy = self._score(policy, [*(tokens for tokens, _ in memory.best), tokens])
             loss = -log_probability[:-1].mean() - z * log_probability[-1]
             gradient = torch.autograd.grad(loss, list(policy.parameters()), materialize_grads=True)
-            tensors = adam_step(policy, gradient, tensors, self.settings.learning_rate)
+            tensors = policy_step(policy, gradient, tensors, self.settings.learning_rate)
             numbers["entropy"] = float(entropy.detach().mean())
             numbers["gradient_norm"] = float(torch.nn.utils.get_total_norm(gradient))
         return SearcherState(tensors, memory.as_json()), numbers

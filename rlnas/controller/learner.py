@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
+from rlnas.adam import adam_step
 from rlnas.controller.policy import Policy
 from rlnas.controller.searchers import Searcher, SearcherState
 from rlnas.controller.settings import PolicySettings
@@ -32,7 +32,7 @@ class PolicySearcher(Searcher):
         return policy
 
 
-def adam_step(
+def policy_step(
     policy: Policy, gradient: Sequence[Tensor], tensors: Mapping[str, Tensor], learning_rate: float
 ) -> dict[str, Tensor]:
     """Move a policy's weights in place.
@@ -56,24 +56,14 @@ def adam_step(
             (f"adam/step/{name}", torch.zeros(())),
         )
     }
-    # The function, not the class torch.optim.Adam: making the first optimiser imports all of torch._dynamo.
-    with torch.no_grad():
-        adam(
-            list(policy.parameters()),
-            list(gradient),
-            [moments[f"adam/mean/{name}"] for name in names],
-            [moments[f"adam/square/{name}"] for name in names],
-            [],
-            [moments[f"adam/step/{name}"] for name in names],
-            fused=True,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=learning_rate,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=False,
-        )
+    adam_step(
+        list(policy.parameters()),
+        gradient,
+        [moments[f"adam/mean/{name}"] for name in names],
+        [moments[f"adam/square/{name}"] for name in names],
+        [moments[f"adam/step/{name}"] for name in names],
+        learning_rate,
+    )
     return _tensors(policy) | moments
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rlnas.controller.learner import PolicySearcher, adam_step
+from rlnas.controller.learner import PolicySearcher, policy_step
 from rlnas.controller.policy import Actions
 from rlnas.controller.searchers import Experience, Proposal, SearcherState, Trial
 from rlnas.controller.settings import ReinforceSettings
@@ -55,7 +55,7 @@ class Reinforce(PolicySearcher):
 
         gradient = [torch.stack(parts).mean(0) for parts in zip(*gradients, strict=True)]
         norm = torch.nn.utils.get_total_norm(gradient)
-        tensors = adam_step(head, gradient, state.tensors, self.settings.learning_rate)
+        tensors = policy_step(head, gradient, state.tensors, self.settings.learning_rate)
         rewards = [reward for experience in rounds for reward in experience.rewards if reward is not None]
         after = self._average(baseline, rewards)
         numbers = {"baseline": after or 0.0, "entropy": sum(entropies) / len(entropies), "gradient_norm": float(norm)}
