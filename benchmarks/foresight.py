@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.search_quality import standard_error
 from benchmarks.search_real import EXAMPLES, Children
 from rlnas.controller import Trial
 from rlnas.controller.settings import GuidedSettings
@@ -135,7 +136,7 @@ def search(pool: Pool, see: See | None, trials: int, seed: int, first: int = FIR
 def mean(values: Sequence[float], scale: float, digits: int) -> str:
     """Write a mean with its standard error."""
     column = scale * np.array(values)
-    return f"{column.mean():.{digits}f} ± {column.std(ddof=1) / math.sqrt(len(column)):.{digits}f}"
+    return f"{column.mean():.{digits}f} ± {standard_error(column):.{digits}f}"
 
 
 def main() -> None:

@@ -14,16 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from rlnas.local import run_search
+import rlnas
+from rlnas.api import HOME
 from rlnas.spec import SearchSpec, load_spec
 from rlnas.state import Bucket, EmbeddedStore, FinalRecord, open_search
 from rlnas.steps import find_final
 from rlnas.variants import with_seed
 
 OUT = Path("build/search_long.json")
-HOME = Path(".rlnas")
 SPEC = Path(__file__).parents[1] / "examples" / "text-rnn-long.yaml"
 SEEDS = 3
 
@@ -64,11 +62,10 @@ def main(arguments: Sequence[str]) -> None:
     seeds = parser.parse_args(arguments).seeds
     if seeds < 2:
         parser.error("--seeds: a standard error takes two; allowed: 2 or more")
-    bucket, console = Bucket(EmbeddedStore(HOME).start()), Console(highlight=False, markup=False, emoji=False)
-    rows = []
+    store, rows = EmbeddedStore(HOME).start(), []
     for spec in variants(load_spec(SPEC), seeds):
-        run_search(bucket, spec, 0, HOME / "logs", console)
-        final = find_final(open_search(bucket, spec.name))
+        rlnas.search(spec, store).run()
+        final = find_final(open_search(Bucket(store), spec.name))
         assert final is not None
         if final.record is None or any(not model.test for model in final.record.models):
             sys.exit(f"search {spec.name}: the winner or the LSTM has no test; see rlnas report {spec.name}")

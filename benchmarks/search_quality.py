@@ -74,6 +74,11 @@ class Entrant:
     def __str__(self) -> str:
         return self.name if self.m == 1 else f"{self.name}, m = {self.m}"
 
+    def searcher(self, space: Space, shape: DataShape) -> Searcher:
+        """Return its searcher in a space."""
+        settings = resolve(SETTINGS, self.kind, "rlnas.controller_settings")(**self.settings)
+        return resolve(SEARCHERS, self.kind, "rlnas.searchers")(space, settings, shape)
+
 
 @dataclass(frozen=True)
 class Arena:
@@ -251,12 +256,10 @@ def run(task: tuple[str, Entrant, int]) -> list[float]:
     torch.set_num_threads(1)
     name, entrant, seed = task
     arena = next(arena for arena in ARENAS if arena.name == name)
-    settings = resolve(SETTINGS, entrant.kind, "rlnas.controller_settings")(**entrant.settings)
-    searcher = resolve(SEARCHERS, entrant.kind, "rlnas.searchers")(arena.space, settings, arena.shape)
     reward, judge = arena.open()
     purse = Purse(reward, arena.budgets[-1])
     adversary = [arena.adversary] * entrant.sabotaged if arena.adversary else []
-    play(searcher, purse, entrant.m, seed, adversary)
+    play(entrant.searcher(arena.space, arena.shape), purse, entrant.m, seed, adversary)
     return judged(purse.paid, judge)
 
 
@@ -265,6 +268,11 @@ def compete(arena: Arena, seeds: int) -> Iterator[tuple[Entrant, Curves]]:
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         for entrant in arena.entrants:
             yield entrant, np.array(pool.map(run, [(arena.name, entrant, seed) for seed in range(seeds)], chunksize=1))
+
+
+def standard_error(column: Curves) -> float:
+    """Return that of the mean of a column [S]."""
+    return float(column.std(ddof=1)) / math.sqrt(len(column))
 
 
 def reliability(curves: Curves) -> int | None:
@@ -283,7 +291,7 @@ def figures(arena: Arena, entrant: Entrant, curves: Curves) -> list[dict[str, An
             "m": entrant.m,
             "mean": round(float(at.mean()), 4),
             "std": round(float(at.std(ddof=1)), 4) if len(at) > 1 else None,
-            "se": round(float(at.std(ddof=1)) / math.sqrt(len(at)), 4) if len(at) > 1 else None,
+            "se": round(standard_error(at), 4) if len(at) > 1 else None,
             "seeds": len(at),
             "reliability": reliability(curves),
         }

@@ -16,7 +16,6 @@ its own.
 import argparse
 import hashlib
 import json
-import math
 import multiprocessing
 import sys
 import time
@@ -29,10 +28,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.search_quality import PROCESSES, Entrant, Purse, play
+from benchmarks.search_quality import PROCESSES, Entrant, Purse, play, standard_error
 from rlnas.children import TRAINERS, SilentMonitor
 from rlnas.children.training import child_failures
-from rlnas.controller import SEARCHERS, SETTINGS, Foresight
+from rlnas.controller import Foresight
 from rlnas.datasets import open_local
 from rlnas.errors import ChildFailure
 from rlnas.registry import resolve
@@ -135,8 +134,7 @@ def run(task: tuple[str, Entrant, int]) -> list[float]:
     torch.set_num_threads(1)
     space, entrant, seed = task
     children = Children(load_spec(EXAMPLES / SPACES[space][0]))
-    settings = resolve(SETTINGS, entrant.kind, "rlnas.controller_settings")(**entrant.settings)
-    searcher = resolve(SEARCHERS, entrant.kind, "rlnas.searchers")(children.spec.space, settings, children.shape)
+    searcher = entrant.searcher(children.spec.space, children.shape)
     searcher.limit = children.spec.objective.limit
     searcher.foresight = children
     paid: list[tuple[float, float]] = []
@@ -161,7 +159,7 @@ def compete(space: str, seeds: int, processes: int) -> Iterator[tuple[Entrant, C
 def difference(ours: Curves, theirs: Curves) -> dict[str, float]:
     """Return the mean and the standard error of the difference of two columns [S] on equal seeds."""
     gains = ours - theirs
-    return {"mean": float(gains.mean()), "se": float(gains.std(ddof=1)) / math.sqrt(len(gains))}
+    return {"mean": float(gains.mean()), "se": standard_error(gains)}
 
 
 def figures(space: str, results: Mapping[str, Curves]) -> list[dict[str, Any]]:
@@ -173,7 +171,7 @@ def figures(space: str, results: Mapping[str, Curves]) -> list[dict[str, Any]]:
             "searcher": name,
             "budget": budget,
             "mean": float(at.mean()),
-            "se": float(at.std(ddof=1)) / math.sqrt(len(at)),
+            "se": standard_error(at),
             "seeds": len(at),
             "guided_minus_it": difference(first[:, budget - 1], at) if curves is not first else None,
             "guided_after_16_minus_it": difference(first[:, BUDGETS[0] - 1], at) if curves is not first else None,

@@ -16,7 +16,6 @@ Prints a table, and writes build/transfer.json. Needs the folder `nasbench201` b
 
 import argparse
 import json
-import math
 import multiprocessing
 import random
 import sys
@@ -27,7 +26,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.search_quality import ARENAS, PROCESSES, Curves, Purse, nas_bench_201, paired_interval, play
+from benchmarks.search_quality import (
+    ARENAS,
+    PROCESSES,
+    Curves,
+    Purse,
+    nas_bench_201,
+    paired_interval,
+    play,
+    standard_error,
+)
 from rlnas.controller import Experience, Trial
 from rlnas.controller.guided import Guided
 from rlnas.controller.settings import GuidedSettings
@@ -113,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
     entries = []
     for name, column in zip(ROWS, needed.T, strict=True):
         median, mean, often = float(np.median(column)), float(column.mean()), float(np.quantile(column, 0.9))
-        error = float(column.std(ddof=1)) / math.sqrt(seeds)
+        error = standard_error(column)
         gain = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*paired_interval(column, needed[:, 0])) if name != "cold" else ""
         print(f"| {name} | {median:.1f} | {mean:.1f} ± {error:.1f} | {often:.0f} | {gain} |")
         entry = {"begins": name, "median": median, "mean": round(mean, 2), "se": round(error, 2), "often": often}
