@@ -192,8 +192,10 @@ class CNNSpace(Space):
             "read by the classifier": len(architecture.outputs),
             "reading the image": sum(not layer.inputs for layer in architecture.layers),
         }
-        read = input_sizes(architecture, shape)[-1][2]
-        sizes = *cost(architecture, shape), max(depths), receptive_field(architecture), read
+        after = layer_sizes(architecture, shape)
+        before = _inputs(architecture, after, shape)
+        counted = _cost(architecture, before, after, shape.classes)
+        sizes = *counted, max(depths), receptive_field(architecture), before[-1][2]
         return Features(seen.choices, {**seen.counts, **counts}, dict(zip(self.sizes, sizes, strict=True)))
 
     def encode(self, architecture: CNNArchitecture) -> Tokens:
@@ -353,16 +355,25 @@ def layer_sizes(architecture: CNNArchitecture, shape: DataShape) -> list[Size]:
 
 def input_sizes(architecture: CNNArchitecture, shape: DataShape) -> list[Size]:
     """Return height, width and channels of what each layer reads, and at the end the classifier (rule 3)."""
-    sizes, end = layer_sizes(architecture, shape), len(architecture.layers)
+    return _inputs(architecture, layer_sizes(architecture, shape), shape)
+
+
+def _inputs(architecture: CNNArchitecture, sizes: list[Size], shape: DataShape) -> list[Size]:
+    """Return `input_sizes`, given `layer_sizes`."""
     inputs = [*(layer.inputs for layer in architecture.layers), architecture.outputs]
-    return [_joined(architecture, sizes, shape, inputs[i], i) for i in range(end + 1)]
+    return [_joined(architecture, sizes, shape, read, i) for i, read in enumerate(inputs)]
 
 
-def cost(architecture: CNNArchitecture, shape: DataShape) -> tuple[int, int]:
-    """Count without building it what a network has: trainable weights, and multiply-adds of one image."""
-    before, after = input_sizes(architecture, shape), layer_sizes(architecture, shape)
+def _cost(architecture: CNNArchitecture, before: list[Size], after: list[Size], classes: int) -> tuple[int, int]:
+    """Count without building it what a network has: trainable weights, and multiply-adds of one image.
+
+    Args:
+        architecture: the network.
+        before, after: its `input_sizes` and `layer_sizes`.
+        classes: of the data.
+    """
     features = before[-1][2]
-    parameters, flops = (features + 1) * shape.classes, features * shape.classes
+    parameters, flops = (features + 1) * classes, features * classes
     for layer, (_, _, channels), (height, width, filters) in zip(architecture.layers, before, after, strict=False):
         if layer.type == "convolution":
             weights = channels * filters * (layer.filter_height or 1) * (layer.filter_width or 1)
