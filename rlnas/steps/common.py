@@ -4,7 +4,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, NoReturn
@@ -114,9 +114,9 @@ def check_key(key: str) -> str:
     return key
 
 
-def trainer_of(ledger: Ledger, planned: PlannedChild, device: str) -> Trainer:
-    """Return the child trainer that the spec names, with the recipe of this child."""
-    recipe = ledger.spec.child.vary(planned.recipe)
+def trainer_of(ledger: Ledger, device: str, changes: Mapping[str, Any] = {}) -> Trainer:
+    """Return the child trainer that the spec names, with its recipe, or as a planned child changes that."""
+    recipe = ledger.spec.child.vary(changes)
     return resolve(TRAINERS, recipe.kind, "rlnas.trainers")(recipe, ledger.shape, device)
 
 

@@ -68,7 +68,7 @@ def _score(ledger: Ledger, plan: Plan, todo: list[str]) -> None:
     spec = ledger.spec
     data = spec.dataset.validation(opener(ledger.bucket))
     planned = {child_id(plan.round, i): child for i, child in enumerate(plan.children)}
-    trainers = {name: trainer_of(ledger, planned[name], on) for name in todo}
+    trainers = {name: trainer_of(ledger, on, planned[name].recipe) for name in todo}
 
     at_once = children_at_once(spec.child, on)
     work = partial(_evaluate_in_process, ledger.bucket.settings, ledger.record, trainers, data, planned, at_once)

@@ -39,7 +39,7 @@ def export_model(ledger: Ledger, card: Callable[[Ledger, FinalRecord], str], chi
     assert plan is not None
     assert snapshots is not None
     planned = plan.children[index]
-    trainer = trainer_of(ledger, planned, "cpu")
+    trainer = trainer_of(ledger, "cpu", planned.recipe)
     deployable = trainer.deploy(architecture_of(ledger, planned, trainer), snapshots, spec.dataset.validation(files))
     names = data_of(ledger).class_names
     exported = export_files(deployable, spec.space, spec.dataset.vocabulary(files), names)

@@ -208,7 +208,7 @@ def _possible(ledger: Ledger, planned: PlannedChild, references: Sequence[str]) 
         UserError: there is no such model for this winner.
     """
     assert ledger.spec.final is not None
-    trainer, found = trainer_of(ledger, planned, "cpu"), []
+    trainer, found = trainer_of(ledger, "cpu", planned.recipe), []
     for name in dict.fromkeys(references or ledger.spec.final.references):
         try:
             architecture_of(ledger, planned.model_copy(update={"reference": name}), trainer)
@@ -277,7 +277,7 @@ def _test(
         return model.model_copy(update={"reason": f"{result.reason}: {result.detail}" if result else "lost"})
     if data is None:
         return model.model_copy(update={"reason": "there is no winner to compare it with"})
-    trainer = trainer_of(ledger, planned, device())
+    trainer = trainer_of(ledger, device(), planned.recipe)
     try:
         with child_failures():
             metrics = trainer.evaluate(architecture_of(ledger, planned, trainer), snapshots, data).metrics

@@ -9,7 +9,7 @@ from rlnas.controller import Foresight, Trial
 from rlnas.datasets import Train
 from rlnas.seeds import derive_seed
 from rlnas.spaces import Space, Tokens
-from rlnas.state import Ledger, PlannedChild, ShortTrial
+from rlnas.state import Ledger, ShortTrial
 from rlnas.steps.common import opener, trainer_of
 from rlnas.steps.workers import device
 
@@ -47,8 +47,7 @@ class TrainersForesight(Foresight):
 
     @cached_property
     def _trainer(self) -> Trainer:
-        planned = PlannedChild(tokens=(), log_probability=None, seed=0)
-        return trainer_of(self._ledger, planned, device())
+        return trainer_of(self._ledger, device())
 
     @cached_property
     def _data(self) -> Train:

@@ -69,10 +69,17 @@ def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
         known = _known(ledger, head.version, number, suggested) if own and searcher.reads_history else []
         foresight = searcher.foresight = TrainersForesight(ledger, known)
         proposals = searcher.propose(head.state, samples, own, known) if own else []
-        children = [*suggested]
-        for made, seed in zip(proposals, own, strict=True):
-            planned = PlannedChild(tokens=made.tokens, log_probability=made.log_probability, seed=seed, by=made.by)
-            children.append(planned.model_copy(update={"tried": foresight.short_trials(made.tried)}))
+        proposed = [
+            PlannedChild(
+                tokens=made.tokens,
+                log_probability=made.log_probability,
+                seed=seed,
+                by=made.by,
+                tried=foresight.short_trials(made.tried),
+            )
+            for made, seed in zip(proposals, own, strict=True)
+        ]
+        children = [*suggested, *proposed]
         if searcher.foresees:
             children = [child.model_copy(update={"scores": foresight.scores(child.tokens)}) for child in children]
         plan = Plan(

@@ -64,7 +64,7 @@ def _train(ledger: Ledger, batch: Batch, plan: Plan, todo: list[str], task: str)
     if plan.data == "train_and_validation":
         data = join(data, spec.dataset.validation(files))
     planned = dict(zip(batch.names, (plan.children[i] for i in batch.children), strict=True))
-    trainers = {name: trainer_of(ledger, child, on) for name, child in planned.items()}
+    trainers = {name: trainer_of(ledger, on, child.recipe) for name, child in planned.items()}
 
     at_once = children_at_once(spec.child, on)
     work = partial(_train_in_process, ledger.bucket.settings, ledger.record, trainers, data, planned, at_once, task)

@@ -56,13 +56,13 @@ def test_a_learning_rate_of_the_grid_stands_above_the_one_that_the_winner_predic
     ledger = searches.run(bucket.settings, spec)
     assert spec.space.decode(ledger.version().leaders[0].tokens).learning_rate in (0.1, 0.2)
     grid = ledger.plan(spec.loop.rounds).children
-    trainers = [trainer_of(ledger, planned, "cpu") for planned in grid]
+    trainers = [trainer_of(ledger, "cpu", planned.recipe) for planned in grid]
     rates = [architecture_of(ledger, *pair).learning_rate for pair in zip(grid, trainers, strict=True)]
     assert rates == [None, None]
     assert [trainer.recipe.learning_rate for trainer in trainers] == [0.05, 1e30]
     assert [ledger.result(child_id(spec.loop.rounds, i)).status for i in range(2)] == ["ok", "failed"]
     searched = ledger.plan(0).children[0]
-    assert architecture_of(ledger, searched, trainer_of(ledger, searched, "cpu")).learning_rate in (0.1, 0.2)
+    assert architecture_of(ledger, searched, trainer_of(ledger, "cpu", searched.recipe)).learning_rate in (0.1, 0.2)
 
 
 def test_the_test_is_of_the_last_weights_on_the_test_data(bucket):
