@@ -356,13 +356,17 @@ STYLES = {"m = 8": "dashed", "untrained": "dotted", "mutations": "dashdot", "sab
 
 def plot(results: Mapping[str, Mapping[str, Curves]], path: Path) -> None:
     """Draw what the best so far is worth against children, a panel for each arena, with bands of a standard error."""
-    import matplotlib
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
-    matplotlib.use("svg")
-    from matplotlib import pyplot
+    with rc_context({"svg.hashsalt": "rlnas", "svg.fonttype": "none", "font.size": 10}):
+        figure = Figure(figsize=(5.6 * len(results), 4.4), layout="constrained")
+        _draw(figure, results)
+        figure.savefig(path, metadata={"Date": None})
 
-    matplotlib.rcParams |= {"svg.hashsalt": "rlnas", "svg.fonttype": "none", "font.size": 10}
-    _, panels = pyplot.subplots(1, len(results), figsize=(5.6 * len(results), 4.4), squeeze=False, layout="constrained")
+
+def _draw(figure: Any, results: Mapping[str, Mapping[str, Curves]]) -> None:
+    panels = figure.subplots(1, len(results), squeeze=False)
     for axes, (name, curves_of) in zip(panels[0], results.items(), strict=True):
         for entrant, curves in curves_of.items():
             children = np.arange(1, curves.shape[1] + 1)
@@ -377,7 +381,6 @@ def plot(results: Mapping[str, Mapping[str, Curves]], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=8.5, loc="lower right", frameon=False)
     panels[0][0].set_ylabel("test accuracy of the best by reward, %")
-    pyplot.savefig(path, metadata={"Date": None})
 
 
 def main(arguments: Sequence[str]) -> None:

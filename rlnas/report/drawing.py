@@ -28,8 +28,9 @@ def draw(description: Description, title: str, path: Path) -> None:
     figure = drawing(description, title)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Without a date, and with a fixed salt for its ids, the same architecture gives the same file.
-        with rc_context({"svg.hashsalt": "rlnas"}):
+        # Without a date, with a fixed salt for its ids, and whatever the caller set for its own plots, the same
+        # architecture gives the same file.
+        with rc_context({"svg.hashsalt": "rlnas", "svg.fonttype": "path"}):
             figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
