@@ -43,7 +43,7 @@ $(DEMO)/installed: requirements.lock
 	@touch $@
 
 test: $(INSTALLED)  ## the tests (under 15 minutes on 2 cores)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(INSTALLED)  ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 3000

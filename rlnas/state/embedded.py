@@ -270,18 +270,26 @@ def store_of(environment: Mapping[str, str], folder: Path, begin: bool = False) 
 
 def _remove_sockets(ports: Sequence[int]) -> None:
     """Remove the sockets of a server that had these ports and is gone. It leaves them in /tmp, wherever TMPDIR is."""
-    for service, port in zip(SERVICES, ports, strict=False):
-        for name in (f"seaweedfs-{service}-{port}.sock", f"seaweedfs-{service}-grpc-{port + GRPC}.sock"):
-            with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
-                if probe.connect_ex(f"/tmp/{name}") == errno.ECONNREFUSED:  # else a server of others has the port now
-                    os.unlink(f"/tmp/{name}")
+    for path in _sockets(ports):
+        with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+            if probe.connect_ex(path) == errno.ECONNREFUSED:  # else a server of others has the port now
+                os.unlink(path)
+
+
+def _sockets(ports: Sequence[int]) -> list[str]:
+    """The sockets of a server with these ports."""
+    return [
+        f"/tmp/seaweedfs-{name}.sock"
+        for service, port in zip(SERVICES, ports, strict=False)
+        for name in (f"{service}-{port}", f"{service}-grpc-{port + GRPC}")
+    ]
 
 
 def _free_ports(wanted: list[int] | None) -> list[int]:
     """`wanted`, or else a run of ports, if they are free together with their gRPC ports."""
     for _ in range(1000):
-        # Below the ephemeral ports of Linux, which any outgoing connection may take.
-        first = random.SystemRandom().randrange(10_200, 22_000)
+        # Below the ephemeral ports of Linux, which any outgoing connection may take, and below all gRPC ports.
+        first = random.SystemRandom().randrange(10_200, 20_000)
         ports = wanted or list(range(first, first + len(SERVICES)))
         if all(_is_free(port) and _is_free(port + GRPC) for port in ports):
             return ports

@@ -77,9 +77,7 @@ def test_life(store):
 
 def sockets_of(store):
     """What its server has, or has left, in /tmp."""
-    ports = store._read()["ports"]
-    numbers = {str(port + above) for port in ports for above in (0, embedded.GRPC)}
-    return [path for path in Path("/tmp").glob("seaweedfs-*.sock") if path.stem.rpartition("-")[2] in numbers]
+    return [path for path in map(Path, embedded._sockets(store._read()["ports"])) if path.exists()]
 
 
 def test_a_server_that_is_gone_leaves_no_socket(store):
