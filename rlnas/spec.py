@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from rlnas.children import RECIPES, Recipe
+from rlnas.children import RECIPES, EpochRecipe, Recipe
 from rlnas.controller import SETTINGS, ControllerSettings
 from rlnas.datasets import DATASETS, Dataset
 from rlnas.errors import UserError
@@ -69,6 +69,8 @@ class LoopSettings(Section):
             NAS-CNN and 10 for NAS-RNN.
         window: rounds that may be under way at the same time; 1 is synchronous and reproducible.
         replicas: loops of rounds that run side by side; the paper's K.
+        learn_from: the children whose rewards change the controller: all, or only those that were trained to the end
+            (`finished`), see `child.rungs`.
     """
 
     children: int = Field(ge=1, le=1_000_000)
@@ -77,6 +79,7 @@ class LoopSettings(Section):
     rounds_per_update: int = Field(default=1, ge=1, le=1000)
     window: int = Field(default=1, ge=1, le=900)
     replicas: int = Field(default=1, ge=1, le=400)
+    learn_from: Literal["all", "finished"] = "all"
 
     @model_validator(mode="after")
     def _fits(self) -> "LoopSettings":
@@ -218,6 +221,15 @@ class SearchSpec(Section):
     def _warm_start_is_of_use(self) -> "SearchSpec":
         if self.warm_start:
             self.warm_start.check(self.name, self.controller)
+        return self
+
+    @model_validator(mode="after")
+    def _rungs_are_before_the_end(self) -> "SearchSpec":
+        if isinstance(self.child, EpochRecipe) and self.child.rungs and self.child.rungs[-1] >= self.child.epochs:
+            raise UserError(
+                f"child.rungs: after epoch {self.child.rungs[-1]} no training is left of {self.child.epochs};"
+                f" allowed: epochs from 1 to {self.child.epochs - 1}"
+            )
         return self
 
     @model_validator(mode="after")

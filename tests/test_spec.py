@@ -53,7 +53,7 @@ def changed(path, value):
         ("nmae", "x", ["unknown key nmae", "allowed: name, seed, space, dataset, child, controller, loop"]),
         ("loop.childs", 8, ["unknown key loop.childs", "allowed: children, children_per_round"]),
         ("space.depth", 8, ["unknown key space.depth", "allowed: kind, layers, grow_by"]),
-        ("child.epoch", 8, ["unknown key child.epoch", "epochs, batch"]),
+        ("child.epoch", 8, ["unknown key child.epoch", "epochs, rungs"]),
         ("controller.lr", 8, ["unknown key controller.lr", "learning_rate"]),
         ("finalize.gird", {}, ["unknown key finalize.gird", "allowed: grid, retrain, data, references"]),
         ("failures.lease", 8, ["unknown key failures.lease", "allowed: reward, lost, attempts, lease_seconds"]),

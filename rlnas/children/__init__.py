@@ -1,6 +1,17 @@
 """Children: how an architecture becomes a number."""
 
-from rlnas.children.base import Deployable, Evaluation, Interrupted, Monitor, Recipe, SilentMonitor, Trainer
+from rlnas.children.base import (
+    Deployable,
+    EpochRecipe,
+    Evaluation,
+    Interrupted,
+    Judge,
+    Monitor,
+    Recipe,
+    SilentMonitor,
+    Trainer,
+    Verdict,
+)
 
 RECIPES = {
     "cnn": "rlnas.children.recipes:CNNRecipe",
@@ -19,10 +30,13 @@ __all__ = [
     "RECIPES",
     "TRAINERS",
     "Deployable",
+    "EpochRecipe",
     "Evaluation",
     "Interrupted",
+    "Judge",
     "Monitor",
     "Recipe",
     "SilentMonitor",
     "Trainer",
+    "Verdict",
 ]

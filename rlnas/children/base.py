@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from rlnas.datasets import Train, Validation
 from rlnas.errors import UserError
@@ -64,11 +64,55 @@ class Recipe(Section):
         """Raise `UserError` if children of this space cannot be trained so on data of this shape."""
 
 
+class EpochRecipe(Recipe):
+    """A recipe of several epochs, after each of which a child can be judged, and stopped."""
+
+    epochs: int
+    rungs: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        default=(),
+        description="epochs after which only the better part of the children goes on: those that score as well as the"
+        " better part of all earlier rounds' children that came so far; empty: all train to the end",
+    )
+    going_on: float = Field(default=0.5, gt=0, lt=1, description="the part that goes on, see `rungs`")
+
+    @field_validator("rungs")
+    @classmethod
+    def _ascending(cls, rungs: tuple[int, ...]) -> tuple[int, ...]:
+        if list(rungs) != sorted(set(rungs)):
+            raise ValueError(f"{list(rungs)} does not ascend; allowed: such as [1, 2, 4]")
+        return rungs
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of a child at a rung.
+
+    Args:
+        score: on validation data, the larger the better.
+        goes_on: whether its training does.
+    """
+
+    score: float
+    goes_on: bool
+
+
+Judge = Callable[[int, Callable[[], bytes]], Verdict | None]
+"""Says after so many epochs, given what returns the weights as snapshots, what is to be said; None: it is no rung."""
+
+
 class Monitor(Protocol):
     """Who watches a training: asked after every step, it decides whether to keep a checkpoint."""
 
     def beat(self, state: Callable[[], bytes]) -> None:
         """Called between steps; may take `state()` as a checkpoint and may raise `Interrupted`."""
+
+    def rung(self, epoch: int, weights: Callable[[], bytes]) -> Verdict | None:
+        """Called after each epoch but the last, before the step's `beat`; None: it is no rung.
+
+        Args:
+            epoch: how many are done.
+            weights: returns them as snapshots.
+        """
 
 
 class Interrupted(Exception):
@@ -124,6 +168,10 @@ class Trainer(ABC):
         self.recipe = recipe
         self.shape = shape
         self.device = device
+
+    def precision(self, architecture: Any) -> str:
+        """Return in which numbers a child is trained, such as `float32`; empty: it is not known."""
+        return ""
 
     @abstractmethod
     def train(self, architecture: Any, data: Train, seed: int, checkpoint: bytes | None, monitor: Monitor) -> bytes:
@@ -201,3 +249,7 @@ class SilentMonitor:
 
     def beat(self, state: Callable[[], bytes]) -> None:
         """Do nothing."""
+
+    def rung(self, epoch: int, weights: Callable[[], bytes]) -> Verdict | None:
+        """Let it go on."""
+        return None

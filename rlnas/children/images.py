@@ -12,7 +12,7 @@ from rlnas.children.cnn import build_cnn, count_flops, count_parameters
 from rlnas.children.cost import latencies
 from rlnas.children.memory import require_memory
 from rlnas.children.pixels import FromPixels, Upsample, statistics
-from rlnas.children.precision import full, mixed
+from rlnas.children.precision import chosen, full, mixed
 from rlnas.children.recipes import CNNRecipe
 from rlnas.children.resnet import ResNet, build_resnet
 from rlnas.children.training import SGD, Run, by_epoch, train
@@ -29,11 +29,15 @@ RESIZE_BATCH = 100  # floats of so few fit the caches
 class ImageTrainer(Trainer):
     """Trains convolutional children and scores them by accuracy.
 
-    Training on CUDA is in bfloat16 where that is safe, all else in float32. Tensors are channels-last everywhere.
+    Training may be in bfloat16 where that is safe, all else is in float32. Tensors are channels-last everywhere.
     """
 
     recipe: CNNRecipe
     architectures = Network
+
+    def precision(self, architecture: Network) -> str:
+        """See `Trainer.precision`."""
+        return chosen(self.recipe.precision, self.device)
 
     def train(
         self,
@@ -52,7 +56,7 @@ class ImageTrainer(Trainer):
         images = PreparedImages(data.content, self.recipe, self.device)
         rate = architecture.learning_rate or self.recipe.learning_rate
         return train(
-            ImageRun(model, images, self.recipe, rate, self.shape.classes, seed),
+            ImageRun(model, images, self.recipe, rate, self.shape.classes, seed, self.precision(architecture)),
             epochs=self.recipe.epochs,
             keep=self.recipe.snapshots,
             seed=seed,
@@ -216,8 +220,16 @@ class ImageRun(Run):
     """A convolutional child in training, by SGD with Nesterov momentum."""
 
     def __init__(
-        self, model: nn.Module, images: PreparedImages, recipe: CNNRecipe, learning_rate: float, classes: int, seed: int
+        self,
+        model: nn.Module,
+        images: PreparedImages,
+        recipe: CNNRecipe,
+        learning_rate: float,
+        classes: int,
+        seed: int,
+        precision: str = "float32",
     ) -> None:
+        self.precision = precision
         self.model = model
         self.images = images
         self.recipe = recipe
@@ -243,7 +255,7 @@ class ImageRun(Run):
             self.optimizer.lr = self.rate * (1 + math.cos(math.pi * done)) / 2
         chosen = self.order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
         batch, labels = self.images.random(chosen), self.images.labels[chosen]
-        with mixed(chosen.device):
+        with mixed(chosen.device, self.precision):
             loss = F.cross_entropy(self.model(batch), labels)
         loss.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])

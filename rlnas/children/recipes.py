@@ -1,19 +1,34 @@
 """How children are trained: what a person may set in the `child` section of a spec. Imports without torch."""
 
 import math
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rlnas.children.base import Recipe
+from rlnas.children.base import EpochRecipe, Recipe
 from rlnas.errors import UserError
 from rlnas.spaces import Architecture, DataShape, Space
 from rlnas.spaces.cnn import CNNArchitecture
 from rlnas.spaces.rnn import Cell, RNNSpace
 from rlnas.spaces.tabular import TabularArchitecture
 
+Precision = Literal["auto", "float32", "bfloat16", "bfloat16_on_cuda"]
+SMALLEST_IN_BFLOAT16 = 100
+"""The hidden size from which on AMX makes a cell's products faster, measured."""
 
-class CNNRecipe(Recipe):
+
+def precision(small: str = "") -> Any:
+    """Return the field that says in which numbers a child is trained; see `rlnas.children.precision`."""
+    return Field(
+        default="auto",
+        description="numbers that children are trained in: `auto` is bfloat16 on CUDA, and on processors with AMX"
+        f"{small}, else float32; `bfloat16_on_cuda` is what searches of older versions go on with; all judging is in"
+        " float32",
+        json_schema_extra={"earlier": "bfloat16_on_cuda"},
+    )
+
+
+class CNNRecipe(EpochRecipe):
     """How a convolutional child is trained; the defaults are those of Zoph & Le (2017), Section 4.1.
 
     The paper leaves open the batch, the side of the upsampled image and the kind of whitening: these are derived.
@@ -52,6 +67,7 @@ class CNNRecipe(Recipe):
         default=5, gt=0, description="so many of the last epochs are scored; the best accuracy counts"
     )
     reward_exponent: float = Field(default=3, gt=0, description="the reward is the validation accuracy to this power")
+    precision: Precision = precision()
 
 
 class TabularRecipe(Recipe):
@@ -65,7 +81,7 @@ class TabularRecipe(Recipe):
     scale: float = Field(default=0.01, gt=0, description="the reward is the table's score times this")
 
 
-class RNNRecipe(Recipe):
+class RNNRecipe(EpochRecipe):
     """How a recurrent child is trained: a word-level language model, by Zaremba et al. (2014), "medium".
 
     As there, the gradient is that of the loss summed over the steps of a window and averaged over the batch: the
@@ -118,6 +134,7 @@ class RNNRecipe(Recipe):
     reward_constant: float = Field(
         default=80, gt=0, description="the reward is this divided by the square of the validation perplexity"
     )
+    precision: Precision = precision(f" if the state has {SMALLEST_IN_BFLOAT16} numbers or more")
 
     def check(self, space: Space, shape: DataShape) -> None:
         """Raise `UserError` if the text does not fill a window, or no hidden size meets `parameters`."""

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -187,19 +188,21 @@ def train(
         keep: number of snapshots, of the last epochs (the paper's reward looks at five, Section 4.1).
         seed: of the child.
         checkpoint: what an earlier attempt left with the monitor.
-        monitor: asked after every step.
+        monitor: asked after every step, and after every epoch whether the child goes on.
         time_limit: seconds of training over all attempts.
 
     Returns:
-        safetensors: `<epoch>/<name of the weight>`, every float as it is.
+        safetensors: `<epoch>/<name of the weight>`, every float as it is. The document says what its rungs said, and
+        `stopped`, the epochs that are done, if it was stopped; then there is one snapshot.
 
     Raises:
         ChildFailure: loss or gradient not finite, loss above the limit, or out of time.
     """
     snapshots: dict[str, Tensor] = {}
+    rungs: list[tuple[int, float]] = []
     first_epoch, first_step, spent = 0, 0, 0.0
     if checkpoint is not None:
-        first_epoch, first_step, spent, snapshots = _resume(run, checkpoint)
+        first_epoch, first_step, spent, rungs, snapshots = _resume(run, checkpoint)
     check_every = CHECK_EVERY[next(run.model.parameters()).device.type]
     start = time.monotonic() - spent
     peak: Tensor | None = None
@@ -217,10 +220,14 @@ def train(
             if time_limit is not None and time.monotonic() - start > time_limit:
                 raise ChildFailure("timeout", f"epoch {epoch} of {epochs} after {time_limit:g} s")
             if last and epoch >= epochs - keep:
-                snapshots |= {f"{epoch}/{name}": t.detach().cpu().clone() for name, t in run.model.state_dict().items()}
+                snapshots |= _snapshot(run, epoch)
+            if last and epoch + 1 < epochs and (verdict := monitor.rung(epoch + 1, partial(_packed, run, epoch))):
+                rungs.append((epoch + 1, verdict.score))
+                if not verdict.goes_on:
+                    return pack(_snapshot(run, epoch), _document(start, rungs) | {"stopped": epoch + 1})
             at = (epoch + 1, 0) if last else (epoch, step + 1)
-            monitor.beat(partial(_checked_state, run, at, start, snapshots, peak))
-    return pack(snapshots, {"seconds": round(time.monotonic() - start, 3)})
+            monitor.beat(partial(_checked_state, run, at, start, rungs, snapshots, peak))
+    return pack(snapshots, _document(start, rungs))
 
 
 def first_losses(run: Run, steps: int, seed: int) -> Tensor:
@@ -253,6 +260,18 @@ def by_epoch(snapshots: bytes) -> list[dict[str, Tensor]]:
     return [epochs[epoch] for epoch in sorted(epochs)]
 
 
+def _snapshot(run: Run, epoch: int) -> dict[str, Tensor]:
+    return {f"{epoch}/{name}": t.detach().cpu().clone() for name, t in run.model.state_dict().items()}
+
+
+def _packed(run: Run, epoch: int) -> bytes:
+    return pack(_snapshot(run, epoch), {})
+
+
+def _document(start: float, rungs: list[tuple[int, float]]) -> dict[str, Any]:
+    return {"seconds": round(time.monotonic() - start, 3)} | ({"rungs": rungs} if rungs else {})
+
+
 def _check(loss: float, limit: float, epoch: int, step: int) -> None:
     where = f"epoch {epoch}, step {step}"
     if not math.isfinite(loss):
@@ -262,7 +281,12 @@ def _check(loss: float, limit: float, epoch: int, step: int) -> None:
 
 
 def _checked_state(
-    run: Run, at: tuple[int, int], start: float, snapshots: dict[str, Tensor], peak: Tensor | None
+    run: Run,
+    at: tuple[int, int],
+    start: float,
+    rungs: list[tuple[int, float]],
+    snapshots: dict[str, Tensor],
+    peak: Tensor | None,
 ) -> bytes:
     if peak is not None:  # a checkpoint of a child gone wrong would hand its weights on
         _check(float(peak), run.loss_limit, *at)
@@ -270,10 +294,10 @@ def _checked_state(
     tensors |= {f"optimizer/{name}": t for name, t in run.optimizer.state().items()}
     tensors |= {f"carried/{name}": t for name, t in run.carried().items()}
     tensors |= {f"snapshot/{name}": t for name, t in snapshots.items()}
-    return pack(tensors, {"epoch": at[0], "step": at[1], "seconds": round(time.monotonic() - start, 3)})
+    return pack(tensors, {"epoch": at[0], "step": at[1], **_document(start, rungs)})
 
 
-def _resume(run: Run, checkpoint: bytes) -> tuple[int, int, float, dict[str, Tensor]]:
+def _resume(run: Run, checkpoint: bytes) -> tuple[int, int, float, list[tuple[int, float]], dict[str, Tensor]]:
     tensors = unpack(checkpoint)
     position = read_document(checkpoint)
 
@@ -283,7 +307,8 @@ def _resume(run: Run, checkpoint: bytes) -> tuple[int, int, float, dict[str, Ten
     run.model.load_state_dict(below("model/"))
     run.optimizer.load(below("optimizer/"))
     run.carry(below("carried/"))
-    return position["epoch"], position["step"], position["seconds"], below("snapshot/")
+    rungs = [(epoch, score) for epoch, score in position.get("rungs", ())]
+    return position["epoch"], position["step"], position["seconds"], rungs, below("snapshot/")
 
 
 @contextmanager

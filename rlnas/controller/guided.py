@@ -52,8 +52,7 @@ class _Known:
     @classmethod
     def of(cls, history: Sequence[Trial]) -> "_Known":
         space = next((trial.earlier for trial in history if trial.earlier), None)
-        told = [(trial.tokens, trial.reward, trial.earlier) for trial in history if trial.reward is not None]
-        own, earlier = (tuple((t, r) for t, r, of in told if (of is None) == mine) for mine in (True, False))
+        own, earlier = (_told([t for t in history if (t.earlier is None) == mine]) for mine in (True, False))
         return cls(own, earlier, space)
 
 
@@ -261,6 +260,19 @@ class _Memory:
         self.square += before * (reward - self.mean)
         self.best = _best((*self.best, (tokens, reward)), most)
         return (reward - self.mean) / math.sqrt(self.square / self.count) if self.square > 0 else 0.0
+
+
+def _told(history: Sequence[Trial]) -> Told:
+    """Return the children that have a reward, with it; or with their rank, if some were stopped.
+
+    What was trained longer has shown more and comes first; of what was stopped after the same epoch, the better.
+    """
+    known = [(trial, trial.reward) for trial in history if trial.reward is not None]
+    if not any(trial.stopped for trial, _ in known):
+        return tuple((trial.tokens, reward) for trial, reward in known)
+    keys = [((trial.stopped or math.inf) if trial.scored else 0.0, reward) for trial, reward in known]
+    rank = {key: float(place) for place, key in enumerate(sorted(set(keys)))}
+    return tuple((trial.tokens, rank[key]) for (trial, _), key in zip(known, keys, strict=True))
 
 
 def _best(told: Told, most: int) -> Told:

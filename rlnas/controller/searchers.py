@@ -57,6 +57,8 @@ class Trial:
             search's own. The rewards of the two searches cannot be compared, only those within each.
         scores: what it showed untrained; empty: that is not remembered.
         tried: the losses of the short trials that were made when it was proposed, of others too.
+        rungs: its validation scores after so many epochs, where it could have been stopped.
+        stopped: epochs after which its training was stopped, the reward being what it had then; None: it was not.
     """
 
     tokens: Tokens
@@ -66,6 +68,8 @@ class Trial:
     earlier: Space | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     tried: Mapping[Tokens, float] = field(default_factory=dict)
+    rungs: Mapping[int, float] = field(default_factory=dict)
+    stopped: int | None = None
 
 
 class Foresight:
@@ -95,7 +99,7 @@ class Experience:
     Args:
         samples: architectures proposed before this round; says which decisions there were.
         tokens: of each child.
-        rewards: each child's own; None counts for nothing (a child that was lost, where the spec says `neutral`).
+        rewards: each child's own; None counts for nothing (a child that was lost or stopped, where the spec says so).
         policy: the state that proposed them.
         suggested: children of the round that came from outside: no sample of the policy, so none of its gradient.
     """

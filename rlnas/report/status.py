@@ -23,6 +23,7 @@ class SearchStatus:
         running: children that some task holds now, as far as leases tell.
         round, rounds: that is under way (from 0), and in all.
         version: of the controller.
+        epochs, epochs_saved: that scored children were trained, and that were saved by stopping them at rungs.
         numbers: of its last update, such as `baseline` and `entropy`.
         leaders: the best children, best first.
         left: what is left to do.
@@ -39,6 +40,8 @@ class SearchStatus:
     round: int
     rounds: int
     version: int
+    epochs: int
+    epochs_saved: int
     numbers: dict[str, float]
     leaders: tuple[Leader, ...]
     left: Left
@@ -73,6 +76,8 @@ def read_status(ledger: Ledger) -> SearchStatus:
         round=version.rounds,
         rounds=loop.rounds,
         version=version.version,
+        epochs=version.epochs,
+        epochs_saved=version.epochs_saved,
         numbers=version.numbers,
         leaders=version.leaders,
         left=left_of(ledger, version),

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlnas.children import Interrupted
+from rlnas.children import Interrupted, Judge, Verdict
 from rlnas.state.bucket import Object
 from rlnas.state.ledger import Ledger
 from rlnas.state.records import Lease, Owner, Plan, Result, child_id
@@ -143,6 +143,7 @@ class Keeper:
         ledger, held: the search and the child.
         stopping: whether this process has been told to stop.
         clock: monotonic seconds.
+        judge: asked at rungs; None: there are none.
     """
 
     def __init__(
@@ -151,11 +152,13 @@ class Keeper:
         held: Claim,
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
+        judge: Judge | None = None,
     ) -> None:
         self._ledger = ledger
         self._held = held
         self._stopping = stopping
         self._clock = clock
+        self._judge = judge
         self._interval = min(BEAT_SECONDS, ledger.spec.failures.lease_seconds / 3)
         self._last = clock()
 
@@ -172,6 +175,10 @@ class Keeper:
         if self._clock() - self._last >= self._interval:
             self._save(state())
             self._last = self._clock()
+
+    def rung(self, epoch: int, weights: Callable[[], bytes]) -> Verdict | None:
+        """See `Monitor.rung`."""
+        return self._judge(epoch, weights) if self._judge else None
 
     def _save(self, data: bytes) -> None:
         held, key = self._held, self._ledger.checkpoint_key(self._held.child)

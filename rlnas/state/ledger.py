@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
+from rlnas.children import EpochRecipe
 from rlnas.controller import SEARCHERS, Searcher, SearcherState, Trial
 from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.registry import resolve
@@ -179,6 +180,8 @@ class Ledger:
             if child.result.status == "ok" and child.result.reward is not None
         ]
         leaders.sort(key=lambda leader: (-leader.reward, leader.child))
+        whole = self.spec.child.epochs if isinstance(self.spec.child, EpochRecipe) else 0
+        spent = [child.result.stopped or whole for _, child in children if child.result.status == "ok"]
         version = Version(
             version=before.version + 1,
             parent_sha256=hashlib.sha256(parent.data).hexdigest(),
@@ -191,7 +194,9 @@ class Ledger:
             memory=dict(state.memory),
             numbers=numbers,
             leaders=tuple(leaders[:LEADERBOARD_SIZE]),
-            recent=self._recent(before, summaries, low_mark) if self.searcher.reads_history else (),
+            epochs=before.epochs + sum(spent),
+            epochs_saved=before.epochs_saved + len(spent) * whole - sum(spent),
+            recent=self._recent(before, summaries, low_mark) if self.keeps_history else (),
         )
         data = pack(state.tensors, version.model_dump(mode="json"))
         if self.bucket.create(self._version_key(version.version), data) is None:
@@ -199,6 +204,16 @@ class Ledger:
         self.bucket.put(self.key("head.json"), str(version.version).encode())
         self._tidy(before, version, [name for name, _ in children])
         return Controller(version, data)
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether what was applied is kept where it can be read at little cost, for the searcher or for the rungs."""
+        return self.searcher.reads_history or bool(self.rungs)
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which children may be stopped."""
+        return self.spec.child.rungs if isinstance(self.spec.child, EpochRecipe) else ()
 
     def _recent(self, before: Version, summaries: Sequence[Summary], low_mark: int) -> tuple[AppliedChild, ...]:
         """Return what the history has beyond its bundles, once these rounds are applied too."""
@@ -209,7 +224,7 @@ class Ledger:
     def history(self, version: Version) -> list[Trial]:
         """Return every child of the search that a version has learned from, in the order of rounds.
 
-        For searchers that read it: one object for every hundred rounds; the rest is in the version itself.
+        Only where `keeps_history`: one object for every hundred rounds; the rest is in the version itself.
         """
         known: list[AppliedChild] = []
         for k in range(version.low_mark // HISTORY_ROUNDS):

@@ -112,6 +112,7 @@ class Plan(Record):
     samples: int
     children: tuple[PlannedChild, ...]
     suggestions: int = 0  # taken from the queue so far, these children included
+    bars: dict[int, FiniteFloat | None] = Field(default_factory=dict)  # score that lets a child go on after an epoch
     winner: str = ""  # beyond the budget: the search's child that is being finalized
     data: Literal["train", "train_and_validation"] = "train"
 
@@ -147,6 +148,10 @@ class Result(Record):
     detail: str = ""
     seconds: FiniteFloat = 0.0
     attempts: int = 1
+    rungs: dict[int, FiniteFloat] = Field(default_factory=dict)  # validation scores after so many epochs
+    stopped: int | None = None  # the epochs after which it was stopped, its reward being that of its rung
+    device: str = ""  # that trained it, as far as equal sums depend on it
+    precision: str = ""  # of the numbers in which it was trained
 
 
 class FinishedChild(PlannedChild):
@@ -170,10 +175,22 @@ class AppliedChild(Record):
     metrics: dict[str, FiniteFloat]
     scores: dict[str, FiniteFloat] = Field(default_factory=dict)
     tried: tuple[tuple[tuple[int, ...], FiniteFloat], ...] = ()  # losses; no seconds: versions are equal to the byte
+    rungs: dict[int, FiniteFloat] = Field(default_factory=dict)
+    stopped: int | None = None
 
     def as_trial(self, earlier: Space | None = None) -> Trial:
         """Return it as a searcher sees it; `earlier`: the space of the earlier search whose child it is."""
-        return Trial(self.tokens, self.reward, self.scored, self.metrics, earlier, self.scores, dict(self.tried))
+        return Trial(
+            tokens=self.tokens,
+            reward=self.reward,
+            scored=self.scored,
+            metrics=self.metrics,
+            earlier=earlier,
+            scores=self.scores,
+            tried=dict(self.tried),
+            rungs=self.rungs,
+            stopped=self.stopped,
+        )
 
 
 class Summary(Record):
@@ -196,6 +213,8 @@ class Summary(Record):
                 metrics=child.result.metrics,
                 scores=child.scores,
                 tried=tuple(child.losses.items()),
+                rungs=child.result.rungs,
+                stopped=child.result.stopped,
             )
             for child in self.children
         )
@@ -246,6 +265,8 @@ class Version(Record):
     children: int = 0  # applied so far
     failed: int = 0
     suggested: int = 0  # of the children, from outside
+    epochs: int = 0  # that scored children were trained
+    epochs_saved: int = 0  # because they were stopped
     memory: dict[str, Any] = Field(default_factory=dict)
     numbers: dict[str, FiniteFloat] = Field(default_factory=dict)
     leaders: tuple[Leader, ...] = ()

@@ -1,4 +1,4 @@
-"""Evaluate trained children: the only step that reads validation data."""
+"""Evaluate trained children on validation data; children in training are scored on it at their rungs only."""
 
 import math
 from functools import partial
@@ -113,10 +113,15 @@ def evaluate_one(ledger: Ledger, trainer: Trainer, data: Validation, child: str,
                 metrics={**measures, **evaluation.metrics},
                 seconds=trained.get("seconds", 0.0),
                 attempts=trained["attempts"],
+                rungs=dict(trained.get("rungs", ())),
+                stopped=trained.get("stopped"),
+                device=trained.get("device", ""),
+                precision=trained.get("precision", ""),
             )
     except ChildFailure as failure:
         print(f"child {child}: failed: {failure}", flush=True)
         ledger.create_result(child, failed_result(ledger, failure, trained.get("seconds", 0.0)))
         return
     ledger.create_result(child, result)
-    print(f"child {child}: reward {result.reward:.4f}", flush=True)
+    stopped = f", stopped after epoch {result.stopped}" if result.stopped else ""
+    print(f"child {child}: reward {result.reward:.4f}{stopped}", flush=True)

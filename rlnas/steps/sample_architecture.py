@@ -10,6 +10,7 @@ from rlnas.state.suggestions import read_suggestions
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, batches
 from rlnas.steps.finalize import plan_final
 from rlnas.steps.foresight import TrainersForesight
+from rlnas.steps.rungs import bars
 
 
 def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float], None] = time.sleep) -> list[Batch]:
@@ -66,7 +67,8 @@ def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
         seeds = [derive_seed(ledger.spec.seed, "child", number, i) for i in range(children_per_round)]
         taken, suggested = _suggested(ledger, number, seeds)
         own = seeds[len(suggested) :]
-        known = _known(ledger, head.version, number, suggested) if own and searcher.reads_history else []
+        history = ledger.history(head.version) if ledger.keeps_history else []
+        known = _known(ledger, history, head.version, number, suggested) if own and searcher.reads_history else []
         foresight = searcher.foresight = TrainersForesight(ledger, known)
         proposals = searcher.propose(head.state, samples, own, known) if own else []
         proposed = [
@@ -88,6 +90,7 @@ def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
             samples=samples,
             children=tuple(children),
             suggestions=taken + len(suggested),
+            bars=bars(ledger.spec.child, history),
         )
         if ledger.create_plan(plan):
             return plan
@@ -95,14 +98,16 @@ def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
     return None
 
 
-def _known(ledger: Ledger, version: Version, number: int, suggested: Sequence[PlannedChild]) -> list[Trial]:
+def _known(
+    ledger: Ledger, history: Sequence[Trial], version: Version, number: int, suggested: Sequence[PlannedChild]
+) -> list[Trial]:
     """Return what a version has learned from, and what else is on its way to a reward before a round's own children."""
     waiting = list(suggested)
     for earlier in range(version.low_mark, number):
         if earlier not in version.extras and (plan := ledger.plan(earlier)):
             waiting += plan.children
     pending = [Trial(c.tokens, None, False, scores=c.scores, tried=c.losses) for c in waiting]
-    return [*ledger.earlier.trials, *ledger.history(version), *pending]
+    return [*ledger.earlier.trials, *history, *pending]
 
 
 def _suggested(ledger: Ledger, number: int, seeds: Sequence[int]) -> tuple[int, list[PlannedChild]]:

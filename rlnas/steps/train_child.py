@@ -24,6 +24,7 @@ from rlnas.state import (
     suspects,
 )
 from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
+from rlnas.steps.rungs import Rungs
 from rlnas.steps.workers import children_at_once, device, ends_well_if_told_to_stop, run_in_processes, settle
 from rlnas.tensors import add_to_document
 
@@ -63,11 +64,14 @@ def _train(ledger: Ledger, batch: Batch, plan: Plan, todo: list[str], task: str)
     data = spec.dataset.train(files)
     if plan.data == "train_and_validation":
         data = join(data, spec.dataset.validation(files))
+    rungs = Rungs(plan.bars, spec.dataset.validation(files)) if plan.bars else None
     planned = dict(zip(batch.names, (plan.children[i] for i in batch.children), strict=True))
     trainers = {name: trainer_of(ledger, on, child.recipe) for name, child in planned.items()}
 
     at_once = children_at_once(spec.child, on)
-    work = partial(_train_in_process, ledger.bucket.settings, ledger.record, trainers, data, planned, at_once, task)
+    work = partial(
+        _train_in_process, ledger.bucket.settings, ledger.record, trainers, data, rungs, planned, at_once, task
+    )
     begun = ledger.claimed_children(batch.round)
     alone = suspects(ledger, [name for name in todo if name in begun])
     run_in_processes(work, todo, at_once, spec.failures.attempts + 1, alone)
@@ -78,6 +82,7 @@ def _train_in_process(
     record: SearchRecord,
     trainers: dict[str, Trainer],
     data: Train,
+    rungs: Rungs | None,
     planned: dict[str, PlannedChild],
     at_once: int,
     task: str,
@@ -85,11 +90,20 @@ def _train_in_process(
 ) -> None:
     settle(trainers[child], at_once)
     ledger = Ledger(Bucket(settings), record)  # connections are not shared between processes
-    train_one(ledger, trainers[child], data, child, planned[child], task)
+    train_one(ledger, trainers[child], data, child, planned[child], task, rungs)
 
 
-def train_one(ledger: Ledger, trainer: Trainer, data: Train, child: str, planned: PlannedChild, task: str) -> None:
+def train_one(
+    ledger: Ledger,
+    trainer: Trainer,
+    data: Train,
+    child: str,
+    planned: PlannedChild,
+    task: str,
+    rungs: Rungs | None = None,
+) -> None:
     """Claim a child, train it and store its snapshots, or its failure."""
+    from rlnas.children.precision import device_class
     from rlnas.children.training import child_failures
 
     stopping = False
@@ -104,13 +118,17 @@ def train_one(ledger: Ledger, trainer: Trainer, data: Train, child: str, planned
         return
     start = time.monotonic()
     print(f"child {child}: attempt {held.lease.attempt}, from epoch {held.lease.start[0]}", flush=True)
-    keeper = Keeper(ledger, held, lambda: stopping)
     try:
         with child_failures():
             architecture = architecture_of(ledger, planned, trainer)
+            judge = rungs.judge(trainer, architecture) if rungs else None
+            keeper = Keeper(ledger, held, lambda: stopping, judge=judge)
             measures = _measures(ledger, trainer, architecture, child)
             snapshots = trainer.train(architecture, data, planned.seed, held.checkpoint, keeper)
-            snapshots = add_to_document(snapshots, attempts=held.lease.attempt, measures=measures)
+            on, precision = device_class(trainer.device), trainer.precision(architecture)
+            snapshots = add_to_document(
+                snapshots, attempts=held.lease.attempt, measures=measures, device=on, precision=precision
+            )
     except ChildFailure as failure:
         print(f"child {child}: failed: {failure}", flush=True)
         ledger.create_result(child, failed_result(ledger, failure, time.monotonic() - start, held))

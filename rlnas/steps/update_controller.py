@@ -31,18 +31,20 @@ def update_controller(ledger: Ledger) -> Version:
                 if sampled_by is None:
                     raise StoreError(f"controller {summary.policy_version} is missing: search {ledger.name} is damaged")
                 policies[summary.policy_version] = sampled_by.state
-        rounds = [_experience(summary, policies[summary.policy_version]) for summary in due]
+        finished = loop.learn_from == "finished"
+        rounds = [_experience(summary, policies[summary.policy_version], finished) for summary in due]
         state, numbers = ledger.searcher.learn(head.state, rounds)
         staleness = max(version.version - summary.policy_version for summary in due)
         head = ledger.commit(head, due, state, numbers | {"staleness": float(staleness)}) or ledger.head()
 
 
-def _experience(summary: Summary, policy: SearcherState) -> Experience:
+def _experience(summary: Summary, policy: SearcherState, finished: bool) -> Experience:
+    """Return what the controller learns from; `finished`: not from children that were stopped."""
     own = [child for child in summary.children if not child.suggested]
     return Experience(
         samples=summary.samples,
         tokens=[child.tokens for child in own],
-        rewards=[child.result.reward for child in own],
+        rewards=[None if finished and child.result.stopped else child.result.reward for child in own],
         policy=policy,
         suggested=[
             Trial(child.tokens, child.result.reward, child.result.status == "ok", child.result.metrics)

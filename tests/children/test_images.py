@@ -233,7 +233,7 @@ def test_history_is_in_the_order_of_epochs():
     assert evaluation.reward == pytest.approx(0.064)
 
 
-class StopsAt:
+class StopsAt(SilentMonitor):
     """Keeps a checkpoint and stops the training after so many steps."""
 
     def __init__(self, steps):

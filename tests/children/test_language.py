@@ -53,7 +53,7 @@ def evaluate(recipe: RNNRecipe, snapshots: bytes, tokens: torch.Tensor, cell: Ce
     return LanguageTrainer(recipe, SHAPE, "cpu").evaluate(cell, snapshots, Validation(Text(tokens)))
 
 
-class StopAt:
+class StopAt(SilentMonitor):
     """Keeps the checkpoint after so many steps and interrupts there."""
 
     def __init__(self, steps: int) -> None:

@@ -42,7 +42,7 @@ class OneWeight(Run):
         self.total = tensors["total"]
 
 
-class Keeps:
+class Keeps(SilentMonitor):
     """Keeps every checkpoint; stops after `stop` of them."""
 
     def __init__(self, stop=None):

@@ -43,7 +43,7 @@ LANGUAGE = RNNRecipe(epochs=4, batch=8, bptt=10, hidden=32, dropout=0.1, init=0.
 PATTERN = torch.tensor([0, 1, 2, 3, 0, 5, 6, 7]).repeat(500)
 
 
-class StopAt:
+class StopAt(SilentMonitor):
     """Counts steps; keeps the checkpoint after the given one and interrupts there."""
 
     def __init__(self, step: int = -1) -> None:

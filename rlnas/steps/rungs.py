@@ -1,0 +1,57 @@
+"""Rungs: after some epochs only the better part of the children goes on: successive halving.
+
+A child is compared with all children of earlier rounds that came to the same rung, whether they went on or not: nobody
+waits for others, as in ASHA (Li et al., 2020). The scores to reach are in the round's plan. So whoever trains a child,
+and however often, decides alike. In the first round there is nothing to compare with, and all go on.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rlnas.children import EpochRecipe, Judge, Recipe, Trainer, Verdict
+from rlnas.controller import Trial
+from rlnas.datasets import Validation
+
+
+def bars(recipe: Recipe, history: Iterable[Trial]) -> dict[int, float | None]:
+    """Return for each rung the score that lets a child go on: that of the last of the part that would.
+
+    Args:
+        recipe: says which rungs there are, and what part goes on.
+        history: of the children to compare with.
+
+    Returns:
+        By epochs; None: there is nothing to compare with.
+    """
+    if not isinstance(recipe, EpochRecipe):
+        return {}
+    scores = {rung: sorted((c.rungs[rung] for c in history if rung in c.rungs), reverse=True) for rung in recipe.rungs}
+    return {
+        rung: found[min(int(len(found) * recipe.going_on), len(found) - 1)] if found else None
+        for rung, found in scores.items()
+    }
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """Where a round's children are scored in training.
+
+    Args:
+        bars: of the round's plan, see `bars`.
+        data: that scores them; no gradient sees it.
+    """
+
+    bars: Mapping[int, float | None]
+    data: Validation
+
+    def judge(self, trainer: Trainer, architecture: Any) -> Judge:
+        """Return what scores one child."""
+
+        def verdict(epoch: int, weights: Callable[[], bytes]) -> Verdict | None:
+            if epoch not in self.bars:
+                return None
+            score, bar = trainer.evaluate(architecture, weights(), self.data).reward, self.bars[epoch]
+            return Verdict(score, bar is None or score >= bar)
+
+        return verdict
