@@ -118,7 +118,11 @@ def fate_of(result: Any) -> str:
         return "not scored yet"
     if result.status == "ok":
         numbers = ", ".join(f"{name} {value:,.6g}" for name, value in result.metrics.items())
-        return f"reward {result.reward:.4f} on validation data; {numbers}; trained in {result.seconds:.1f} s"
+        trained = f"trained in {result.seconds:.1f} s"
+        trained += f" on {result.device}" if result.device else ""
+        trained += f" in {result.precision}" if result.precision else ""
+        trained += f", stopped after epoch {result.stopped}" if result.stopped else ""
+        return f"reward {result.reward:.4f} on validation data; {numbers}; {trained}"
     return f"{result.status}: {result.reason}: {result.detail}"
 
 

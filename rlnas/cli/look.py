@@ -89,6 +89,7 @@ def status(
             ("controller", f"{now.controller}: {now.label}" if now.label else now.controller),
             *([("begins with", str(now.warm_start))] if now.warm_start else []),
             ("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed"),
+            *([("epochs", words)] if (words := now.epochs_in_words) else []),
             ("rounds", f"{now.round} of {now.rounds} applied, controller version {now.version}"),
         ]
         rows += [(name.replace("_", " "), f"{value:.4f}") for name, value in now.numbers.items()]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from rlnas.children import Recipe
 from rlnas.errors import SearchDeleted, UserError
 from rlnas.report.fronts import FrontChild, front_of, size_of
+from rlnas.report.spent import epochs_in_words, trained_on
 from rlnas.report.status import read_child
 from rlnas.spaces import Description
 from rlnas.spec import SearchSpec
@@ -51,6 +52,8 @@ class ModelFacts:
         architecture: the winner, described.
         recipe: of the last training.
         seed: of the last training.
+        devices: that children were trained on; empty: not known.
+        epochs: that were spent and saved, in words; empty: no child could be stopped.
         trained_on: such as `train + validation`.
         scores: of the exported model; validation scores are of the training that chose the recipe.
         references: name -> scores of the models it is compared with.
@@ -80,6 +83,8 @@ class ModelFacts:
     test_readings: int = 1
     by: str = ""
     warm_start: str = ""
+    devices: str = ""
+    epochs: str = ""
     controls: Mapping[str, float | None] = field(default_factory=dict)
     front: Sequence[FrontChild] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +95,7 @@ class ModelFacts:
 def card_of(ledger: Ledger, record: FinalRecord) -> str:
     """Write the card of a tested winner."""
     spec, version, child = ledger.spec, ledger.version(), read_child(ledger, record.winner)
+    summaries = ledger.summaries()
     data = ledger.data() or DataRecord()
     winner, *others = record.models
     trained = read_child(ledger, winner.child)
@@ -115,8 +121,10 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
         test_readings=ledger.test_readings(),
         by=child.by,
         warm_start=str(ledger.record.warm_start or ""),
+        devices=trained_on(summaries),
+        epochs=epochs_in_words(version.epochs, version.epochs_saved) if ledger.rungs else "",
         controls={kind: _control(ledger, kind) for kind in CONTROLS if not means_nothing(spec, kind)},
-        front=front_of(ledger.summaries(), size_of(spec), spec.objective),
+        front=front_of(summaries, size_of(spec), spec.objective),
         versions=record.software,
         data=data.lines,
         class_names=data.class_names,
@@ -164,6 +172,8 @@ def model_card(facts: ModelFacts) -> str:
                 *([("objective", objective)] if objective else []),
                 ("seed", spec.seed),
                 ("children", f"{facts.children} of {spec.loop.children}, {facts.failed} failed"),
+                *([("trained on", facts.devices)] if facts.devices else []),
+                *([("epochs", facts.epochs)] if facts.epochs else []),
                 ("winner", f"child {facts.child}, reward {_text(facts.reward)}{by}"),
                 *((f"control {kind}, equal budget", _best(reward)) for kind, reward in facts.controls.items()),
             ],

@@ -11,6 +11,7 @@ import numpy as np
 
 from rlnas.report.compared import Comparison, compare
 from rlnas.report.fronts import FrontChild, Proposer, front_of, proposers, size_of
+from rlnas.report.spent import epochs_in_words, trained_on
 from rlnas.report.statistics import Floats
 from rlnas.report.status import HOW_TO_GO_ON
 from rlnas.spaces import Description, walk
@@ -150,7 +151,7 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
     choices, habits, skip_rate, bins = _chosen(ledger, summaries)
     return ReportData(
         name=ledger.name,
-        facts=_facts(ledger),
+        facts=_facts(ledger, summaries, version),
         controller=ledger.spec.controller.kind,
         label=ledger.spec.label,
         budget=ledger.spec.loop.children,
@@ -174,7 +175,7 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
     )
 
 
-def _facts(ledger: Ledger) -> tuple[tuple[str, str], ...]:
+def _facts(ledger: Ledger, summaries: Sequence[Summary], version: Version) -> tuple[tuple[str, str], ...]:
     spec, shape = ledger.spec, ledger.shape
     image = f"{shape.height}×{shape.width}×{shape.channels}, " if shape.height else ""
     classes = {"images": f"{image}{shape.classes} classes", "text": f"vocabulary {shape.classes:,}"}
@@ -187,6 +188,8 @@ def _facts(ledger: Ledger) -> tuple[tuple[str, str], ...]:
         ("seed", str(spec.seed)),
         ("children a round", str(spec.loop.children_per_round)),
         *((("objective", words),) if (words := spec.objective.words) else ()),
+        *((("trained on", devices),) if (devices := trained_on(summaries)) else ()),
+        *((("epochs", epochs_in_words(version.epochs, version.epochs_saved)),) if ledger.rungs else ()),
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlnas.errors import UserError
+from rlnas.report.spent import epochs_in_words
 from rlnas.state import Ledger, Left, Result, child_id, left_of, parse_child_id
 from rlnas.state.records import Leader, Lineage
 
@@ -23,10 +24,11 @@ class SearchStatus:
         running: children that some task holds now, as far as leases tell.
         round, rounds: that is under way (from 0), and in all.
         version: of the controller.
-        epochs, epochs_saved: that scored children were trained, and that were saved by stopping them at rungs.
         numbers: of its last update, such as `baseline` and `entropy`.
         leaders: the best children, best first.
         left: what is left to do.
+        epochs, epochs_saved: that scored children were trained, and that were saved by stopping them at rungs; None:
+            the search has no rungs.
     """
 
     name: str
@@ -40,16 +42,23 @@ class SearchStatus:
     round: int
     rounds: int
     version: int
-    epochs: int
-    epochs_saved: int
     numbers: dict[str, float]
     leaders: tuple[Leader, ...]
     left: Left
+    epochs: int | None = None
+    epochs_saved: int | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the budget is reached and applied."""
         return not self.left.rounds
+
+    @property
+    def epochs_in_words(self) -> str:
+        """What was trained and saved; empty: the search has no rungs."""
+        if self.epochs is None or self.epochs_saved is None:
+            return ""
+        return epochs_in_words(self.epochs, self.epochs_saved)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
@@ -76,8 +85,8 @@ def read_status(ledger: Ledger) -> SearchStatus:
         round=version.rounds,
         rounds=loop.rounds,
         version=version.version,
-        epochs=version.epochs,
-        epochs_saved=version.epochs_saved,
+        epochs=version.epochs if ledger.rungs else None,
+        epochs_saved=version.epochs_saved if ledger.rungs else None,
         numbers=version.numbers,
         leaders=version.leaders,
         left=left_of(ledger, version),

@@ -25,6 +25,9 @@ COLUMNS = (
     "detail",
     "seconds",
     "attempts",
+    "stopped",
+    "device",
+    "precision",
 )
 ENDINGS = (".csv", ".parquet")
 
@@ -34,7 +37,8 @@ def frame(ledger: Ledger) -> "DataFrame":
 
     `tokens` are lists of numbers. `by` says who proposed a child (empty: the searcher as a whole), `suggested` whether
     that was from outside. `reward` is NaN where a lost child counts for nothing. Each metric is a column `metric_NAME`
-    (NaN for children without it). `seconds` include the short trials that were made to choose a child.
+    (NaN for children without it). `seconds` include the short trials that were made to choose a child. `stopped` says
+    after which epoch a child was stopped, and is empty for those that were trained to the end.
 
     Raises:
         UserError: pandas is not installed.
@@ -68,6 +72,9 @@ def frame(ledger: Ledger) -> "DataFrame":
                     "detail": result.detail,
                     "seconds": child.seconds,
                     "attempts": result.attempts,
+                    "stopped": result.stopped,
+                    "device": result.device,
+                    "precision": result.precision,
                 }
                 | of_child
             )

@@ -136,7 +136,7 @@ def test_bad_rungs_are_one_line() -> None:
         UserError, match=r"child.rungs: after epoch 5 no training is left of 5; allowed: epochs from 1 to 4"
     ):
         make_spec("cnn", child={"epochs": 5, "rungs": [1, 5]})
-    with pytest.raises(UserError, match="child.rungs"):
+    with pytest.raises(UserError, match=r"child\.rungs"):
         make_spec("cnn", child={"epochs": 5, "rungs": [0]})
 
 
