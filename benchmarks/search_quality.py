@@ -219,7 +219,7 @@ ENTRANTS = (
 )
 PARTS = (
     Entrant("guided, untrained controller", "guided", {"learning_rate": 0}),
-    Entrant("guided, mutations alone", "guided", {"samples": 0, "mutations": 256}),
+    Entrant("guided, mutations alone", "guided", {"samples": 0, "mutations": 128}),
     Entrant("guided, sabotaged", "guided", m=8, sabotaged=2),
 )
 TABLE = DataShape("table", classes=0)

@@ -34,7 +34,7 @@ def watched_home(tmp_path: Path) -> Iterator[dict[str, str]]:
     assert not [path for path in home.rglob("*") if path.is_file()]
 
 
-# Files go whole to one of two processes: the longest first, lest one is left alone with them at the end.
+# Files go whole to one of the processes: the longest first, lest one is left alone with them at the end.
 LONGEST = (
     "pipelines/test_local.py",
     "test_cli.py",

@@ -9,7 +9,7 @@ import math
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rlnas.controller.learner import PolicySearcher, policy_step
-from rlnas.controller.moves import carry_over, draw, first_new, mutate
+from rlnas.controller.moves import carry_over, draw, first_new, mutate, neighbours
 from rlnas.controller.policy import Actions, Policy
 from rlnas.controller.searchers import Experience, Proposal, SearcherState, Trial
 from rlnas.controller.settings import GuidedSettings
@@ -60,12 +60,13 @@ class Guided(PolicySearcher):
     """Surrogate-guided search with a proposer that learns.
 
     The first children are drawn at random. From then on a proposal is the one of largest expected improvement among
-    samples of the controller and mutations of the best children, as far as they are new and within the limit. Within
-    a round the surrogate takes the earlier proposals for tried, with the scores that it expects of them.
+    samples of the controller, random architectures, mutations of the best children and what lies one decision away
+    from the most promising of these, as far as they are new and within the limit. The random ones are there because a
+    controller that imitates the best narrows: its samples become few and alike. Within a round the surrogate takes the
+    earlier proposals for tried, with the scores that it expects of them.
 
     If the search began with an earlier one, the surrogate chooses from the first child on, and the candidates are the
-    best of the earlier children and as many random ones as others, too: the samples of a controller that has only seen
-    children that it was told are good are few and alike.
+    best of the earlier children, too.
 
     Where settings and child trainer allow short trials, the most promising are tried first, and one of those that were
     ever tried is chosen; the first children are the best by their trials of as many random ones.
@@ -107,7 +108,8 @@ class Guided(PolicySearcher):
                 surrogate.pretend(self._seen(proposal.tokens))
             candidates = self._candidates(policy, samples, seed, told)
             candidates |= dict.fromkeys(self._trials.passed_over(known), "short trial")
-            proposals.append(self._choose(surrogate, candidates, known) or self._random(samples, seed, known))
+            chosen = self._choose(surrogate, candidates, samples, seed, known)
+            proposals.append(chosen or self._random(samples, seed, known))
             known.add(proposals[-1].tokens)
         return proposals
 
@@ -117,11 +119,11 @@ class Guided(PolicySearcher):
         drawn: list[Tokens] = []
         if self.settings.samples:
             drawn = policy.sample_many(decisions, self.settings.samples, derive_seed(seed, "samples"))
-        parents, brought, even = _best(told.own, self.settings.parents), [], []
+        parents, brought = _best(told.own, self.settings.parents), []
         if told.earlier:
             best = _best(told.earlier, self.settings.parents)
             brought = [carry_over(self.space, samples, tokens, generator) for tokens, _ in best]
-            even = [draw(decisions, generator)[0] for _ in range(self.settings.samples + self.settings.mutations)]
+        even = [draw(decisions, generator)[0] for _ in range(self.settings.even)]
         changed = [
             mutate(self.space, samples, generator.choice([tokens for tokens, _ in parents] + brought), generator)
             for _ in range(self.settings.mutations)
@@ -132,19 +134,32 @@ class Guided(PolicySearcher):
         return found
 
     def _choose(
-        self, surrogate: Surrogate, candidates: dict[Tokens, str], known: Collection[Tokens]
+        self, surrogate: Surrogate, candidates: dict[Tokens, str], samples: int, seed: int, known: Collection[Tokens]
     ) -> Proposal | None:
+        gains = self._gains(surrogate, candidates, known)
+        if not gains:
+            return None
+        generator = random.Random(derive_seed(seed, "steps"))
+        for _ in range(self.settings.steps):
+            best = max(gains, key=gains.__getitem__)
+            around = dict.fromkeys(neighbours(self.space, samples, best, generator), "neighbour")
+            gains |= self._gains(surrogate, [tokens for tokens in around if tokens not in gains], known)
+            candidates = around | candidates
+        if self.settings.trials:
+            self._trials.make(sorted(gains, key=gains.__getitem__, reverse=True)[: self.settings.trials])
+            gains = self._gains(surrogate, self._trials.tried(gains), known)
+        tokens = max(gains, key=gains.__getitem__)
+        return Proposal(tokens, None, candidates[tokens], self._trials.made())
+
+    def _gains(
+        self, surrogate: Surrogate, candidates: Iterable[Tokens], known: Collection[Tokens]
+    ) -> dict[Tokens, float]:
+        """Return what is expected of those that are new and within the limit."""
         new = [tokens for tokens in candidates if tokens not in known and self.fits(tokens)]
         if not new:
-            return None
+            return {}
         gains = surrogate.expected_improvement([self._seen(tokens) for tokens in new])
-        if self.settings.trials:
-            best = gains.argsort(descending=True, stable=True)[: self.settings.trials]
-            self._trials.make(new[i] for i in best.tolist())
-            new = self._trials.tried(new)
-            gains = surrogate.expected_improvement([self._seen(tokens) for tokens in new])
-        tokens = new[int(gains.argmax())]
-        return Proposal(tokens, None, candidates[tokens], self._trials.made())
+        return dict(zip(new, gains.tolist(), strict=True))
 
     def _surrogate(self, told: _Known) -> Surrogate:
         fitted = 2

@@ -114,8 +114,10 @@ class GuidedSettings(PolicySettings):
         learning_rate: of Adam; 0: the controller stays as it starts.
         first: children that are drawn at random before the surrogate chooses; none with a `warm_start`.
         samples: of the controller, from which one proposal is chosen.
+        even: random architectures, added to the samples.
         mutations: of the best children, added to the samples.
         parents: the best so many children that are mutated, and that the controller learns to imitate.
+        steps: so often all that is one decision away from the most promising is added to the samples.
         scores: the surrogate also sees what an untrained child shows, where the child trainer knows such scores.
         trials: so many of the most promising are trained for a small part of a training, and the surrogate chooses
             among them by what that says, too; 0: none. Their cost comes on top of `loop.children`.
@@ -128,11 +130,13 @@ class GuidedSettings(PolicySettings):
     takes_up: ClassVar[tuple[str, ...]] = ("controller", "children")
 
     kind: Literal["guided"] = "guided"
-    learning_rate: float = Field(default=0.01, ge=0, le=1)
+    learning_rate: float = Field(default=0.003, ge=0, le=1, json_schema_extra={"earlier": 0.01})
     first: int = Field(default=10, ge=1, le=100_000)
-    samples: int = Field(default=256, ge=0, le=100_000)
+    samples: int = Field(default=128, ge=0, le=100_000, json_schema_extra={"earlier": 256})
+    even: int = Field(default=128, ge=0, le=100_000, json_schema_extra={"earlier": 0})
     mutations: int = Field(default=0, ge=0, le=100_000)
     parents: int = Field(default=10, ge=1, le=1000)
+    steps: int = Field(default=1, ge=0, le=1000, json_schema_extra={"earlier": 0})
     scores: bool = Field(default=True, json_schema_extra={"earlier": False})
     trials: int = Field(default=0, ge=0, le=1000)
 

@@ -16,8 +16,9 @@ which a round of several proposals needs, and importing it takes longer than all
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import chain
+from itertools import chain, repeat
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -104,7 +105,7 @@ _SWEEPS = 6
 def normal_scores(rewards: Sequence[float]) -> Tensor:
     """Return the normal quantile [N] of each reward's rank; equal rewards get equal scores."""
     _, place, count = torch.unique(torch.tensor(rewards, dtype=torch.float64), return_inverse=True, return_counts=True)
-    rank = count.cumsum(0) - (count - 1) / 2
+    rank = count.cumsum(0) - (count - 1).double() / 2
     return torch.special.ndtri((rank - 0.5) / len(rewards))[place]
 
 
@@ -148,8 +149,9 @@ class Surrogate:
         covariance = self._seen.covariance(self._seen, self.scales)
         self._factor = torch.linalg.cholesky(self._seen.add_noise(covariance, self.scales))
         self._variance = _variance(self._whiten(scores[:, None]))
-        # Before the search has a child of its own: the most that is expected of one of the earlier ones.
-        self._best = float(scores[earlier:].max() if len(scores) > earlier else self.predict(features)[0].max())
+        # Not the best score: it owes something to luck, and next to nothing would be expected to exceed it. Before the
+        # search has a child of its own, it is the most that is expected of one of the earlier ones.
+        self._best = float(self.predict(features[earlier:] or features)[0].max())
 
     def predict(self, features: Sequence[Features]) -> tuple[Tensor, Tensor]:
         """Return the mean [M] and the standard deviation [M] of the scores of M architectures, noise left out."""
@@ -160,7 +162,7 @@ class Surrogate:
         return mean, (variance.clamp(min=1e-12) * self._variance).sqrt()
 
     def expected_improvement(self, features: Sequence[Features]) -> Tensor:
-        """Return by how much [M] each of M architectures is expected to exceed the best score."""
+        """Return by how much [M] each of M architectures is expected to exceed what is expected of the best tried."""
         mean, deviation = self.predict(features)
         gain = mean - self._best
         z = gain / deviation
@@ -267,25 +269,35 @@ class _Code:
         return len(self.column) - before
 
     def __call__(self, features: Sequence[Features], earlier: int = 0) -> _Coded:
-        width = len(self.column)
-        choices = torch.zeros(len(features), width + 1, dtype=torch.float64)  # the last column: what is not known
-        choices[
-            [row for row, f in enumerate(features) for _ in f.choices],
-            [self.column.get(pair, width) for f in features for pair in f.choices.items()],
-        ] = 1.0
-        choices = choices[:, :width]
-        existing = torch.tensor([len(f.choices) for f in features], dtype=torch.float64)
+        # Rows are made by calls that loop in C: a proposal codes hundreds of architectures.
+        width, existing = len(self.column), np.array([len(f.choices) for f in features])
+        choices = np.zeros((len(features), width + 1))  # the last column: what is not known
+        pairs = chain.from_iterable(f.choices.items() for f in features)
+        columns = np.fromiter(map(self.column.get, pairs, repeat(width)), int, existing.sum())
+        choices[np.arange(len(features)).repeat(existing), columns] = 1.0
         counts, sizes = (
-            ((columns - shift) / scale).nan_to_num(0.0)
-            for columns, (shift, scale) in zip(self._numbers(features), self.standards, strict=True)
+            ((numbers - shift) / scale).nan_to_num(0.0)
+            for numbers, (shift, scale) in zip(self._numbers(features), self.standards, strict=True)
         )
-        return _Coded(self.decisions, choices, existing, counts, sizes, torch.arange(len(features)) < earlier)
+        return _Coded(
+            self.decisions,
+            torch.from_numpy(choices[:, :width]),
+            torch.from_numpy(existing.astype(float)),
+            counts,
+            sizes,
+            torch.arange(len(features)) < earlier,
+        )
 
     def _numbers(self, features: Sequence[Features]) -> list[Tensor]:
         """Return the counts and the logarithms of the sizes as they are; not a number: it is not known."""
-        counts = [[f.counts.get(name, 0.0) for name in self.counts] for f in features]
-        sizes = [[math.log(f.sizes.get(name, math.nan)) for name in self.sizes] for f in features]
-        return [torch.tensor(rows, dtype=torch.float64).reshape(len(features), -1) for rows in (counts, sizes)]
+        counts = _columns([f.counts for f in features], self.counts, 0.0)
+        return [counts, _columns([f.sizes for f in features], self.sizes, math.nan).log()]
+
+
+def _columns(numbers: Sequence[Mapping[str, float]], names: Sequence[str], default: float) -> Tensor:
+    """Return the numbers of N architectures by name [N, K]."""
+    values = chain.from_iterable(map(row.get, names, repeat(default)) for row in numbers)
+    return torch.from_numpy(np.fromiter(values, float, len(numbers) * len(names)).reshape(len(numbers), len(names)))
 
 
 def _standard(columns: Tensor) -> tuple[Tensor, Tensor]:

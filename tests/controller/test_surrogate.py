@@ -64,7 +64,8 @@ def test_it_predicts_what_the_formula_says():
     left = np.diag(plain_kernel(new, new, seen) - across.T @ weights)
     np.testing.assert_allclose(mean, scores.numpy() @ weights, rtol=1e-9)
     np.testing.assert_allclose(deviation, np.sqrt(left * variance), rtol=1e-9)
-    z = (mean.numpy() - scores.max().item()) / deviation.numpy()
+    expected = plain_kernel(seen, seen, seen) @ np.linalg.solve(noisy, scores.numpy())
+    z = (mean.numpy() - expected.max()) / deviation.numpy()
     improvement = deviation.numpy() * (z * norm.cdf(z) + norm.pdf(z))
     np.testing.assert_allclose(surrogate.expected_improvement(new), improvement, rtol=1e-9)
 
@@ -91,7 +92,9 @@ def test_an_earlier_search_tells_as_much_as_the_two_share():
     variance = scores.numpy() @ np.linalg.solve(noisy, scores.numpy()) / 13
     left = np.diag(plain_kernel(new, new, seen) + scales.level - across.T @ np.linalg.solve(noisy, across))
     np.testing.assert_allclose(deviation, np.sqrt(left * variance), rtol=1e-9)
-    z = (mean.numpy() - scores[8:].max().item()) / deviation.numpy()
+    of_mine = two_searches((theirs, mine), ([], mine), seen, scales)
+    expected = of_mine.T @ np.linalg.solve(noisy, scores.numpy())
+    z = (mean.numpy() - expected.max()) / deviation.numpy()
     improvement = deviation.numpy() * (z * norm.cdf(z) + norm.pdf(z))
     np.testing.assert_allclose(surrogate.expected_improvement(new), improvement, rtol=1e-9)
     surrogate.pretend(new[0])
