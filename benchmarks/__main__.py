@@ -38,7 +38,8 @@ def main(names: list[str]) -> None:
                 if figure["goal"] is None
                 else f"goal {figure['goal']}: {'met' if figure['met'] else 'NOT MET'}"
             )
-            print(f"{figure['name']}: {figure['value']:.4g} {figure['unit']} ({verdict})", file=terminal, flush=True)
+            value = "" if figure["value"] is None else f"{figure['value']:.4g} "
+            print(f"{figure['name']}: {value}{figure['unit']} ({verdict})", file=terminal, flush=True)
     FIGURES.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(f"written: {FIGURES}", file=terminal, flush=True)
 

@@ -22,9 +22,11 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import VisionDataset
 
+from benchmarks.rnn import NO_AMX
 from rlnas.children.cnn import build_cnn
 from rlnas.children.heap import keep_freed_memory
 from rlnas.children.images import ImageRun, ImageTrainer, PreparedImages
+from rlnas.children.precision import chosen, has_amx
 from rlnas.children.recipes import CNNRecipe
 from rlnas.datasets import Images
 from rlnas.spaces import DataShape
@@ -76,12 +78,13 @@ class ArrayImages(VisionDataset):
         return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
 
 
-def ours() -> Iterator[None]:
+def ours(precision: str) -> Iterator[None]:
     """Train a child our way, in a process set up as a worker's is; yields after every step."""
     keep_freed_memory()
     pixels, labels = map(torch.from_numpy, data())
     model = ImageTrainer(RECIPE, SHAPE, "cpu")._build(ARCHITECTURE).train()
-    run = ImageRun(model, PreparedImages(Images(pixels, labels), RECIPE, "cpu"), RECIPE, 0.1, SHAPE.classes, seed=0)
+    images = PreparedImages(Images(pixels, labels), RECIPE, "cpu")
+    run = ImageRun(model, images, RECIPE, 0.1, SHAPE.classes, 0, precision)
     epoch = 0
     while True:
         run.start_epoch(epoch)
@@ -124,12 +127,13 @@ class Child:
     Args:
         threads: of torch.
         workers: of the ordinary loop's loader; None: our loop.
+        precision: of our loop.
     """
 
-    def __init__(self, threads: int, workers: int | None = None) -> None:
+    def __init__(self, threads: int, workers: int | None = None, precision: str = "float32") -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(threads, workers, theirs))
+        self.process = context.Process(target=_serve, args=(threads, workers, precision, theirs))
         self.process.start()
 
     def wait(self) -> float:
@@ -142,9 +146,9 @@ class Child:
         self.process.join()
 
 
-def _serve(threads: int, workers: int | None, pipe: Connection) -> None:
+def _serve(threads: int, workers: int | None, precision: str, pipe: Connection) -> None:
     torch.set_num_threads(threads)
-    steps = ours() if workers is None else ordinary(workers)
+    steps = ours(precision) if workers is None else ordinary(workers)
     next(steps)
     pipe.send(0.0)
     while seconds := pipe.recv():
@@ -184,9 +188,14 @@ def measure() -> list[dict]:
     """Return the figures: name, value, unit, goal and whether it is met."""
     cores = os.cpu_count() or 1
     figures = []
-    loaders = {f"{workers} loader workers": [Child(cores, workers)] for workers in (0, 1)}
-    best, ratios = compare([Child(cores)], loaders, windows=4, seconds=1.5)
-    figures.append(_figure(f"one child on all cores, against {best}", ratios, goal=1.3))
+    for precision, goal in (("float32", 1.4), ("auto", 4.0)):
+        name = f"one child on all cores, {precision}"
+        if precision == "auto" and not has_amx():
+            figures.append({"name": f"CNN training, {name}", "value": None, "unit": NO_AMX, "goal": None, "met": True})
+            continue
+        loaders = {f"{workers} loader workers": [Child(cores, workers)] for workers in (0, 1)}
+        best, ratios = compare([Child(cores, precision=chosen(precision, "cpu"))], loaders, windows=4, seconds=1.5)
+        figures.append(_figure(f"{name}, against {best} in float32", ratios, goal))
     # Two children on two cores: ours one thread each, as a search packs them.
     pairs = {
         "no loader workers, 1 thread": [Child(1, 0) for _ in range(2)],
