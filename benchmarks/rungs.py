@@ -11,6 +11,7 @@ Spaces:
 import argparse
 import json
 import multiprocessing
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -84,17 +85,22 @@ def main(arguments: Sequence[str]) -> None:
         try:
             for name in chosen.spaces or SPACES:
                 entries = [entry for entry in entries if entry["space"] != name]
-                entries.append(
-                    _compare(store.start(), name, min(chosen.seeds or SPACES[name].seeds, SPACES[name].seeds))
-                )
+                seeds = min(chosen.seeds or SPACES[name].seeds, SPACES[name].seeds)
+                entries.append(_compare(store.start(), name, seeds))
                 OUT.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
         finally:
             store.stop()
     print(f"written: {OUT}")
 
 
+def _quiet() -> None:
+    """Keep what the steps print of every child from the table."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
+
+
 def _compare(settings: StoreSettings, name: str, seeds: int) -> dict[str, object]:
-    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(PROCESSES, context, initializer=_quiet) as pool:
         running = {
             (rungs, seed): pool.submit(search, settings, name, rungs, seed)
             for seed in range(seeds)

@@ -62,7 +62,8 @@ class Children(Foresight):
     """
 
     def __init__(self, spec: SearchSpec) -> None:
-        self.spec = spec
+        # float32, so that what is remembered is the same on machines that are faster in other numbers.
+        self.spec = spec = spec.model_copy(update={"child": spec.child.vary({"precision": "float32"})})
         self.shape = spec.dataset.shape(open_local)
         self.trainer = resolve(TRAINERS, spec.child.kind, "rlnas.trainers")(spec.child, self.shape, "cpu")
         parts = [part.model_dump(mode="json") for part in (spec.space, spec.dataset, spec.child)]
