@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _quiet() -> None:
     """Keep what the steps print of every child from the table."""
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
 
 
 def _compare(settings: StoreSettings, name: str, seeds: int) -> dict[str, object]:

@@ -147,7 +147,7 @@ class Guided(PolicySearcher):
             candidates = around | candidates
         if self.settings.trials:
             self._trials.make(sorted(gains, key=gains.__getitem__, reverse=True)[: self.settings.trials])
-            gains = self._gains(surrogate, self._trials.tried(gains), known)
+            gains = self._gains(surrogate, self._trials.tried(list(gains)), known)
         tokens = max(gains, key=gains.__getitem__)
         return Proposal(tokens, None, candidates[tokens], self._trials.made())
 
