@@ -15,7 +15,7 @@ from rlnas.state import Bucket, list_searches, open_search
 
 STORES = Path(__file__).parent / "stores"
 VERSIONS = sorted(path.parent.name for path in STORES.glob("*/objects.zip"))
-DOCUMENTS = ("table", "digits", "finished")
+SEARCHES = sorted(path.parent / path.stem for path in STORES.glob("*/*.yaml") if path.parent.name in VERSIONS)
 FACTS = ("controllers/", "plans/", "results/", "summaries/", "history/", "finals/", "test-readings/")
 
 
@@ -23,14 +23,11 @@ def test_there_are_searches_of_older_commits() -> None:
     assert VERSIONS
 
 
-@pytest.fixture(params=VERSIONS)
-def folder(request: pytest.FixtureRequest, bucket: Bucket) -> Path:
-    """The folder of a version, its objects in the bucket of the test."""
-    folder = STORES / request.param
+def put_objects(folder: Path, bucket: Bucket) -> None:
+    """Put the objects of a version into the bucket of the test."""
     with zipfile.ZipFile(folder / "objects.zip") as archive:
         for name in archive.namelist():
             bucket.put(name, archive.read(name))
-    return folder
 
 
 def facts(bucket: Bucket, root: str) -> dict[str, bytes]:
@@ -39,10 +36,11 @@ def facts(bucket: Bucket, root: str) -> dict[str, bytes]:
     return {key: bucket.get(key).data for key in keys}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_a_search_goes_on_to_its_end(folder: Path, document: str, bucket: Bucket) -> None:
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: f"{search.parent.name}-{search.name}")
+def test_a_search_goes_on_to_its_end(search: Path, bucket: Bucket) -> None:
     """Opened with the document that it was begun with. What was known stays as it was, to the last byte."""
-    spec = load_spec(folder / f"{document}.yaml")
+    put_objects(search.parent, bucket)
+    spec = load_spec(search.with_suffix(".yaml"))
     root = open_search(bucket, spec.name).root
     before = facts(bucket, root)
     assert before
@@ -53,7 +51,7 @@ def test_a_search_goes_on_to_its_end(folder: Path, document: str, bucket: Bucket
     assert ledger.version().children == spec.loop.children
     assert len(ledger.summaries()) == spec.loop.rounds
     assert ledger.data()
-    if document == "finished":
+    if search.name == "finished":
         assert after.keys() == before.keys()
     if spec.final:
         (model, *_) = steps.final_test(ledger).models
@@ -79,10 +77,12 @@ def rlnas(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd
     return run
 
 
-def test_every_command_that_looks_reads_a_search_as_it_is(folder: Path, rlnas: Any, bucket: Bucket) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_command_that_looks_reads_a_search_as_it_is(version: str, rlnas: Any, bucket: Bucket) -> None:
+    put_objects(STORES / version, bucket)
     assert [entry["name"] for entry in json.loads(rlnas("list", "--json"))] == list_searches(bucket)
-    for document in DOCUMENTS:
-        name = load_spec(folder / f"{document}.yaml").name
+    for document in (STORES / version).glob("*.yaml"):
+        name = load_spec(document).name
         assert json.loads(rlnas("status", name, "--json"))["children"] > 0
         assert json.loads(rlnas("leaderboard", name, "--json"))
         assert json.loads(rlnas("show", name, "--json"))["result"]["status"] == "ok"

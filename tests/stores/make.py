@@ -1,4 +1,4 @@
-"""Begin three searches, for a later commit to go on with: python tests/stores/make.py FOLDER (see README.md there).
+"""Begin some searches, for a later commit to go on with: python tests/stores/make.py FOLDER (see README.md there).
 
 Writes FOLDER/objects.zip, all objects of the store, and beside it the specs that the searches were begun with.
 """
@@ -35,6 +35,7 @@ def main(folder: Path) -> None:
             bucket.ensure()
             bucket.put("data/table.csv", "\n".join(["architecture,validation,test", *TABLE, ""]).encode())
             interrupted(bucket, "table", rounds=2)
+            interrupted(bucket, "guided", rounds=2)
             ledger = interrupted(bucket, "digits", rounds=1)
             searches.in_process(killed_with_a_checkpoint, bucket.settings, ledger.name)
             assert ledger.bucket.get(ledger.checkpoint_key("000001-001")), "a child left a checkpoint"
