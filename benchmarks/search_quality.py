@@ -351,7 +351,7 @@ def _difference(label: str, arena: Arena, ours: Curves, theirs: Curves, at: Sequ
 
 
 COLOURS = {"guided": "#1f4e9c", "evolution": "#c2570c", "reinforce": "#2f7d32", "random": "#777777"}
-STYLES = {"m = 8": "dashed", "untrained": "dotted", "mutations": "dashdot", "sabotaged": (0, (1, 4))}
+STYLES = {"untrained": "dotted", "mutations": "dashdot", "sabotaged": (0, (1, 4)), "m = 8": "dashed"}
 
 
 def plot(results: Mapping[str, Mapping[str, Curves]], path: Path) -> None:
@@ -360,7 +360,7 @@ def plot(results: Mapping[str, Mapping[str, Curves]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     with rc_context({"svg.hashsalt": "rlnas", "svg.fonttype": "none", "font.size": 10}):
-        figure = Figure(figsize=(5.6 * len(results), 4.4), layout="constrained")
+        figure = Figure(figsize=(5.6 * len(results), 4.9), layout="constrained")
         _draw(figure, results)
         figure.savefig(path, metadata={"Date": None})
 
@@ -376,10 +376,11 @@ def _draw(figure: Any, results: Mapping[str, Mapping[str, Curves]]) -> None:
             (line,) = axes.plot(children, mean, label=entrant, linewidth=1.6, color=colour, linestyle=style)
             axes.fill_between(children, mean - error, mean + error, color=line.get_color(), alpha=0.15, linewidth=0)
         axes.set(title=f"{name}: mean of {len(curves)} searches", xlabel="children", xlim=(10, len(children)))
-        axes.set_ylim(np.floor(2 * min(c.mean(0)[24] for c in curves_of.values())) / 2, None)
+        means = [curves.mean(0) for curves in curves_of.values()]
+        axes.set_ylim(min(mean[24] for mean in means) - 0.1, max(mean.max() for mean in means) + 0.1)
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=8.5, loc="lower right", frameon=False)
+        axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.14), ncols=2, frameon=False)
     panels[0][0].set_ylabel("test accuracy of the best by reward, %")
 
 
