@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench bench-search bench-transfer bench-search-real bench-rungs pipelines image lock clean
+.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench bench-search bench-transfer bench-search-real bench-rungs bench-gpu pipelines image lock clean
 
 help:  ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ bench-transfer: $(INSTALLED)  ## how many children an earlier search saves, on a
 
 bench-search-real: $(INSTALLED)  ## the same where children are trained for real; a run that was stopped goes on; SEEDS=n
 	$(BIN)/python -m benchmarks.search_real $(if $(SEEDS),--seeds $(SEEDS))
+
+bench-gpu: $(INSTALLED)  ## what a search costs on this GPU, in under 8 minutes
+	$(BIN)/python -m benchmarks.gpu
 
 bench-rungs: $(INSTALLED)  ## what stopping children early saves and costs, in whole searches; SEEDS=n
 	$(BIN)/python -m benchmarks.rungs $(if $(SEEDS),--seeds $(SEEDS))

@@ -28,6 +28,7 @@ from rlnas.children.heap import keep_freed_memory
 from rlnas.children.images import ImageRun, ImageTrainer, PreparedImages
 from rlnas.children.precision import chosen, has_amx
 from rlnas.children.recipes import CNNRecipe
+from rlnas.children.training import CHECK_EVERY
 from rlnas.datasets import Images
 from rlnas.spaces import DataShape
 from rlnas.spaces.cnn import CNNArchitecture, Layer
@@ -78,18 +79,21 @@ class ArrayImages(VisionDataset):
         return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
 
 
-def ours(precision: str) -> Iterator[None]:
+def ours(precision: str, device: str = "cpu", batch: int = RECIPE.batch) -> Iterator[None]:
     """Train a child our way, in a process set up as a worker's is; yields after every step."""
+    recipe = RECIPE.model_copy(update={"batch": batch})
     keep_freed_memory()
     pixels, labels = map(torch.from_numpy, data())
-    model = ImageTrainer(RECIPE, SHAPE, "cpu")._build(ARCHITECTURE).train()
-    images = PreparedImages(Images(pixels, labels), RECIPE, "cpu")
-    run = ImageRun(model, images, RECIPE, 0.1, SHAPE.classes, 0, precision)
+    model = ImageTrainer(recipe, SHAPE, device)._build(ARCHITECTURE).train()
+    images = PreparedImages(Images(pixels, labels), recipe, device)
+    run = ImageRun(model, images, recipe, 0.1, SHAPE.classes, 0, precision)
     epoch = 0
     while True:
         run.start_epoch(epoch)
         for step in range(run.steps):
-            run.step(step).item()
+            loss = run.step(step)
+            if step % CHECK_EVERY[device] == 0:
+                loss.item()
             yield
         epoch += 1
 
@@ -127,13 +131,21 @@ class Child:
     Args:
         threads: of torch.
         workers: of the ordinary loop's loader; None: our loop.
-        precision: of our loop.
+        precision, device, batch: of our loop.
     """
 
-    def __init__(self, threads: int, workers: int | None = None, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        threads: int,
+        workers: int | None = None,
+        precision: str = "float32",
+        device: str = "cpu",
+        batch: int = RECIPE.batch,
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(threads, workers, precision, theirs))
+        own = (precision, device, batch)
+        self.process = context.Process(target=_serve, args=(threads, workers, own, theirs))
         self.process.start()
 
     def wait(self) -> float:
@@ -146,9 +158,9 @@ class Child:
         self.process.join()
 
 
-def _serve(threads: int, workers: int | None, precision: str, pipe: Connection) -> None:
+def _serve(threads: int, workers: int | None, own: tuple[str, str, int], pipe: Connection) -> None:
     torch.set_num_threads(threads)
-    steps = ours(precision) if workers is None else ordinary(workers)
+    steps = ours(*own) if workers is None else ordinary(workers)
     next(steps)
     pipe.send(0.0)
     while seconds := pipe.recv():
@@ -157,7 +169,9 @@ def _serve(threads: int, workers: int | None, precision: str, pipe: Connection) 
         while time.perf_counter() - start < seconds:
             next(steps)
             done += 1
-        pipe.send(done * RECIPE.batch / (time.perf_counter() - start))
+        if own[1] != "cpu":
+            torch.cuda.synchronize()
+        pipe.send(done * own[2] / (time.perf_counter() - start))
 
 
 def images_a_second(children: list[Child], seconds: float) -> float:
