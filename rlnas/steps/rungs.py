@@ -45,13 +45,18 @@ class Rungs:
     bars: Mapping[int, float | None]
     data: Validation
 
-    def judge(self, trainer: Trainer, architecture: Any) -> Judge:
-        """Return what scores one child."""
+    def judge(self, trainer: Trainer, architecture: Any, weigh: Callable[[float], float]) -> Judge:
+        """Return what scores one child.
+
+        Args:
+            trainer, architecture: of the child.
+            weigh: makes the search's reward of the trainer's.
+        """
 
         def verdict(epoch: int, weights: Callable[[], bytes]) -> Verdict | None:
             if epoch not in self.bars:
                 return None
-            score, bar = trainer.evaluate(architecture, weights(), self.data).reward, self.bars[epoch]
+            score, bar = weigh(trainer.evaluate(architecture, weights(), self.data).reward), self.bars[epoch]
             return Verdict(score, bar is None or score >= bar)
 
         return verdict

@@ -121,9 +121,10 @@ def train_one(
     try:
         with child_failures():
             architecture = architecture_of(ledger, planned, trainer)
-            judge = rungs.judge(trainer, architecture) if rungs else None
-            keeper = Keeper(ledger, held, lambda: stopping, judge=judge)
             measures = _measures(ledger, trainer, architecture, child)
+            weigh = partial(ledger.spec.objective.weigh, measures=measures)
+            judge = rungs.judge(trainer, architecture, weigh) if rungs else None
+            keeper = Keeper(ledger, held, lambda: stopping, judge=judge)
             snapshots = trainer.train(architecture, data, planned.seed, held.checkpoint, keeper)
             on, precision = device_class(trainer.device), trainer.precision(architecture)
             snapshots = add_to_document(

@@ -20,7 +20,10 @@ EPOCHS, RUNGS = 5, (1, 3)
 
 def with_rungs(kind: str, going_on: float = 0.5, **sections: dict[str, Any]) -> SearchSpec:
     child = {"epochs": EPOCHS, "rungs": RUNGS, "going_on": going_on, "batch": 128 if kind == "cnn" else 16}
-    return make_spec(kind, **{"child": child, "loop": {"children": 9, "children_per_round": 3}} | sections)
+    # Where a reward is weighed, the scores at rungs are, too.
+    objective = {"soft": {"parameters": {"target": 100, "exponent": -0.1}}} if kind == "cnn" else {}
+    loop = {"children": 9, "children_per_round": 3}
+    return make_spec(kind, **{"child": child, "loop": loop, "objective": objective} | sections)
 
 
 def trial(**rungs: float) -> Trial:
