@@ -128,10 +128,8 @@ class Guided(PolicySearcher):
             mutate(self.space, samples, generator.choice([tokens for tokens, _ in parents] + brought), generator)
             for _ in range(self.settings.mutations)
         ]
-        found: dict[Tokens, str] = {}
-        for by, made in (("random", even), ("mutation", changed), ("controller", drawn), ("earlier search", brought)):
-            found |= dict.fromkeys(made, by)
-        return found
+        made = {"even draw": even, "mutation": changed, "controller": drawn, "earlier search": brought}
+        return {tokens: by for by, architectures in made.items() for tokens in architectures}
 
     def _choose(
         self, surrogate: Surrogate, candidates: dict[Tokens, str], samples: int, seed: int, known: Collection[Tokens]

@@ -64,7 +64,7 @@ def test_the_first_are_random_whatever_their_grouping():
     _, history = search(searcher, 8, m=8)
     by = [p.by for p in searcher.propose(searcher.initial(0), 8, range(8), history)]
     assert by[:2] == ["random"] * 2
-    assert set(by[2:]) <= {"controller", "random", "neighbour"}
+    assert set(by[2:]) <= {"controller", "even draw", "neighbour"}
     assert len(set(by[2:])) > 1
 
 
@@ -85,7 +85,7 @@ def test_a_limit_is_kept_by_all_that_propose(settings):
 
     _, history = search(searcher, 16, m=4, reward=size)
     assert 5_000 < best_of(history) <= 20_000
-    allowed = {"random", "controller", "mutation", "neighbour"}
+    allowed = {"random", "even draw", "controller", "mutation", "neighbour"}
     assert {p.by for p in searcher.propose(searcher.initial(0), 0, range(9), history)} <= allowed
 
 
