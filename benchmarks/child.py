@@ -144,8 +144,7 @@ class Child:
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        own = (precision, device, batch)
-        self.process = context.Process(target=_serve, args=(threads, workers, own, theirs))
+        self.process = context.Process(target=_serve, args=(threads, workers, precision, device, batch, theirs))
         self.process.start()
 
     def wait(self) -> float:
@@ -158,9 +157,9 @@ class Child:
         self.process.join()
 
 
-def _serve(threads: int, workers: int | None, own: tuple[str, str, int], pipe: Connection) -> None:
+def _serve(threads: int, workers: int | None, precision: str, device: str, batch: int, pipe: Connection) -> None:
     torch.set_num_threads(threads)
-    steps = ours(*own) if workers is None else ordinary(workers)
+    steps = ours(precision, device, batch) if workers is None else ordinary(workers)
     next(steps)
     pipe.send(0.0)
     while seconds := pipe.recv():
@@ -169,9 +168,9 @@ def _serve(threads: int, workers: int | None, own: tuple[str, str, int], pipe: C
         while time.perf_counter() - start < seconds:
             next(steps)
             done += 1
-        if own[1] != "cpu":
+        if device != "cpu":
             torch.cuda.synchronize()
-        pipe.send(done * own[2] / (time.perf_counter() - start))
+        pipe.send(done * batch / (time.perf_counter() - start))
 
 
 def images_a_second(children: list[Child], seconds: float) -> float:

@@ -9,13 +9,13 @@ import multiprocessing
 import random
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.stats import kendalltau
 
 from benchmarks.search_quality import PROCESSES
+from benchmarks.search_real import EXAMPLES
 from rlnas.children import TRAINERS, SilentMonitor
 from rlnas.controller.moves import draw
 from rlnas.datasets import open_local
@@ -23,7 +23,7 @@ from rlnas.registry import resolve
 from rlnas.seeds import derive_seed
 from rlnas.spec import load_spec
 
-EXAMPLE = Path(__file__).parents[1] / "examples/digits-small.yaml"
+EXAMPLE = EXAMPLES / "digits-small.yaml"
 ARMS = {"float32": ("float32", 0), "float32, other seeds": ("float32", 1), "bfloat16": ("bfloat16", 0)}
 RESAMPLES = 2000
 

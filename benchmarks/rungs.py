@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.search_quality import PROCESSES, standard_error
+from benchmarks.search_real import EXAMPLES
 from rlnas import steps
 from rlnas.spec import load_spec
 from rlnas.state import Bucket, EmbeddedStore, StoreSettings
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 OUT = Path("build/rungs.json")
 ROUND = 4  # children; the first round cannot be stopped
 

@@ -57,11 +57,10 @@ def products(precision: str) -> Iterator[None]:
 def full() -> Iterator[None]:
     """Keep products of float32 from being rounded to TF32 or bfloat16, within the context."""
     cudnn = torch.backends.cudnn
-    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
+    before = cudnn.allow_tf32
     cudnn.allow_tf32 = False
     try:
-        yield
+        with products("float32"):
+            yield
     finally:
-        torch.set_float32_matmul_precision(before[0])
-        cudnn.allow_tf32 = before[1]
+        cudnn.allow_tf32 = before

@@ -119,8 +119,7 @@ def fate_of(result: Any) -> str:
     if result.status == "ok":
         numbers = ", ".join(f"{name} {value:,.6g}" for name, value in result.metrics.items())
         trained = f"trained in {result.seconds:.1f} s"
-        trained += f" on {result.device}" if result.device else ""
-        trained += f" in {result.precision}" if result.precision else ""
+        trained += f" on {result.trained_on}" if result.trained_on else ""
         trained += f", stopped after epoch {result.stopped}" if result.stopped else ""
         return f"reward {result.reward:.4f} on validation data; {numbers}; {trained}"
     return f"{result.status}: {result.reason}: {result.detail}"

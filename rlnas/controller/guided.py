@@ -140,14 +140,13 @@ class Guided(PolicySearcher):
         generator = random.Random(derive_seed(seed, "steps"))
         for _ in range(self.settings.steps):
             best = max(gains, key=gains.__getitem__)
-            around = dict.fromkeys(neighbours(self.space, samples, best, generator), "neighbour")
+            around = dict.fromkeys(neighbours(self.space, samples, best, generator))
             gains |= self._gains(surrogate, [tokens for tokens in around if tokens not in gains], known)
-            candidates = around | candidates
         if self.settings.trials:
             self._trials.make(sorted(gains, key=gains.__getitem__, reverse=True)[: self.settings.trials])
             gains = self._gains(surrogate, self._trials.tried(list(gains)), known)
         tokens = max(gains, key=gains.__getitem__)
-        return Proposal(tokens, None, candidates[tokens], self._trials.made())
+        return Proposal(tokens, None, candidates.get(tokens, "neighbour"), self._trials.made())
 
     def _gains(
         self, surrogate: Surrogate, candidates: Iterable[Tokens], known: Collection[Tokens]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from rlnas.children import Recipe
 from rlnas.errors import SearchDeleted, UserError
 from rlnas.report.fronts import FrontChild, front_of, size_of
-from rlnas.report.spent import epochs_in_words, trained_on
+from rlnas.report.spent import epochs_of, trained_on
 from rlnas.report.status import read_child
 from rlnas.spaces import Description
 from rlnas.spec import SearchSpec
@@ -122,7 +122,7 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
         by=child.by,
         warm_start=str(ledger.record.warm_start or ""),
         devices=trained_on(summaries),
-        epochs=epochs_in_words(version.epochs, version.epochs_saved) if ledger.rungs else "",
+        epochs=epochs_of(ledger, version),
         controls={kind: _control(ledger, kind) for kind in CONTROLS if not means_nothing(spec, kind)},
         front=front_of(summaries, size_of(spec), spec.objective),
         versions=record.software,

@@ -11,7 +11,7 @@ import numpy as np
 
 from rlnas.report.compared import Comparison, compare
 from rlnas.report.fronts import FrontChild, Proposer, front_of, proposers, size_of
-from rlnas.report.spent import epochs_in_words, trained_on
+from rlnas.report.spent import epochs_of, trained_on
 from rlnas.report.statistics import Floats
 from rlnas.report.status import HOW_TO_GO_ON
 from rlnas.spaces import Description, walk
@@ -189,7 +189,7 @@ def _facts(ledger: Ledger, summaries: Sequence[Summary], version: Version) -> tu
         ("children a round", str(spec.loop.children_per_round)),
         *((("objective", words),) if (words := spec.objective.words) else ()),
         *((("trained on", devices),) if (devices := trained_on(summaries)) else ()),
-        *((("epochs", epochs_in_words(version.epochs, version.epochs_saved)),) if ledger.rungs else ()),
+        *((("epochs", epochs),) if (epochs := epochs_of(ledger, version)) else ()),
     )
 
 

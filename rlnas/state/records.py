@@ -153,6 +153,11 @@ class Result(Record):
     device: str = ""  # that trained it, as far as equal sums depend on it
     precision: str = ""  # of the numbers in which it was trained
 
+    @property
+    def trained_on(self) -> str:
+        """On what it was trained, and in which numbers; empty: not known."""
+        return f"{self.device} in {self.precision}" if self.precision else self.device
+
 
 class FinishedChild(PlannedChild):
     """A proposal and how it ended."""

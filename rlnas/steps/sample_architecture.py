@@ -67,8 +67,9 @@ def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
         seeds = [derive_seed(ledger.spec.seed, "child", number, i) for i in range(children_per_round)]
         taken, suggested = _suggested(ledger, number, seeds)
         own = seeds[len(suggested) :]
-        history = ledger.history(head.version) if ledger.keeps_history else []
-        known = _known(ledger, history, head.version, number, suggested) if own and searcher.reads_history else []
+        looks_back = bool(own) and searcher.reads_history
+        history = ledger.history(head.version) if looks_back or ledger.rungs else []
+        known = _known(ledger, history, head.version, number, suggested) if looks_back else []
         foresight = searcher.foresight = TrainersForesight(ledger, known)
         proposals = searcher.propose(head.state, samples, own, known) if own else []
         proposed = [
