@@ -12,13 +12,15 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
 from benchmarks.child import Child, images_a_second
 from benchmarks.rnn import RECIPE, SHAPE, WORDS
-from rlnas.children.language import LanguageTrainer, _LanguageRun
+from rlnas.children.language import LanguageTrainer, Network, _LanguageRun
 from rlnas.children.precision import device_class, products
+from rlnas.children.recording import Recording
 from rlnas.spaces.rnn import LSTM
 
 OUT = Path("build/gpu.json")
@@ -40,11 +42,11 @@ def children_an_hour(device: str, batch: int, at_once: int, seconds: float) -> f
             child.close()
 
 
-def tokens_a_second(device: str, windows: int) -> float:
-    """Return how many tokens a recurrent child of base 8 and hidden size 200 reads a second in training."""
+def tokens_a_second(device: str, windows: int, network: Network = LSTM) -> float:
+    """Return how many tokens a second a recurrent child, of base 8 and hidden size 200, reads in training."""
     trainer = LanguageTrainer(RECIPE, SHAPE, device)
     tokens = torch.randint(WORDS, (RECIPE.batch * (RECIPE.bptt * (windows + 4) + 1),)).to(device)
-    run = _LanguageRun(trainer.build(LSTM), RECIPE, tokens)
+    run = _LanguageRun(trainer.build(network), RECIPE, tokens)
     run.start_epoch(0)
     with products("bfloat16"):
         for step in range(3):
@@ -74,9 +76,14 @@ def main() -> None:
                 f" the paper's search: {CHILDREN / rate:,.0f} GPU-hours",
                 flush=True,
             )
-    rate = tokens_a_second("cuda", windows=100)
-    figures.append({"card": card, "tokens_a_second": rate})
-    print(f"{card}, recurrent child, base 8, H 200: {rate:,.0f} tokens/s")
+    reference = LanguageTrainer(RECIPE, SHAPE, "cuda").reference("lstm", LSTM)
+    with patch.object(Recording, "play", Recording.call):
+        rates = {"call by call": tokens_a_second("cuda", windows=100)}
+    rates["CUDA graphs"] = tokens_a_second("cuda", windows=100)
+    rates["nn.LSTM of equal parameters"] = tokens_a_second("cuda", windows=100, network=reference)
+    for name, rate in rates.items():
+        figures.append({"card": card, "recurrent": name, "tokens_a_second": rate})
+        print(f"{card}, recurrent child, base 8, H 200, {name}: {rate:,.0f} tokens/s")
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(f"written: {OUT}")

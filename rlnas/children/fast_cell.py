@@ -14,10 +14,10 @@ through z[c_out]), the sequential part of the backward pass is only
     gh = gradient of its output + gu U  for the step before
 
 and the gradients of the weights are one matrix product for the window. All of it works on buffers that stay, so both
-sequential parts are recorded once, as lists of calls bound to their arguments, and played back for every window.
+sequential parts are recorded once, as calls bound to their arguments, and played back for every window.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import groupby, permutations
 from typing import Any
@@ -26,10 +26,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from rlnas.children.recording import Call, Recording
 from rlnas.children.rnn import COMBINE, Layer, State
 from rlnas.spaces.rnn import Cell
 
-Call = Callable[[], object]
+Key = tuple[int, int, int, torch.dtype, torch.device, str]
+"""Of a window: steps, batch, hidden, type and device of the numbers, and how products of them are made."""
 
 
 class FastLayer(Layer):
@@ -42,9 +44,9 @@ class FastLayer(Layer):
     _window: "_Window | None" = None
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        key = (x.shape[0], *state[0].shape, x.dtype, x.device)
+        key = (x.shape[0], *state[0].shape, x.dtype, x.device, torch.get_float32_matmul_precision())
         if self._window is None or self._window.key != key:
-            self._window = _Window(self.cell, *key)
+            self._window = _Window(self.cell, key)
         output, h, c = _Run.apply(x, *state, self.W, self.U, self.b, self._window)
         return output, (h, c)
 
@@ -56,10 +58,9 @@ class _Window:
     leaves of equal operations neighbours, so that one call serves several of them.
     """
 
-    def __init__(
-        self, cell: Cell, steps: int, batch: int, hidden: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        self.key = (steps, batch, hidden, dtype, device)
+    def __init__(self, cell: Cell, key: Key) -> None:
+        self.key = key
+        steps, batch, hidden, dtype, device, _ = key
         self.cell = cell
         self.generation = 0
         self.inside = cell.below(cell.c_out)
@@ -98,8 +99,8 @@ class _Window:
         self.J, self.Jx, self.gu = (new(steps, batch, n * hidden) for _ in range(3))
         self.P, self.R, self.e = new(state), new(state), new(state)
         self.gh, self.gc = new(steps + 1, batch, hidden), new(batch, hidden)
-        self.forward = [call for t in range(steps) for call in self._step(t)]
-        self.backward = [call for t in reversed(range(steps)) for call in self._step_back(t)]
+        self.forward = Recording((call for t in range(steps) for call in self._step(t)), device)
+        self.backward = Recording((call for t in reversed(range(steps)) for call in self._step_back(t)), device)
 
     def _step(self, t: int) -> Iterator[Call]:
         cell, root = self.cell, len(self.cell.nodes) - 1
@@ -172,8 +173,7 @@ class _Run(torch.autograd.Function):
         if b is not None:
             w.from_x += _reorder(b, w.order)
         w.h[0], w.c[0] = h, c
-        for call in w.forward:
-            call()
+        w.forward.play()
         w.generation += 1
         ctx.save_for_backward(x, W)
         ctx.window, ctx.generation = w, w.generation
@@ -190,8 +190,7 @@ class _Run(torch.autograd.Function):
         w.gh[1:] = g_output
         w.gh[-1] += g_h
         w.gc.copy_(g_c)
-        for call in w.backward:
-            call()
+        w.backward.play()
         # An added leaf has equal gradients for W x and U h; the others have their own.
         hidden, gu, g_from_x = w.gc.shape[1], w.gu.flatten(0, 1), w.Jx
         for inside, run in w.by_side:

@@ -12,7 +12,7 @@ from rlnas.children.cnn import build_cnn, count_flops, count_parameters
 from rlnas.children.cost import latencies
 from rlnas.children.memory import require_memory
 from rlnas.children.pixels import FromPixels, Upsample, statistics
-from rlnas.children.precision import chosen, full, mixed
+from rlnas.children.precision import chosen, mixed, products
 from rlnas.children.recipes import CNNRecipe
 from rlnas.children.resnet import ResNet, build_resnet
 from rlnas.children.training import SGD, Run, by_epoch, train
@@ -55,15 +55,17 @@ class ImageTrainer(Trainer):
         model = self._build(architecture)
         images = PreparedImages(data.content, self.recipe, self.device)
         rate = architecture.learning_rate or self.recipe.learning_rate
-        return train(
-            ImageRun(model, images, self.recipe, rate, self.shape.classes, seed, self.precision(architecture)),
-            epochs=self.recipe.epochs,
-            keep=self.recipe.snapshots,
-            seed=seed,
-            checkpoint=checkpoint,
-            monitor=monitor,
-            time_limit=self.recipe.time_limit,
-        )
+        run = ImageRun(model, images, self.recipe, rate, self.shape.classes, seed, self.precision(architecture))
+        with products("float32"):  # beside autocast's bfloat16
+            return train(
+                run,
+                epochs=self.recipe.epochs,
+                keep=self.recipe.snapshots,
+                seed=seed,
+                checkpoint=checkpoint,
+                monitor=monitor,
+                time_limit=self.recipe.time_limit,
+            )
 
     def evaluate(self, architecture: Network, snapshots: bytes, data: Validation[Images]) -> Evaluation:
         """Score a child by the best accuracy of its snapshots, to the recipe's power.
@@ -160,7 +162,7 @@ def accuracy(model: nn.Module, images: "PreparedImages", batch: int) -> float:
     """
     model.eval()
     right = torch.zeros((), device=images.labels.device, dtype=torch.int64)
-    with torch.inference_mode(), full():
+    with torch.inference_mode(), products("float32"):
         for chosen in torch.arange(len(images.labels), device=images.labels.device).split(batch):
             right += (model(images.centre(chosen)).argmax(dim=1) == images.labels[chosen]).sum()
     return right.item() / len(images.labels)

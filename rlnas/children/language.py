@@ -12,7 +12,7 @@ from rlnas.children.cost import latencies
 from rlnas.children.fast_cell import FastLayer
 from rlnas.children.fast_loss import softmax_loss
 from rlnas.children.lstm import LSTMLayer, TorchLSTM
-from rlnas.children.precision import chosen, full, products
+from rlnas.children.precision import chosen, products
 from rlnas.children.recipes import SMALLEST_IN_BFLOAT16, RNNRecipe
 from rlnas.children.rnn import Layer
 from rlnas.children.training import SGD, Adam, Optimizer, Run, by_epoch, first_losses, train
@@ -181,7 +181,7 @@ class LanguageTrainer(Trainer):
         history = []
         for weights in epochs:
             model.load_state_dict(weights)
-            with full():
+            with products("float32"):
                 history.append(perplexity(model, tokens, steps=recipe.batch * recipe.bptt))
         best = min(history)
         parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -195,14 +195,14 @@ class LanguageTrainer(Trainer):
         """
         model = self.build(architecture, Layer).eval()
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        products = parameters - model.softmax_bias.numel()
+        flops = parameters - model.softmax_bias.numel()
         if not self.recipe.tied:
-            products -= model.embedding.weight.numel()  # looked up, not multiplied
+            flops -= model.embedding.weight.numel()  # looked up, not multiplied
 
         def call(size: int) -> object:
             return model(torch.zeros(1, size, dtype=torch.int64, device=self.device), model.start(size))
 
-        counts = {"parameters": float(parameters), "flops": float(products)}
+        counts = {"parameters": float(parameters), "flops": float(flops)}
         return {name: counts[name] for name in counts if name in names} | latencies(names, call, self.device)
 
     def scores(self, architecture: Cell) -> dict[str, float]:

@@ -44,23 +44,17 @@ def mixed(device: torch.device, precision: str) -> AbstractContextManager:
 
 @contextmanager
 def products(precision: str) -> Iterator[None]:
-    """Let products of float32 be made of bfloat16 ones, or of TF32 on CUDA, within the context; all else is float32."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium" if precision == "bfloat16" else "highest")
+    """Choose what products of float32 are made of, within the context; all else is float32.
+
+    Args:
+        precision: `bfloat16`: of bfloat16 products, or of TF32 on CUDA. `float32`: of themselves, nothing is rounded.
+    """
+    cudnn, fast = torch.backends.cudnn, precision == "bfloat16"
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32
+    torch.set_float32_matmul_precision("medium" if fast else "highest")
+    cudnn.allow_tf32 = fast
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@contextmanager
-def full() -> Iterator[None]:
-    """Keep products of float32 from being rounded to TF32 or bfloat16, within the context."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.allow_tf32
-    cudnn.allow_tf32 = False
-    try:
-        with products("float32"):
-            yield
-    finally:
-        cudnn.allow_tf32 = before
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.allow_tf32 = before[1]

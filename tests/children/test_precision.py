@@ -9,7 +9,7 @@ from rlnas.children import TRAINERS
 from rlnas.children.base import SilentMonitor
 from rlnas.children.images import ImageTrainer
 from rlnas.children.language import LanguageTrainer
-from rlnas.children.precision import chosen, full, mixed, products
+from rlnas.children.precision import chosen, mixed, products
 from rlnas.children.recipes import CNNRecipe, RNNRecipe
 from rlnas.datasets import Train, open_local
 from rlnas.registry import resolve
@@ -50,10 +50,10 @@ class Watch(TorchDispatchMode):
 
 def test_full_precision_ends_with_its_context_even_after_an_error(fast):
     before = settings()
-    with full():
+    with products("float32"):
         assert settings() == ("highest", False, False)
     assert settings() == before
-    with pytest.raises(ZeroDivisionError), full():
+    with pytest.raises(ZeroDivisionError), products("float32"):
         raise ZeroDivisionError
     assert settings() == before
     assert before[0] == "high"
@@ -106,6 +106,19 @@ def test_children_learn_in_bfloat16_and_their_weights_stay_float32(kind):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0]), "the same numbers again"
     assert {t.dtype for t in weights[0].values() if t.is_floating_point()} == {torch.float32}
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize("kind", ["cnn", "rnn"])
+def test_float32_is_not_rounded_in_training_either(fast, kind):
+    spec = make_spec(kind)
+    recipe = spec.child.model_copy(update={"precision": "float32"})
+    trainer = resolve(TRAINERS, kind, "rlnas.trainers")(recipe, spec.dataset.shape(open_local), "cpu")
+    tokens = [0] * sum(d.choices if d.anchor else 1 for d in spec.space.decisions(0))
+    with Watch() as watch:
+        trainer.train(
+            spec.space.decode(tokens), Train(spec.dataset.train(open_local).content), 0, None, SilentMonitor()
+        )
+    assert watch.seen == {("highest", False, False)}
 
 
 @pytest.mark.parametrize("kind", ["cnn", "rnn"])

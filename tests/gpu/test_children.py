@@ -128,6 +128,26 @@ def test_the_fast_cell_is_the_plain_one_there_too():
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-11)
 
 
+def test_a_window_played_as_a_graph_is_that_of_its_calls():
+    torch.manual_seed(0)
+    by_calls, by_graph = FastLayer(LSTM, 5, 6).to(DEVICE), FastLayer(LSTM, 5, 6).to(DEVICE)
+    by_graph.load_state_dict(by_calls.state_dict())
+    for turn in range(4):
+        x, h, c = (torch.randn(shape, device=DEVICE, requires_grad=True) for shape in [(7, 3, 5), (3, 6), (3, 6)])
+        seen = []
+        for layer in (by_calls, by_graph):
+            if layer is by_calls:
+                layer._window = None  # recorded anew for every window, so played for the first time
+            output, (h_end, c_end) = layer(x, (h, c))
+            gradients = torch.autograd.grad((output * h_end * c_end).sum(), (layer.W, layer.U, x, h, c))
+            seen.append((output.detach(), h_end.detach(), c_end.detach(), *gradients))
+        assert all(torch.equal(one, other) for one, other in zip(*seen, strict=True)), turn
+    window = by_graph._window
+    assert window is not None
+    assert window.forward.graph is not None
+    assert window.backward.graph is not None
+
+
 def test_a_whole_search_runs_on_such_a_machine(tmp_path: Path):
     """Workers are forked: the process that forks them must not have touched the device."""
     document = {
