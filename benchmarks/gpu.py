@@ -24,7 +24,7 @@ from rlnas.children.recording import Recording
 from rlnas.spaces.rnn import LSTM
 
 OUT = Path("build/gpu.json")
-BATCHES, SIDE_BY_SIDE = (128, 512), (1, 2, 4, 8)
+BATCHES, SIDE_BY_SIDE = (128, 512), (1, 4, 8, 16)
 CHILDREN, EPOCHS, IMAGES = 12_800, 50, 45_000
 TESTS_SECONDS = 180
 
