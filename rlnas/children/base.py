@@ -71,7 +71,7 @@ class EpochRecipe(Recipe):
     rungs: tuple[Annotated[int, Field(gt=0)], ...] = Field(
         default=(),
         description="epochs after which only the better part of the children goes on: those that score as well as the"
-        " better part of all earlier rounds' children that came so far; empty: all train to the end",
+        " better part of the newest 16 of earlier rounds that came so far; empty: all train to the end",
     )
     going_on: float = Field(default=0.5, gt=0, lt=1, description="the part that goes on, see `rungs`")
 

@@ -2,11 +2,16 @@
 
 import random
 from collections.abc import Collection, Sequence
+from operator import itemgetter
 
 from rlnas.controller.moves import draw, first_new, mutate, neighbours
 from rlnas.controller.searchers import Experience, Proposal, Searcher, SearcherState, Trial
 from rlnas.controller.settings import EvolutionSettings
+from rlnas.controller.stopped import whole_rewards
 from rlnas.spaces import Tokens
+
+Population = Sequence[tuple[Tokens, float]]
+"""Children and their rewards."""
 
 
 class Evolution(Searcher):
@@ -22,7 +27,8 @@ class Evolution(Searcher):
         self, state: SearcherState, samples: int, seeds: Sequence[int], history: Sequence[Trial] = ()
     ) -> list[Proposal]:
         known = {trial.tokens for trial in history}
-        population = [trial for trial in history if trial.reward is not None]
+        rewards = zip(history, whole_rewards(history), strict=True)
+        population = [(trial.tokens, reward) for trial, reward in rewards if reward is not None]
         proposals: list[Proposal] = []
         for seed in seeds:
             generator = random.Random(seed)
@@ -45,23 +51,18 @@ class Evolution(Searcher):
         return Proposal(tokens, None, "random")
 
     def _mutation(
-        self, samples: int, population: Sequence[Trial], known: Collection[Tokens], generator: random.Random
+        self, samples: int, population: Population, known: Collection[Tokens], generator: random.Random
     ) -> Proposal:
         competitors = generator.sample(population, min(self.settings.tournament, len(population)))
-        parent = max(competitors, key=_reward).tokens
+        parent, _ = max(competitors, key=itemgetter(1))
         child = first_new(lambda tokens: mutate(self.space, samples, tokens, generator), parent, known, self.fits)
         return Proposal(child, None, "mutation")
 
     def _neighbour(
-        self, samples: int, children: Sequence[Trial], known: Collection[Tokens], generator: random.Random
+        self, samples: int, children: Population, known: Collection[Tokens], generator: random.Random
     ) -> Proposal:
-        for centre in sorted(children, key=_reward, reverse=True):
-            for tokens in neighbours(self.space, samples, centre.tokens, generator):
+        for centre, _ in sorted(children, key=itemgetter(1), reverse=True):
+            for tokens in neighbours(self.space, samples, centre, generator):
                 if tokens not in known and self.fits(tokens):
                     return Proposal(tokens, None, "neighbour")
         return self._random(samples, known, generator)
-
-
-def _reward(trial: Trial) -> float:
-    assert trial.reward is not None
-    return trial.reward

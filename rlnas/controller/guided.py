@@ -22,6 +22,7 @@ from rlnas.controller.moves import carry_over, draw, first_new, mutate, neighbou
 from rlnas.controller.policy import Actions, Policy
 from rlnas.controller.searchers import Experience, Proposal, SearcherState, Trial
 from rlnas.controller.settings import GuidedSettings
+from rlnas.controller.stopped import whole_rewards
 from rlnas.controller.surrogate import MOST_FITTED, MOST_POINTS, Scales, Surrogate, normal_scores, thinned
 from rlnas.controller.trials import Trials
 from rlnas.seeds import derive_seed
@@ -275,16 +276,9 @@ class _Memory:
 
 
 def _told(history: Sequence[Trial]) -> Told:
-    """Return the children that have a reward, with it; or with their rank, if some were stopped.
-
-    What was trained longer has shown more and comes first; of what was stopped after the same epoch, the better.
-    """
-    known = [(trial, trial.reward) for trial in history if trial.reward is not None]
-    if not any(trial.stopped for trial, _ in known):
-        return tuple((trial.tokens, reward) for trial, reward in known)
-    keys = [((trial.stopped or math.inf) if trial.scored else 0.0, reward) for trial, reward in known]
-    rank = {key: float(place) for place, key in enumerate(sorted(set(keys)))}
-    return tuple((trial.tokens, rank[key]) for (trial, _), key in zip(known, keys, strict=True))
+    """Return the children that have a reward, with it; those that were stopped with what is expected of them."""
+    rewards = zip(history, whole_rewards(history), strict=True)
+    return tuple((trial.tokens, reward) for trial, reward in rewards if reward is not None)
 
 
 def _best(told: Told, most: int) -> Told:

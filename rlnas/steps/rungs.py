@@ -1,8 +1,10 @@
 """Rungs: after some epochs only the better part of the children goes on: successive halving.
 
-A child is compared with all children of earlier rounds that came to the same rung, whether they went on or not: nobody
-waits for others, as in ASHA (Li et al., 2020). The scores to reach are in the round's plan. So whoever trains a child,
-and however often, decides alike. In the first round there is nothing to compare with, and all go on.
+A child is compared with the last children of earlier rounds that came to the same rung, whether they went on or not:
+nobody waits for others, as in ASHA (Li et al., 2020). ASHA compares with all, but its children are drawn alike. Those
+of a searcher that learns become better, and soon nearly all would be above the middle of all before them. The scores to
+reach are in the round's plan. So whoever trains a child, and however often, decides alike. In the first round there is
+nothing to compare with, and all go on.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,23 +15,26 @@ from rlnas.children import EpochRecipe, Judge, Recipe, Trainer, Verdict
 from rlnas.controller import Trial
 from rlnas.datasets import Validation
 
+NEWEST = 16  # children at a rung to compare with
+
 
 def bars(recipe: Recipe, history: Iterable[Trial]) -> dict[int, float | None]:
     """Return for each rung the score that lets a child go on: that of the last of the part that would.
 
     Args:
         recipe: says which rungs there are, and what part goes on.
-        history: of the children to compare with.
+        history: of all children so far, the newest last.
 
     Returns:
         By epochs; None: there is nothing to compare with.
     """
     if not isinstance(recipe, EpochRecipe):
         return {}
-    scores = {rung: sorted((c.rungs[rung] for c in history if rung in c.rungs), reverse=True) for rung in recipe.rungs}
+    came = {rung: [child.rungs[rung] for child in history if rung in child.rungs] for rung in recipe.rungs}
+    newest = {rung: sorted(scores[-NEWEST:], reverse=True) for rung, scores in came.items()}
     return {
-        rung: found[min(int(len(found) * recipe.going_on), len(found) - 1)] if found else None
-        for rung, found in scores.items()
+        rung: scores[min(int(len(scores) * recipe.going_on), len(scores) - 1)] if scores else None
+        for rung, scores in newest.items()
     }
 
 

@@ -40,15 +40,17 @@ def update_controller(ledger: Ledger) -> Version:
 
 def _experience(summary: Summary, policy: SearcherState, finished: bool) -> Experience:
     """Return what the controller learns from; `finished`: not from children that were stopped."""
-    own = [child for child in summary.children if not child.suggested]
+    rewards = [None if finished and child.result.stopped else child.result.reward for child in summary.children]
+    told = list(zip(summary.children, rewards, strict=True))
+    own = [(child, reward) for child, reward in told if not child.suggested]
     return Experience(
         samples=summary.samples,
-        tokens=[child.tokens for child in own],
-        rewards=[None if finished and child.result.stopped else child.result.reward for child in own],
+        tokens=[child.tokens for child, _ in own],
+        rewards=[reward for _, reward in own],
         policy=policy,
         suggested=[
-            Trial(child.tokens, child.result.reward, child.result.status == "ok", child.result.metrics)
-            for child in summary.children
+            Trial(child.tokens, reward, child.result.status == "ok", child.result.metrics)
+            for child, reward in told
             if child.suggested
         ],
     )

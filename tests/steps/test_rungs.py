@@ -41,6 +41,8 @@ def test_the_score_to_reach_is_that_of_the_last_of_the_better_part() -> None:
     few = recipe.model_copy(update={"going_on": 0.01})
     assert bars(few, history) == {1: 0.4, 3: None}
     assert bars(make_spec("tabular").child, history) == {}, "nothing is trained"
+    better = [trial(e1=0.5 + 0.01 * i) for i in range(16)]
+    assert bars(recipe, [*history, *better]) == bars(recipe, better) == {1: 0.5 + 0.01 * 7, 3: None}
 
 
 @pytest.fixture(params=["cnn", "rnn"])
@@ -115,11 +117,14 @@ def test_epochs_are_counted(bucket: Bucket) -> None:
 def test_what_the_controller_learns_from_is_said_by_the_spec(
     make_ledger: Callable[..., Ledger], learn_from: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = {"children": 2, "children_per_round": 2, "learn_from": learn_from}
+    loop = {"children": 3, "children_per_round": 3, "learn_from": learn_from}
     ledger = make_ledger("cnn", child={"epochs": EPOCHS, "rungs": RUNGS}, loop=loop)
+    tokens = [0] * sum(d.choices if d.anchor else 1 for d in ledger.spec.space.decisions(0))
+    searches.steps.suggest(ledger, [tokens], "Ada")
     (batch,) = searches.steps.sample_architecture(ledger)
-    ledger.create_result("000000-000", Result(status="ok", reward=0.2, rungs={1: 0.2}, stopped=1))
-    ledger.create_result("000000-001", Result(status="ok", reward=0.7, rungs={1: 0.3, 3: 0.4}))
+    ledger.create_result("000000-000", Result(status="ok", reward=0.1, rungs={1: 0.1}, stopped=1))
+    ledger.create_result("000000-001", Result(status="ok", reward=0.2, rungs={1: 0.2}, stopped=1))
+    ledger.create_result("000000-002", Result(status="ok", reward=0.7, rungs={1: 0.3, 3: 0.4}))
     searches.steps.evaluate(ledger, batch)
     learned: list[Experience] = []
     learn = ledger.searcher.learn
@@ -128,8 +133,10 @@ def test_what_the_controller_learns_from_is_said_by_the_spec(
     )
     version = update_controller(ledger)
     assert list(learned[0].rewards) == [0.2 if learn_from == "all" else None, 0.7]
-    assert [(child.rungs, child.stopped) for child in version.recent] == [({1: 0.2}, 1), ({1: 0.3, 3: 0.4}, None)]
-    assert [(t.stopped, dict(t.rungs)) for t in ledger.history(version)] == [(1, {1: 0.2}), (None, {1: 0.3, 3: 0.4})]
+    assert [trial.reward for trial in learned[0].suggested] == [0.1 if learn_from == "all" else None]
+    shown: list[tuple[dict[int, float], int | None]] = [({1: 0.1}, 1), ({1: 0.2}, 1), ({1: 0.3, 3: 0.4}, None)]
+    assert [(child.rungs, child.stopped) for child in version.recent] == shown
+    assert [(dict(trial.rungs), trial.stopped) for trial in ledger.history(version)] == shown
 
 
 def test_bad_rungs_are_one_line() -> None:
