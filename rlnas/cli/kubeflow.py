@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from rlnas.cli.common import (
     Seed,
     SpecFile,
     TakesControl,
+    Workers,
     app,
     console,
     next_step,
@@ -68,14 +69,15 @@ def submit(
     name: Name = None,
     seed: Seed = None,
     control: Control = None,
+    workers: Workers = 0,
 ) -> None:
     """Start a run of a search on Kubeflow, or continue it there."""
-    from rlnas.cluster import Cluster, endpoint_or_fail, requests_of, run_parameters
+    from rlnas.cluster import Cluster, endpoint_or_fail, requests_of
 
     spec = variant_of(read_spec(spec_file, searcher, name), seed, control)
     where = endpoint_or_fail(endpoint, namespace)
-    with _package(spec.name) as package:
-        arguments = run_parameters(package, settings)
+    with _package(spec.name, workers) as package:
+        arguments = _arguments(package, settings, workers)
         arguments |= {"search_name": spec.name, "search_spec": spec.document}
         run = Cluster(where).submit(package, spec.name, arguments, service_account)
         requests = requests_of(package, arguments)
@@ -93,9 +95,10 @@ def schedule_create(
     endpoint: KfpEndpoint = None,
     namespace: KfpNamespace = None,
     service_account: ServiceAccount = SERVICE_ACCOUNT,
+    workers: Workers = 0,
 ) -> None:
     """Continue a search, which is in the store, again and again until its budget is reached."""
-    _schedule(search, cron, settings, max_concurrency, endpoint, namespace, service_account, replace=False)
+    _schedule(search, cron, settings, max_concurrency, endpoint, namespace, service_account, workers, replace=False)
 
 
 @schedule_app.command("replace")
@@ -107,9 +110,10 @@ def schedule_replace(
     endpoint: KfpEndpoint = None,
     namespace: KfpNamespace = None,
     service_account: ServiceAccount = SERVICE_ACCOUNT,
+    workers: Workers = 0,
 ) -> None:
     """Put another schedule, with the pipeline as it is now, in the place of a search's schedules."""
-    _schedule(search, cron, settings, max_concurrency, endpoint, namespace, service_account, replace=True)
+    _schedule(search, cron, settings, max_concurrency, endpoint, namespace, service_account, workers, replace=True)
 
 
 @schedule_app.command("list")
@@ -140,15 +144,21 @@ def schedule_disable(search: SearchName, endpoint: KfpEndpoint = None, namespace
 
 
 @contextmanager
-def _package(search: str) -> Iterator[Path]:
-    """Compile the pipeline of a search."""
-    from pipelines.compile import compile_all
+def _package(search: str, workers: int) -> Iterator[Path]:
+    """Compile the pipeline of a search: that of workers, or the loop."""
+    from pipelines.compile import compile_pipeline
     from rlnas.cluster import label_package
 
     with TemporaryDirectory(prefix="rlnas-") as folder:
-        package = compile_all(Path(folder))[0]
+        package = compile_pipeline("workers" if workers else "search", Path(folder))
         label_package(package, search)
         yield package
+
+
+def _arguments(package: Path, settings: list[str], workers: int) -> dict[str, Any]:
+    from rlnas.cluster import run_parameters
+
+    return run_parameters(package, settings) | ({"worker_count": workers} if workers else {})
 
 
 def _print_requests(requests: list[str]) -> None:
@@ -165,15 +175,16 @@ def _schedule(
     endpoint: str | None,
     namespace: str | None,
     service_account: str,
+    workers: int,
     replace: bool,
 ) -> None:
-    from rlnas.cluster import Cluster, endpoint_or_fail, requests_of, run_parameters
+    from rlnas.cluster import Cluster, endpoint_or_fail, requests_of
     from rlnas.spec import check_name
 
     check_name(search)
     where = endpoint_or_fail(endpoint, namespace)
-    with _package(search) as package:
-        arguments = run_parameters(package, settings)
+    with _package(search, workers) as package:
+        arguments = _arguments(package, settings, workers)
         made = Cluster(where).schedule(package, search, cron, max_concurrency, arguments, service_account, replace)
         requests = requests_of(package, arguments)
     console.print(f"search {search} is continued at {made.cron} (seconds first), {made.max_concurrency} run at once")
