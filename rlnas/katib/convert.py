@@ -16,6 +16,7 @@ from rlnas.katib.mapping import (
     NETWORK,
     OPERATIONS,
     POOLINGS,
+    REDUCTION_TYPE,
     REFUSED,
     SEPARATELY,
     SETTINGS,
@@ -219,8 +220,9 @@ def _operations(draft: _Draft, spec: Spec, network: dict[str, int]) -> None:
         types += [layer_type for layer_type in layer_types if layer_type not in types]
         name, given = operation.operationType, {parameter.name: parameter for parameter in operation.parameters}
         parameters = OPERATIONS[name].parameters
-        for parameter in given.keys() - parameters.keys() - {"reduction_type"}:
-            draft.refuse(f"{parameter} of {name}", "unknown of this operation")
+        for parameter in given:
+            if parameter not in parameters and (name, parameter) != REDUCTION_TYPE:
+                draft.refuse(f"{parameter} of {name}", "unknown of this operation")
         found = {parameter: _options(given[parameter], name) for parameter in parameters if parameter in given}
         for parameter, fields in parameters.items():
             source = "pool_size" if name == "reduction" and parameter not in found else parameter  # as Keras has it
@@ -248,7 +250,7 @@ def _layer_types(draft: _Draft, operation: Operation, darts: bool) -> tuple[str,
     if name == "skip_connection":
         draft.keep(field, "no layer", "a layer chooses its inputs among all layers before it")
         return ()
-    if name == "reduction" and (kinds := [p for p in operation.parameters if p.name == "reduction_type"]):
+    if kinds := [parameter for parameter in operation.parameters if (name, parameter.name) == REDUCTION_TYPE]:
         wanted = [str(kind) for kind in kinds[0].feasibleSpace.list]
         layer_types = tuple(POOLINGS[kind] for kind in wanted if kind in POOLINGS)
         others = ", ".join(kind for kind in wanted if kind not in POOLINGS)
@@ -293,7 +295,7 @@ def _number(where: str, text: str, kind: type) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise UserError(f"{where}: {text!r} is no {'whole ' if kind is int else ''}number; allowed: one") from None
+        raise UserError(f"{where}: got {text!r}; allowed: a {'whole ' if kind is int else ''}number") from None
 
 
 def _template(draft: _Draft, spec: Spec) -> None:

@@ -60,7 +60,8 @@ OPERATIONS: dict[str, Known] = {
 }
 """Those of Katib's examples."""
 POOLINGS = {"max_pooling": "max_pool", "avg_pooling": "avg_pool"}
-"""What a reduction may say to be by its `reduction_type`."""
+REDUCTION_TYPE = ("reduction", "reduction_type")
+"""The operation that may be several poolings, and the parameter that says which."""
 UNLESS_GIVEN = {"filter_size": 3, "num_filter": 64, "stride": 1, "depth_multiplier": 1, "pool_size": 2}
 """What Katib's examples take for a parameter that an operation leaves open."""
 SEPARATELY: dict[tuple[str, ...], str] = {

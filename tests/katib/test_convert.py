@@ -194,7 +194,10 @@ def test_what_nobody_knows_is_refused_by_name_wherever_it_stands() -> None:
     spec["algorithm"]["algorithmSettings"] = settings(controller_tanh_const=2.25, zeal=3)
     spec["nasConfig"]["depth"] = 3
     spec["nasConfig"]["operations"] += [operation("attention", categorical("heads", 2))]
-    spec["nasConfig"]["operations"][0]["parameters"] += [categorical("padding", 1)]
+    spec["nasConfig"]["operations"][0]["parameters"] += [
+        categorical("padding", 1),
+        categorical("reduction_type", "max_pooling"),
+    ]
     spec["nasConfig"]["operations"][0]["parameters"][0]["feasibleSpace"]["distribution"] = "uniform"
     refused = {r.field: r.words for r in converted(document).rows if r.fate == R}
     assert (
@@ -210,6 +213,7 @@ def test_what_nobody_knows_is_refused_by_name_wherever_it_stands() -> None:
             "nasConfig.depth": "not known here",
             "operation attention": f"unknown; allowed: {', '.join(OPERATIONS)}",
             "padding of convolution": "unknown of this operation",
+            "reduction_type of convolution": "unknown of this operation",
             "nasConfig.operations.parameters.feasibleSpace.distribution": "not known here",
         }.items()
     )
@@ -281,7 +285,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no number": (
         {"algorithm": {"algorithmName": "enas", "algorithmSettings": settings(controller_hidden_size="many")}},
-        "controller_hidden_size: 'many' is no whole number; allowed: one",
+        "controller_hidden_size: got 'many'; allowed: a whole number",
     ),
     "out of bounds": (
         {"algorithm": {"algorithmName": "enas", "algorithmSettings": settings(controller_hidden_size=0)}},
@@ -348,11 +352,11 @@ def test_what_is_no_experiment_is_one_line(document: Any, words: str) -> None:
 
 @pytest.mark.parametrize("make", [enas, darts])
 def test_a_converted_search_runs(make: Any, bucket: Bucket) -> None:
-    """Cut down: on digits, a round of children of an epoch each."""
+    """Cut down: on digits, two rounds of children of an epoch each; the guided searcher chooses from the second on."""
     document = yaml.safe_load(converted(make()).text)
     document |= {"dataset": {"kind": "digits", "validation_fraction": 0.1, "test_fraction": 0.6}, "finalize": None}
     document["child"] |= {"epochs": 1}
-    document["loop"] |= {"children": 2, "children_per_round": 2}
+    document["controller"] |= {"first": 2} if document["controller"]["kind"] == "guided" else {}
+    document["loop"] |= {"children": 4, "children_per_round": 2}
     ledger = run(bucket.settings, parse_spec(document))
-    (summary,) = ledger.summaries()
-    assert [child.result.status for child in summary.children] == ["ok", "ok"]
+    assert [child.result.status for summary in ledger.summaries() for child in summary.children] == ["ok"] * 4
