@@ -199,6 +199,41 @@ def test_submit_sends_name_spec_and_settings(rlnas: Any, kubeflow: Kubeflow, spe
         assert secret not in text
 
 
+LOOP = {"children": 320, "children_per_round": 8, "children_per_batch": 1}
+WIDE = DIGITS | {"loop": LOOP, "finalize": {}}
+
+
+def test_a_run_that_is_too_large_is_refused_before_it_is_sent(rlnas: Any, kubeflow: Kubeflow, tmp_path: Path) -> None:
+    (tmp_path / "wide.yaml").write_text(yaml.safe_dump(WIDE))
+    for asked in ("10", "0"):
+        status, out, err = rlnas("submit", "wide.yaml", "--set", f"rounds_per_run={asked}")
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert f"rounds_per_run: {asked}" in err
+        assert "allowed: 1 to 5; further runs continue the search" in err
+    assert not kubeflow.kept["runs"]
+    status, out, err = rlnas("submit", "wide.yaml")
+    assert (status, err) == (0, "")
+    assert kubeflow.kept["runs"][0]["runtime_config"]["parameters"]["rounds_per_run"] == 5
+    assert "a run has 5 rounds and at most 269 pods (" in out
+
+
+def test_a_schedule_has_as_many_rounds_a_run_as_the_stored_search_allows(
+    rlnas: Any, kubeflow: Kubeflow, bucket: Bucket
+) -> None:
+    parameters = kubeflow.kept["recurringruns"]
+    assert "not known: search tiny is not in the store yet" in rlnas("schedule", "create", "tiny", "0 * * * *")[1]
+    assert "rounds_per_run" not in parameters[0]["runtime_config"]["parameters"]
+    status, _, err = rlnas("schedule", "replace", "tiny", "0 * * * *", "--set", "rounds_per_run=27")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "rounds_per_run: 27 makes a run of" in err
+    steps.open_search(bucket, "tiny", parse_spec(WIDE))
+    status, _, err = rlnas("schedule", "replace", "tiny", "0 * * * *", "--set", "rounds_per_run=6")
+    assert status == 2
+    assert "allowed: 1 to 5" in err
+    assert "a run has 5 rounds" in rlnas("schedule", "replace", "tiny", "0 * * * *")[1]
+    assert parameters[0]["runtime_config"]["parameters"]["rounds_per_run"] == 5
+
+
 def test_a_namespace_is_named_where_there_are_many_users(kubeflow: Kubeflow, package: Path) -> None:
     kubeflow.multi_user = True
     Cluster(Endpoint(kubeflow.url, "team")).submit(package, "mine", {"search_name": "mine"}, "default-editor")

@@ -1,15 +1,18 @@
 """Commands about Kubeflow: `compile`, `submit`, `schedule ...`."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
 
 from rlnas.cli.common import (
+    PATIENCE,
     AsJson,
     Control,
     KfpEndpoint,
@@ -28,6 +31,9 @@ from rlnas.cli.common import (
     read_spec,
     variant_of,
 )
+from rlnas.errors import StoreError, UserError, one_line
+from rlnas.spec import SearchSpec
+from rlnas.state import Bucket, StoreSettings, find_search
 
 SERVICE_ACCOUNT = "rlnas"
 schedule_app = typer.Typer(
@@ -77,9 +83,11 @@ def submit(
     with _package(spec.name) as package:
         arguments = run_parameters(package, settings)
         arguments |= {"search_name": spec.name, "search_spec": spec.document}
+        arguments, size = _sized(package, spec, arguments)
         run = Cluster(where).submit(package, spec.name, arguments, service_account)
         requests = requests_of(package, arguments)
     console.print(f"run {run.name} of search {spec.name}: {run.url}", soft_wrap=True)
+    console.print(size, soft_wrap=True)
     _print_requests(requests)
     next_step(f"rlnas status {spec.name}", "shows how far it is; needs the store's address too")
 
@@ -151,6 +159,40 @@ def _package(search: str) -> Iterator[Path]:
         yield package
 
 
+def _sized(package: Path, spec: SearchSpec | None, arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Refuse a run that is too large; return its parameters, with as many rounds as fit unless they say how many.
+
+    Args:
+        package: compiled.
+        spec: of the search; None: nobody knows it, so only what fits into no run at all is refused.
+        arguments: run parameters.
+
+    Returns:
+        The parameters, and how large the run is at most; empty if nobody knows.
+    """
+    from pipelines.rounds import PARAMETER, check_rounds, rounds_of_run
+
+    documents = list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
+    if spec is None:
+        check_rounds(documents, arguments)
+        return arguments, ""
+    rounds, size = rounds_of_run(documents, spec, arguments)
+    how_many = f"{rounds} round{'s' if rounds != 1 else ''}" if rounds else "all rounds that are left"
+    return arguments | {PARAMETER: rounds}, f"a run has {how_many} and at most {size}"
+
+
+def _stored_spec(search: str) -> tuple[SearchSpec | None, str]:
+    """Return the spec of a search in the store that the environment names, or None and why nobody knows it."""
+    try:
+        settings = StoreSettings.from_environment(os.environ)
+        if settings is None:
+            return None, "it needs the store's address in RLNAS_STORE_ENDPOINT"
+        found = find_search(Bucket(settings, patience=PATIENCE), search)
+        return (found.spec, "") if found else (None, f"search {search} is not in the store yet")
+    except (StoreError, UserError) as error:
+        return None, one_line(error)
+
+
 def _print_requests(requests: list[str]) -> None:
     console.print("what a pod asks of its node (--set training_cpu=1 and the like ask for less):")
     for line in requests:
@@ -172,10 +214,12 @@ def _schedule(
 
     check_name(search)
     where = endpoint_or_fail(endpoint, namespace)
+    spec, unknown = _stored_spec(search)
     with _package(search) as package:
-        arguments = run_parameters(package, settings)
+        arguments, size = _sized(package, spec, run_parameters(package, settings))
         made = Cluster(where).schedule(package, search, cron, max_concurrency, arguments, service_account, replace)
         requests = requests_of(package, arguments)
     console.print(f"search {search} is continued at {made.cron} (seconds first), {made.max_concurrency} run at once")
+    console.print(size or f"warning: how many rounds fit into a run is not known: {unknown}", soft_wrap=True)
     _print_requests(requests)
     next_step(f"rlnas schedule disable {search}", "stops it; runs after the budget is reached end at once")
