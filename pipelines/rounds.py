@@ -72,9 +72,7 @@ def rounds_of_run(
     Raises:
         UserError: so many do not fit into a run, or not even one does.
     """
-    shape, asked = Shape.of(spec), arguments.get(PARAMETER)
-    if asked is not None and asked < 0:
-        raise UserError(f"{PARAMETER}: {asked} is negative; allowed: 0 (all that are left) or more")
+    shape, asked = Shape.of(spec), _asked(arguments)
     most = rounds_that_fit(documents, shape, arguments)
     if not most:
         what, allowed = _spread_too_far(documents, spec, arguments)
@@ -89,15 +87,22 @@ def rounds_of_run(
 
 
 def check_rounds(documents: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any]) -> None:
-    """Refuse a number of rounds that fits into a run of no search.
+    """Refuse a number of rounds that fits into a run of no search, where nobody knows the search.
 
     Raises:
         UserError: `rounds_per_run` is above what a search with one batch a round could have.
     """
-    asked = arguments.get(PARAMETER, 1)
+    asked = _asked(arguments) or 0
     most = rounds_that_fit(documents, Shape(), arguments)
     size = Shape().size(documents, asked, arguments)
     check_size(size, f"{PARAMETER}: {asked}", f"1 to {most}, less with more than one batch a round")
+
+
+def _asked(arguments: Mapping[str, Any]) -> int | None:
+    asked = arguments.get(PARAMETER)
+    if asked is not None and asked < 0:
+        raise UserError(f"{PARAMETER}: {asked} is negative; allowed: 0 (all that are left) or more")
+    return asked
 
 
 def _spread_too_far(

@@ -135,3 +135,5 @@ def test_of_an_unknown_search_only_what_fits_nowhere_is_refused(loop: list[dict[
     check_rounds(loop, {"rounds_per_run": 26})
     with pytest.raises(UserError, match=r"rounds_per_run: 27 makes a run of .*; allowed: 1 to 26, less"):
         check_rounds(loop, {"rounds_per_run": 27})
+    with pytest.raises(UserError, match="rounds_per_run: -1 is negative"):
+        check_rounds(loop, {"rounds_per_run": -1})
