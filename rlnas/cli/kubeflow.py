@@ -45,6 +45,10 @@ Settings = Annotated[
     list[str],
     typer.Option("--set", help="a run parameter; again for more", default_factory=list, show_default=False),
 ]
+Queue = Annotated[str | None, typer.Option(metavar="NAME", help="Kueue's LocalQueue, in which all pods wait")]
+PriorityClass = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Kueue's WorkloadPriorityClass of all pods; with --queue")
+]
 MaxConcurrency = Annotated[int, typer.Option(min=1, max=10, help="runs at once")]
 Cron = Annotated[str, typer.Argument(help="such as '*/30 * * * *': every half hour")]
 
@@ -70,6 +74,8 @@ def submit(
     endpoint: KfpEndpoint = None,
     namespace: KfpNamespace = None,
     service_account: ServiceAccount = SERVICE_ACCOUNT,
+    queue: Queue = None,
+    priority_class: PriorityClass = None,
     searcher: Searcher = None,
     name: Name = None,
     seed: Seed = None,
@@ -80,7 +86,7 @@ def submit(
 
     spec = variant_of(read_spec(spec_file, searcher, name), seed, control)
     where = endpoint_or_fail(endpoint, namespace)
-    with _package(spec.name) as package:
+    with _package(spec.name, queue, priority_class) as package:
         arguments = run_parameters(package, settings)
         arguments |= {"search_name": spec.name, "search_spec": spec.document}
         arguments, size = _sized(package, spec, arguments)
@@ -101,9 +107,12 @@ def schedule_create(
     endpoint: KfpEndpoint = None,
     namespace: KfpNamespace = None,
     service_account: ServiceAccount = SERVICE_ACCOUNT,
+    queue: Queue = None,
+    priority_class: PriorityClass = None,
 ) -> None:
     """Continue a search, which is in the store, again and again until its budget is reached."""
-    _schedule(search, cron, settings, max_concurrency, endpoint, namespace, service_account, replace=False)
+    given = (search, cron, settings, max_concurrency, endpoint, namespace, service_account)
+    _schedule(*given, queue, priority_class, replace=False)
 
 
 @schedule_app.command("replace")
@@ -115,9 +124,12 @@ def schedule_replace(
     endpoint: KfpEndpoint = None,
     namespace: KfpNamespace = None,
     service_account: ServiceAccount = SERVICE_ACCOUNT,
+    queue: Queue = None,
+    priority_class: PriorityClass = None,
 ) -> None:
     """Put another schedule, with the pipeline as it is now, in the place of a search's schedules."""
-    _schedule(search, cron, settings, max_concurrency, endpoint, namespace, service_account, replace=True)
+    given = (search, cron, settings, max_concurrency, endpoint, namespace, service_account)
+    _schedule(*given, queue, priority_class, replace=True)
 
 
 @schedule_app.command("list")
@@ -148,14 +160,15 @@ def schedule_disable(search: SearchName, endpoint: KfpEndpoint = None, namespace
 
 
 @contextmanager
-def _package(search: str) -> Iterator[Path]:
-    """Compile the pipeline of a search."""
+def _package(search: str, queue: str | None, priority_class: str | None) -> Iterator[Path]:
+    """Compile the pipeline of a search, with the labels of the search and its queue on all pods."""
     from pipelines.compile import compile_all
-    from rlnas.cluster import label_package
+    from rlnas.cluster import label_package, queue_labels
 
+    labels = queue_labels(queue, priority_class)
     with TemporaryDirectory(prefix="rlnas-") as folder:
         package = compile_all(Path(folder))[0]
-        label_package(package, search)
+        label_package(package, search, labels)
         yield package
 
 
@@ -207,6 +220,8 @@ def _schedule(
     endpoint: str | None,
     namespace: str | None,
     service_account: str,
+    queue: str | None,
+    priority_class: str | None,
     replace: bool,
 ) -> None:
     from rlnas.cluster import Cluster, endpoint_or_fail, requests_of, run_parameters
@@ -214,8 +229,8 @@ def _schedule(
 
     check_name(search)
     where = endpoint_or_fail(endpoint, namespace)
-    spec, unknown = _stored_spec(search)
-    with _package(search) as package:
+    with _package(search, queue, priority_class) as package:
+        spec, unknown = _stored_spec(search)
         arguments, size = _sized(package, spec, run_parameters(package, settings))
         made = Cluster(where).schedule(package, search, cron, max_concurrency, arguments, service_account, replace)
         requests = requests_of(package, arguments)
