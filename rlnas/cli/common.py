@@ -181,7 +181,7 @@ def print_leaders(ledger: Ledger, now: Version, top: int) -> None:
     rows = []
     for place, leader in enumerate(now.leaders[:top], 1):
         values = [compact(leader.metrics[name]) if name in leader.metrics else "-" for name in metrics]
-        summary = summary_of(ledger, leader.tokens)
+        summary = leader.mark + summary_of(ledger, leader.tokens)
         rows.append([str(place), leader.child, f"{leader.reward:.4f}", *values, summary])
     columns = ("", "child", "reward", *metrics, "architecture")
     print_table(columns, rows, title=f"leaderboard of {ledger.name}", shorten=True)

@@ -67,8 +67,8 @@ def test_by_hand():
     )
     values = 9 * 8 * 3 + 3 * 8 * 4  # the image, and the convolution's output; dropout keeps nothing of what it reads
     weights = 4 * 3 * 1 * 3 + 8 * 5
-    assert least_memory(network, SHAPE, 10, "cpu") == 10 * 4 * values + 8 * weights
-    assert least_memory(network, SHAPE, 10, "cuda") == 10 * 2 * values + 8 * weights
+    assert least_memory(network, SHAPE, 10, "float32") == 10 * 4 * values + 8 * weights
+    assert least_memory(network, SHAPE, 10, "bfloat16") == 10 * 2 * values + 8 * weights
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -84,13 +84,13 @@ def test_training_takes_at_least_that_and_not_ten_times_as_much(seed):
         model(image := torch.randn(batch, 3, 9, 8))
     weights = 8 * count_parameters(model)  # with the gradients that are still to come
     taken = max(sum(kept.values()), largest.bytes, 4 * image.numel()) + weights
-    assert taken / 10 < least_memory(architecture, SHAPE, batch, "cpu") <= taken
+    assert taken / 10 < least_memory(architecture, SHAPE, batch, "float32") <= taken
 
 
 def test_layers_that_read_one_output_keep_it_once():
     norm = Layer(type="batch_norm")
     network = CNNArchitecture(layers=(norm, norm, norm))
-    assert least_memory(network, SHAPE, 1, "cpu") == 4 * max(9 * 8 * 3, 9 * 8 * 9) + 8 * 9 * 5
+    assert least_memory(network, SHAPE, 1, "float32") == 4 * max(9 * 8 * 3, 9 * 8 * 9) + 8 * 9 * 5
 
 
 @pytest.mark.parametrize("depth", [40, 100])
@@ -106,5 +106,13 @@ def test_a_child_that_no_machine_holds_fails_before_it_is_built(kind, depth):
 
 
 def test_what_fits_passes():
-    require_memory(doubling("batch_norm", 8), SHAPE, 128, "cpu")
+    require_memory(doubling("batch_norm", 8), SHAPE, 128, "cpu", "float32")
     assert 2**30 < device_memory("cpu") <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize("names", [("parameters",), ("flops", "latency_1")])
+def test_nor_is_it_built_to_be_measured(names):
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(ChildFailure, match="needs at least"):
+        ImageTrainer(CNNRecipe(), SHAPE, "cpu").measure(doubling("max_pool", 40), names)
+    assert psutil.Process().memory_info().rss - before < 1e9
