@@ -1,6 +1,7 @@
 """The steps of a search, as plain functions: idempotent, safe to run again at any time, from anywhere."""
 
 from rlnas.steps.ask_tell import ask, tell
+from rlnas.steps.doubts import doubts_of
 from rlnas.steps.evaluate import evaluate
 from rlnas.steps.export_model import export_model, read_model
 from rlnas.steps.finalize import final_test, find_final, plan_grid, plan_retraining, winner_of
@@ -16,6 +17,7 @@ from rlnas.steps.update_controller import update_controller
 __all__ = [
     "ask",
     "check_spec",
+    "doubts_of",
     "evaluate",
     "export_model",
     "final_test",
