@@ -62,6 +62,7 @@ RESERVED: dict[str, set[str]] = {
     "minio": {"rlnas/state/answers.py", "rlnas/state/bucket.py"},
     "typer": {"cli"},
     "matplotlib": {"report"},
+    "prometheus_client": {"report"},
     "torch": {
         "adam",
         "datasets",

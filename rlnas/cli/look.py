@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from shlex import quote
+from threading import Event
 from typing import Annotated, Any
 
 import typer
@@ -265,3 +266,21 @@ def tensorboard(
     values = write_events(open_search(open_bucket(), search), folder)
     console.print(f"events: {folder}, {values} values", soft_wrap=True)
     next_step(f"tensorboard --logdir {quote(str(folder))}", "shows them")
+
+
+@app.command()
+def metrics(
+    search: SearchName,
+    listen: Annotated[
+        str, typer.Option(metavar="[HOST]:PORT", help="where Prometheus asks; :9090 for all addresses of this machine")
+    ] = "localhost:9090",
+) -> None:
+    """Serve a search's numbers to Prometheus, until it is stopped."""
+    from rlnas.report.metrics import serving
+
+    bucket = open_bucket()
+    open_search(bucket, search)  # a wrong name is told now
+    with serving(bucket, search, listen) as address:
+        console.print(f"metrics of search {search}: {address}; Ctrl-C stops", soft_wrap=True)
+        next_step(f"curl {address}", "shows them")
+        Event().wait()
