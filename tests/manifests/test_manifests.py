@@ -17,7 +17,7 @@ from rlnas.state import StoreSettings
 
 ROOT = Path(__file__).parents[2]
 OVERLAYS = sorted(path.name for path in (ROOT / "manifests/overlays").iterdir())
-OPTIONAL = {"dev and metrics": ("dev", "metrics")}
+OPTIONAL = {f"dev and {component}": ("dev", component) for component in ("kserve", "metrics")}
 """Components that no overlay has, each with an overlay to try it in."""
 NEEDS_KUBECTL = pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl, which is not on the PATH")
 OWN_STORE = {"dev", "gpu", "multi-user", *OPTIONAL}
