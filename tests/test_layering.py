@@ -63,6 +63,7 @@ RESERVED: dict[str, set[str]] = {
     "typer": {"cli"},
     "matplotlib": {"report"},
     "prometheus_client": {"report"},
+    "mlflow": {"report"},
     "torch": {
         "adam",
         "datasets",

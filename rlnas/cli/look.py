@@ -246,13 +246,26 @@ def report(
 
 @app.command("export-table")
 def export_table(
-    search: SearchName, file: Annotated[Path, typer.Argument(help="where to write it: .csv or .parquet")]
+    search: SearchName,
+    file: Annotated[Path | None, typer.Argument(help="where to write it: .csv or .parquet")] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="MLflow's tracking server, which gets one run for each child")
+    ] = None,
 ) -> None:
-    """Write a search's children as a table, one row each."""
+    """Write a search's children as a table, one row each; or log them to MLflow, one run each."""
+    from rlnas.report.mlflow_runs import log_runs
     from rlnas.report.tables import export_table
 
-    children = export_table(open_search(open_bucket(), search), file)
-    console.print(f"table: {file}, {children} children", soft_wrap=True)
+    if file is None and mlflow is None:
+        raise UserError("nothing to write; allowed: a file, --mlflow URI, or both")
+    ledger = open_search(open_bucket(), search)
+    if file is not None:
+        console.print(f"table: {file}, {export_table(ledger, file)} children", soft_wrap=True)
+    if mlflow is not None:
+        logged, known = log_runs(ledger, mlflow)
+        console.print(
+            f"MLflow: {logged} children logged to experiment {search}, {known} were there already", soft_wrap=True
+        )
     next_step(f"rlnas report {search}", "shows them as a page")
 
 
