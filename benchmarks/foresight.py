@@ -22,7 +22,7 @@ from benchmarks.search_real import EXAMPLES, Children
 from rlnas.controller import Trial
 from rlnas.controller.settings import GuidedSettings
 from rlnas.controller.surrogate import Scales, Surrogate, normal_scores
-from rlnas.controller.trials import Trials
+from rlnas.controller.trials import ShortTrials
 from rlnas.spaces import Features, Tokens
 from rlnas.spec import load_spec
 
@@ -105,7 +105,7 @@ def search(pool: Pool, see: See | None, trials: int, seed: int, first: int = FIR
         The best reward at the cost of 1, 2, … trainings.
     """
     order = [list(pool.rewards)[i] for i in np.random.default_rng(seed).permutation(len(pool.rewards))]
-    known = Trials(pool.losses.get, list[Trial]())
+    known = ShortTrials(pool.losses.get, list[Trial]())
     spent, told, curve, scales, fitted = 0.0, list[Tokens](), dict[float, float](), Scales(), 0
     while spent < BUDGETS[-1] and order:
         if see is None or len(told) < first:

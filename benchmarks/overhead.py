@@ -19,7 +19,7 @@ from rlnas.state import Bucket, EmbeddedStore
 from rlnas.steps import open_search
 from rlnas.steps.workers import children_at_once
 
-CHILDREN, GOAL = 8, 2.0
+CHILDREN, GOAL = 8, 0.8
 EVENT = re.compile(r"^(\d\d:\d\d:\d\d\.\d+) - INFO - (Executing task|Task) '([\w-]+)'")
 
 

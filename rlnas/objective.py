@@ -14,7 +14,8 @@ from rlnas.section import Section
 
 Measure = Literal["parameters", "flops", "latency_1", "latency_64"]
 """Of the untrained model: weights; multiply-adds of one example; milliseconds that a batch of 1, or of 64, takes on the
-device that trains. Latencies are timed, so a search that uses them is not reproducible to the last digit."""
+device that trains. Latencies are timed, beside whatever else runs there: a search that uses them is not reproducible,
+and `child.children_at_once: 1` gives truer ones."""
 
 
 class Target(Section):

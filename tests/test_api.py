@@ -80,6 +80,8 @@ def test_the_objective_holds_for_what_is_told(bucket: Bucket):
         UserError, match=f"child {light.name}: the objective needs its flops; allowed: a metric of that"
     ):
         search.tell(light, reward=0.5, metrics={"parameters": 20})
+    with pytest.raises(UserError, match=f"child {light.name}: .*allowed: finite numbers, and sizes above 0"):
+        search.tell(light, reward=0.5, metrics={"parameters": 0, "flops": 100})
     assert search.tell(light, reward=0.5, metrics={"parameters": 20, "flops": 100})
     assert search.tell(heavy, reward=0.9, metrics={"parameters": 20, "flops": 101})
     assert search.tell(broken, failed="no room")

@@ -50,7 +50,7 @@ class ImageTrainer(Trainer):
         """Train a child; see `Trainer.train`. On one CPU thread the same seed gives the same bytes."""
         if isinstance(architecture, CNNArchitecture):
             batch = min(self.recipe.batch, len(data.content.labels))
-            require_memory(architecture, self.shape, batch, self.device)
+            require_memory(architecture, self.shape, batch, self.device, self.precision(architecture))
         torch.manual_seed(derive_seed(seed, "init"))
         model = self._build(architecture)
         images = PreparedImages(data.content, self.recipe, self.device)
@@ -90,6 +90,8 @@ class ImageTrainer(Trainer):
 
     def measure(self, architecture: Network, names: Collection[str]) -> dict[str, float]:
         """Count the weights and multiply-adds of an untrained child, and time it; see `Trainer.measure`."""
+        if isinstance(architecture, CNNArchitecture):
+            require_memory(architecture, self.shape, 1, self.device, self.precision(architecture))
         model, shape = self._build(architecture).eval(), self.shape
 
         def call(size: int) -> Tensor:

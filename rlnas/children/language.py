@@ -15,7 +15,7 @@ from rlnas.children.lstm import LSTMLayer, TorchLSTM
 from rlnas.children.precision import chosen, products
 from rlnas.children.recipes import SMALLEST_IN_BFLOAT16, RNNRecipe
 from rlnas.children.rnn import Layer
-from rlnas.children.training import SGD, Adam, Optimizer, Run, by_epoch, first_losses, train
+from rlnas.children.training import SGD, Adam, Optimizer, Run, by_epoch, child_failures, first_losses, train
 from rlnas.children.untrained import variation
 from rlnas.datasets import Text, Train, Validation
 from rlnas.errors import ChildFailure, UserError
@@ -115,7 +115,7 @@ class LanguageTrainer(Trainer):
 
     def precision(self, architecture: Network) -> str:
         """See `Trainer.precision`. Small products are faster in float32, on a processor with AMX, too."""
-        hidden = self.recipe.hidden_size(architecture.base, self.shape.classes)
+        hidden = self._recipe_of(architecture).hidden_size(architecture.base, self.shape.classes)
         small = self.device == "cpu" and hidden < SMALLEST_IN_BFLOAT16
         return chosen("float32" if small and self.recipe.precision == "auto" else self.recipe.precision, self.device)
 
@@ -125,11 +125,13 @@ class LanguageTrainer(Trainer):
         Raises:
             UserError: no hidden size meets `child.parameters`.
         """
-        words, recipe = self.shape.classes, self.recipe
-        if isinstance(architecture, TorchLSTM):
-            recipe = recipe.model_copy(update={"hidden": architecture.hidden})
-            return LanguageModel(architecture, recipe, words, LSTMLayer).to(self.device)
-        return LanguageModel(architecture, recipe, words, layer).to(self.device)
+        kind = LSTMLayer if isinstance(architecture, TorchLSTM) else layer
+        return LanguageModel(architecture, self._recipe_of(architecture), self.shape.classes, kind).to(self.device)
+
+    def _recipe_of(self, architecture: Network) -> RNNRecipe:
+        """The recipe with the hidden size of a reference model, which says its own."""
+        own = {"hidden": architecture.hidden} if isinstance(architecture, TorchLSTM) else {}
+        return self.recipe.model_copy(update=own)
 
     def reference(self, name: str, architecture: Cell) -> TorchLSTM:
         """Return PyTorch's LSTM with as many weights as the winner, or as near as a whole hidden size comes.
@@ -219,7 +221,8 @@ class LanguageTrainer(Trainer):
         run = _LanguageRun(self.build(architecture), recipe, data.content.tokens.to(self.device))
         windows = math.ceil(recipe.trial * recipe.epochs * run.steps)
         try:
-            return float(first_losses(run, windows, seed)[windows // 2 :].mean())
+            with products(self.precision(architecture)), child_failures():
+                return float(first_losses(run, windows, seed)[windows // 2 :].mean())
         except ChildFailure:
             return run.loss_limit
 

@@ -12,19 +12,20 @@ import torch
 
 from rlnas.errors import ChildFailure
 from rlnas.spaces import DataShape
-from rlnas.spaces.cnn import CNNArchitecture, input_sizes
+from rlnas.spaces.cnn import CNNArchitecture
+from rlnas.spaces.sizes import filter_weights, input_sizes
 
 _GIB = 2**30
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def require_memory(architecture: CNNArchitecture, shape: DataShape, batch: int, device: str) -> None:
+def require_memory(architecture: CNNArchitecture, shape: DataShape, batch: int, device: str, precision: str) -> None:
     """Refuse a child that cannot be trained on a device, whatever else runs there.
 
     Raises:
         ChildFailure: it needs more memory than there is (`out_of_memory`).
     """
-    needed, there = least_memory(architecture, shape, batch, device), device_memory(device)
+    needed, there = least_memory(architecture, shape, batch, precision), device_memory(device)
     if needed > there:
         raise ChildFailure(
             "out_of_memory",
@@ -32,21 +33,21 @@ def require_memory(architecture: CNNArchitecture, shape: DataShape, batch: int, 
         )
 
 
-def least_memory(architecture: CNNArchitecture, shape: DataShape, batch: int, device: str) -> int:
+def least_memory(architecture: CNNArchitecture, shape: DataShape, batch: int, precision: str) -> int:
     """Return bytes that a step of training cannot do without: weights with their gradients, and what is read.
 
     Layers with weights keep what they read for the backward pass, layers that read one and the same output keep it
-    once; and the largest input of all must exist for a moment. It is bfloat16 on CUDA.
+    once; and the largest input of all must exist for a moment. All that is read is of the training's precision.
     """
     sizes = input_sizes(architecture, shape)
     weights, kept = sizes[-1][2] * shape.classes, {}
     for i, (layer, (height, width, channels)) in enumerate(zip(architecture.layers, sizes, strict=False)):
-        if layer.type in ("convolution", "batch_norm"):
+        if layer.convolves or layer.type == "batch_norm":
             kept[layer.inputs if len(layer.inputs) < 2 else i] = height * width * channels
-        if layer.filters is not None:
-            weights += layer.filters * (layer.filter_height or 1) * (layer.filter_width or 1) * channels
+        if layer.convolves:
+            weights += filter_weights(layer, channels)
     values = max(sum(kept.values()), *(height * width * channels for height, width, channels in sizes))
-    return values * batch * (2 if device.startswith("cuda") else 4) + weights * 8
+    return values * batch * (2 if precision == "bfloat16" else 4) + weights * 8
 
 
 def device_memory(device: str) -> int:

@@ -24,14 +24,12 @@ from rlnas.controller.searchers import Experience, Proposal, SearcherState, Tria
 from rlnas.controller.settings import GuidedSettings
 from rlnas.controller.stopped import whole_rewards
 from rlnas.controller.surrogate import MOST_FITTED, MOST_POINTS, Scales, Surrogate, normal_scores, thinned
-from rlnas.controller.trials import Trials
+from rlnas.controller.trials import ShortTrials
 from rlnas.seeds import derive_seed
 from rlnas.spaces import DataShape, Features, Space, Tokens, walk
 
 GROWTH = 1.2
 """The surrogate's scales are chosen anew whenever it has seen so many times as many children."""
-MOST_REMEMBERED = 20_000
-"""What the space says of so many architectures is kept, since a proposal asks again for every child."""
 
 Told = tuple[tuple[Tokens, float], ...]
 
@@ -79,10 +77,9 @@ class Guided(PolicySearcher):
 
     def __init__(self, space: Space, settings: GuidedSettings, shape: DataShape | None = None) -> None:
         super().__init__(space, settings, shape)
-        # Both are functions of what they are given: a process that remembers proposes what a fresh one does.
-        self._foreseen = lru_cache(MOST_REMEMBERED)(self._foresee)
+        # A function of what it is given: a process that remembers proposes what a fresh one does.
         self._scales = lru_cache(1)(self._most_likely)
-        self._trials = Trials(self.foresight.trial, ())
+        self._tried = ShortTrials(self.foresight.trial, ())
 
     def initial(self, seed: int) -> SearcherState:
         return SearcherState(self._start(seed), _Memory().as_json())
@@ -90,7 +87,7 @@ class Guided(PolicySearcher):
     def propose(
         self, state: SearcherState, samples: int, seeds: Sequence[int], history: Sequence[Trial] = ()
     ) -> list[Proposal]:
-        self._trials = Trials(self.foresight.trial, history)
+        self._tried = ShortTrials(self.foresight.trial, history)
         own = [trial for trial in history if trial.earlier is None]
         known, told = {trial.tokens for trial in own}, _Known.of(history)
         uniform = max(0, self.settings.first - len(own)) if len(told.own) > 1 else len(seeds)
@@ -103,12 +100,12 @@ class Guided(PolicySearcher):
         if uniform >= len(seeds):
             return proposals
 
-        surrogate, policy = self._surrogate(told), self._policy(state)
+        surrogate, policy = self._surrogate(told, history), self._policy(state)
         for seed in seeds[uniform:]:
             for proposal in proposals[surrogate.pretended :]:
                 surrogate.pretend(self._seen(proposal.tokens))
             candidates = self._candidates(policy, samples, seed, told)
-            candidates |= dict.fromkeys(self._trials.passed_over(known), "short trial")
+            candidates |= dict.fromkeys(self._tried.passed_over(known), "short trial")
             chosen = self._choose(surrogate, candidates, samples, seed, known)
             proposals.append(chosen or self._random(samples, seed, known))
             known.add(proposals[-1].tokens)
@@ -144,10 +141,10 @@ class Guided(PolicySearcher):
             around = dict.fromkeys(neighbours(self.space, samples, best, generator))
             gains |= self._gains(surrogate, [tokens for tokens in around if tokens not in gains], known)
         if self.settings.trials:
-            self._trials.make(sorted(gains, key=gains.__getitem__, reverse=True)[: self.settings.trials])
-            gains = self._gains(surrogate, self._trials.tried(list(gains)), known)
+            self._tried.make(sorted(gains, key=gains.__getitem__, reverse=True)[: self.settings.trials])
+            gains = self._gains(surrogate, self._tried.tried(list(gains)), known)
         tokens = max(gains, key=gains.__getitem__)
-        return Proposal(tokens, None, candidates.get(tokens, "neighbour"), self._trials.made())
+        return Proposal(tokens, None, candidates.get(tokens, "neighbour"), self._tried.made())
 
     def _gains(
         self, surrogate: Surrogate, candidates: Iterable[Tokens], known: Collection[Tokens]
@@ -159,11 +156,12 @@ class Guided(PolicySearcher):
         gains = surrogate.expected_improvement([self._seen(tokens) for tokens in new])
         return dict(zip(new, gains.tolist(), strict=True))
 
-    def _surrogate(self, told: _Known) -> Surrogate:
+    def _surrogate(self, told: _Known, history: Sequence[Trial]) -> Surrogate:
         fitted = 2
         while (more := max(fitted + 1, int(fitted * GROWTH))) <= len(told.own):
             fitted = more
-        scales = self._scales(replace(told, own=told.own[:fitted]))
+        own = [trial for trial in history if trial.earlier is None and trial.reward is not None]
+        scales = self._scales(_Known.of([*(trial for trial in history if trial.earlier), *own[:fitted]]))
         features, scores, earlier = self._scored(told, MOST_POINTS)
         return Surrogate(features, scores, scales, earlier)
 
@@ -227,20 +225,16 @@ class Guided(PolicySearcher):
             drawn.append(first_new(lambda _: draw(decisions, generator)[0], (), {*known, *drawn}, self.fits))
         if not self.settings.trials:
             return Proposal(drawn[0], None, "random")
-        self._trials.make(drawn)
-        best = self._trials.best([*drawn, *self._trials.passed_over({*known, *drawn})])
-        return Proposal(best, None, "random", self._trials.made())
+        self._tried.make(drawn)
+        best = self._tried.best([*drawn, *self._tried.passed_over({*known, *drawn})])
+        return Proposal(best, None, "random", self._tried.made())
 
     def _seen(self, tokens: Tokens, space: Space | None = None) -> Features:
         """Return what the surrogate sees of an architecture of the search's space, or of an earlier one's."""
-        features = self._foreseen(tokens, space)
-        return features if space else self._trials.add(features, tokens)
-
-    def _foresee(self, tokens: Tokens, space: Space | None) -> Features:
         features = self.features(tokens, space)
-        if not self.settings.scores:
-            return features
-        return replace(features, sizes={**features.sizes, **self.foresight.scores(tokens, space)})
+        if self.settings.scores:
+            features = replace(features, sizes={**features.sizes, **self.foresight.scores(tokens, space)})
+        return features if space else self._tried.add(features, tokens)
 
 
 @dataclass

@@ -4,6 +4,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlnas.controller.moves import draw
@@ -57,7 +58,7 @@ class Trial:
             search's own. The rewards of the two searches cannot be compared, only those within each.
         scores: what it showed untrained; empty: that is not remembered.
         tried: the losses of the short trials that were made when it was proposed, of others too.
-        rungs: its validation scores after so many epochs, where it could have been stopped.
+        rungs: the rewards that it would have after so many epochs, where it could have been stopped.
         stopped: epochs after which its training was stopped, the reward being what it had then; None: it was not.
     """
 
@@ -111,8 +112,14 @@ class Experience:
     suggested: Sequence[Trial] = ()
 
 
+MOST_REMEMBERED = 20_000
+"""What the space says of so many architectures is kept, since searchers ask again and again."""
+
+
 class Searcher(ABC):
-    """Proposes architectures and learns from rewards, with no state of its own: `SearcherState` in and out.
+    """Proposes architectures and learns from rewards: `SearcherState` in and out.
+
+    What it has of its own are a limit and a foresight, which the steps set; so one searcher serves one thread.
 
     Args:
         space: what can be proposed.
@@ -121,7 +128,7 @@ class Searcher(ABC):
     """
 
     reads_history: ClassVar[bool] = False
-    """Whether `propose` looks at the history; only then is one kept where it can be read at little cost."""
+    """Whether `propose` looks at the history, which is kept where it can be read at little cost then."""
 
     foresees: ClassVar[bool] = False
     """Whether `propose` asks for `foresight`; only then is it remembered what children showed untrained."""
@@ -133,6 +140,7 @@ class Searcher(ABC):
         self.limit: Mapping[str, float] = {}
         """The most that an architecture may have of a size; a searcher that chooses proposes none that has more."""
         self.foresight = Foresight()
+        self._remembered = lru_cache(MOST_REMEMBERED)(self._features)
 
     @abstractmethod
     def initial(self, seed: int) -> SearcherState:
@@ -160,8 +168,11 @@ class Searcher(ABC):
 
     def features(self, tokens: Tokens, space: Space | None = None) -> Features:
         """Return what the space says of an architecture; another one's, where that says what the tokens mean."""
+        return self._remembered(tokens, space or self.space)
+
+    def _features(self, tokens: Tokens, space: Space) -> Features:
         assert self.shape is not None, "this searcher looks at sizes: it needs the shape of the data"
-        return (space or self.space).features(tokens, self.shape)
+        return space.features(tokens, self.shape)
 
     def fits(self, tokens: Tokens) -> bool:
         """Whether an architecture is within the limit, as far as the space says its sizes."""

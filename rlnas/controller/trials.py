@@ -12,7 +12,7 @@ MOST_PASSED_OVER = 100
 """So many of those that were tried and not chosen can be chosen later: those of the smallest loss."""
 
 
-class Trials:
+class ShortTrials:
     """The losses of short trials, the smaller the better.
 
     Args:

@@ -54,7 +54,7 @@ def pareto(summaries: Iterable[Summary], size: str, objective: Objective) -> lis
     """Return the children that none of at most their size equals or beats in score, smallest first.
 
     Args:
-        summaries: of complete rounds.
+        summaries: of complete rounds; children that were stopped are left out.
         size: the metric that is better when smaller, such as `parameters`; children without it are left out.
         objective: of the search, by which rewards were weighed.
     """
@@ -62,7 +62,7 @@ def pareto(summaries: Iterable[Summary], size: str, objective: Objective) -> lis
         FrontChild(child_id(summary.round, i), objective.score(r.reward, r.metrics), r.reward, r.metrics[size], tokens)
         for summary in summaries
         for i, (r, tokens) in enumerate((child.result, child.tokens) for child in summary.children)
-        if r.status == "ok" and r.reward is not None and size in r.metrics
+        if r.status == "ok" and r.reward is not None and size in r.metrics and not r.stopped
     ]
     front: list[FrontChild] = []
     for child in sorted(found, key=lambda c: (c.size, -c.score, c.child)):

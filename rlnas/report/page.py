@@ -21,7 +21,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 KINDS_DRAWN = 24  # of decisions; a space with more shows the rest in the table alone
 NUMBERS = {
     "entropy": ("Policy entropy", "nats an architecture"),
-    "baseline": ("Baseline", "reward, moving average"),
+    "baseline": ("Baseline", "reward, mean of earlier ones"),
     "gradient_norm": ("Gradient norm", "of each update"),
 }
 """Numbers of the controller that are explained; others are shown by their names."""

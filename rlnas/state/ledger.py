@@ -175,9 +175,9 @@ class Ledger:
             low_mark += 1
         children = [(child_id(s.round, i), child) for s in summaries for i, child in enumerate(s.children)]
         leaders = list(before.leaders) + [
-            Leader(child=name, reward=child.result.reward, tokens=child.tokens, metrics=child.result.metrics)
-            for name, child in children
-            if child.result.status == "ok" and child.result.reward is not None
+            Leader(child=name, reward=r.reward, tokens=tokens, metrics=r.metrics, stopped=r.stopped)
+            for name, r, tokens in ((name, child.result, child.tokens) for name, child in children)
+            if r.status == "ok" and r.reward is not None
         ]
         leaders.sort(key=lambda leader: (-leader.reward, leader.child))
         whole = self.spec.child.epochs if isinstance(self.spec.child, EpochRecipe) else 0

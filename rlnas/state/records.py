@@ -148,7 +148,7 @@ class Result(Record):
     detail: str = ""
     seconds: FiniteFloat = 0.0
     attempts: int = 1
-    rungs: dict[int, FiniteFloat] = Field(default_factory=dict)  # validation scores after so many epochs
+    rungs: dict[int, FiniteFloat] = Field(default_factory=dict)  # the rewards that it would have after so many epochs
     stopped: int | None = None  # the epochs after which it was stopped, its reward being that of its rung
     device: str = ""  # that trained it, as far as equal sums depend on it
     precision: str = ""  # of the numbers in which it was trained
@@ -257,6 +257,12 @@ class Leader(Record):
     reward: FiniteFloat
     tokens: tuple[int, ...]
     metrics: dict[str, FiniteFloat]
+    stopped: int | None = None
+
+    @property
+    def mark(self) -> str:
+        """What must be said before its architecture: its reward is not that of a whole training."""
+        return f"stopped after epoch {self.stopped}: " if self.stopped else ""
 
 
 class Version(Record):
@@ -275,7 +281,9 @@ class Version(Record):
     memory: dict[str, Any] = Field(default_factory=dict)
     numbers: dict[str, FiniteFloat] = Field(default_factory=dict)
     leaders: tuple[Leader, ...] = ()
-    recent: tuple[AppliedChild, ...] = ()  # applied and not yet in a bundle; only for searchers that read the history
+    recent: tuple[
+        AppliedChild, ...
+    ] = ()  # applied and not yet in a bundle; kept where a searcher, or rungs, read the history
 
     @property
     def rounds(self) -> int:

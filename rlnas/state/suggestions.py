@@ -4,6 +4,8 @@ The queue is a row of objects, each created once. How far it has been taken up s
 suggestion enters exactly one round, whoever plans it and however often it is killed.
 """
 
+from collections.abc import Sequence
+
 from rlnas.state.ledger import Ledger
 from rlnas.state.records import Record
 
@@ -15,12 +17,13 @@ class Suggestion(Record):
     by: str
 
 
-def suggest(ledger: Ledger, suggestion: Suggestion) -> int:
-    """Put a suggestion at the end of the queue; return its number."""
+def suggest(ledger: Ledger, suggestions: Sequence[Suggestion]) -> None:
+    """Put suggestions at the end of the queue, in their order."""
     number = len(list(ledger.bucket.list_all(ledger.key("suggestions/"))))
-    while ledger.bucket.create(_key(ledger, number), suggestion.to_bytes()) is None:
-        number += 1  # somebody else was faster
-    return number
+    for suggestion in suggestions:
+        while ledger.bucket.create(_key(ledger, number), suggestion.to_bytes()) is None:
+            number += 1  # somebody else was faster
+        number += 1
 
 
 def read_suggestions(ledger: Ledger, first: int, limit: int) -> list[Suggestion]:

@@ -30,18 +30,17 @@ def ask(ledger: Ledger, count: int, observer: Observer) -> dict[str, PlannedChil
     task = f"ask/{secrets.token_hex(8)}"  # of this question: threads of one process are two askers
     found: dict[str, PlannedChild] = {}
     applied = -1
-    while len(found) < count and (batches := find_work(ledger, observer)):
-        taken, plans = len(found), {batch.round: ledger.plan(batch.round) for batch in batches if batch.children}
-        for batch in batches:
+    while len(found) < count and (batches := find_work(ledger, observer, planned_first=True)):
+        taken, plan = len(found), ledger.plan(batches[0].round) if batches[0].children else None  # all of one round
+        for batch in batches if plan else ():
             for index, name in zip(batch.children, batch.names, strict=True):
-                if len(found) < count and (plan := plans[batch.round]) and hold(ledger, name, task):
+                if plan and len(found) < count and hold(ledger, name, task):
                     found[name] = plan.children[index]
         if len(found) > taken:
             continue
         # Whoever told the last result of a round may have been killed before it was summed up, or applied.
-        for plan in plans.values():
-            if plan:
-                summarise(ledger, plan)
+        if plan:
+            summarise(ledger, plan)
         before, applied = applied, update_controller(ledger).rounds
         if applied == before:
             break
@@ -80,19 +79,18 @@ def tell(
             raise UserError(f"child {child}: the objective needs its {missing[0]}; allowed: a metric of that name")
         if excess := objective.excess(metrics):
             reason, failed = "over_limit", excess
-        else:
-            reward = objective.weigh(reward, metrics)
     try:
         result = Result(
             status="failed" if failed else "ok",
-            reward=ledger.spec.failures.reward if failed else reward,
+            reward=ledger.spec.failures.reward if failed or reward is None else objective.weigh(reward, metrics),
             metrics=dict(metrics),
             reason=reason,
             detail=failed,
             seconds=seconds,
         )
-    except ValueError as error:
-        raise UserError(f"child {child}: {' '.join(str(error).split())[:200]}; allowed: finite numbers") from None
+    except (ValueError, ArithmeticError) as error:
+        allowed = "finite numbers, and sizes above 0"
+        raise UserError(f"child {child}: {' '.join(str(error).split())[:200]}; allowed: {allowed}") from None
     accepted = ledger.create_result(child_id(number, index), result)
     summarise(ledger, plan)
     update_controller(ledger)

@@ -252,17 +252,18 @@ def _best_of_grid(final: Final) -> dict[str, FinishedChild] | None:
     summary = final.ledger.summary(final.grid_round)
     if summary is None:
         return None
-    best: dict[str, FinishedChild] = {}
+    objective, best = final.ledger.spec.objective, dict[str, FinishedChild]()
+
+    def score(child: FinishedChild) -> float:
+        """Without its measures, which are one architecture's; where they are timed, chance would choose."""
+        assert child.result.reward is not None
+        return objective.score(child.result.reward, child.result.metrics)
+
     for child in summary.children:
         first = best.setdefault(child.reference, child)
-        if child.result.status == "ok" and (first.result.status != "ok" or _reward(child) > _reward(first)):
+        if child.result.status == "ok" and (first.result.status != "ok" or score(child) > score(first)):
             best[child.reference] = child
     return best
-
-
-def _reward(child: FinishedChild) -> float:
-    assert child.result.reward is not None
-    return child.result.reward
 
 
 def _test(

@@ -1,10 +1,10 @@
 """Rungs: after some epochs only the better part of the children goes on: successive halving.
 
-A child is compared with the last children of earlier rounds that came to the same rung, whether they went on or not:
-nobody waits for others, as in ASHA (Li et al., 2020). ASHA compares with all, but its children are drawn alike. Those
-of a searcher that learns become better, and soon nearly all would be above the middle of all before them. The scores to
-reach are in the round's plan. So whoever trains a child, and however often, decides alike. In the first round there is
-nothing to compare with, and all go on.
+A child is compared with the last children of earlier rounds that came to the same rung and were scored in the end,
+whether they went on or not: nobody waits for others, as in ASHA (Li et al., 2020). ASHA compares with all, but its
+children are drawn alike. Those of a searcher that learns become better, and soon nearly all would be above the middle
+of all before them. The scores to reach are in the round's plan. So whoever trains a child, and however often, decides
+alike. In the first round there is nothing to compare with, and all go on.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -33,7 +33,7 @@ def bars(recipe: Recipe, history: Iterable[Trial]) -> dict[int, float | None]:
     came = {rung: [child.rungs[rung] for child in history if rung in child.rungs] for rung in recipe.rungs}
     newest = {rung: sorted(scores[-NEWEST:], reverse=True) for rung, scores in came.items()}
     return {
-        rung: scores[min(int(len(scores) * recipe.going_on), len(scores) - 1)] if scores else None
+        rung: scores[max(int((len(scores) + 1) * recipe.going_on) - 1, 0)] if scores else None
         for rung, scores in newest.items()
     }
 

@@ -1,7 +1,7 @@
 """Sample architectures: plan the next round, take up what another run left behind, or go on with the winner."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rlnas.controller import Trial
 from rlnas.seeds import derive_seed
@@ -35,13 +35,14 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
     return plan_final(ledger, sleep) if replica == 0 else [NOTHING_TO_DO]
 
 
-def find_work(ledger: Ledger, observer: Observer, replica: int = 0) -> list[Batch] | None:
+def find_work(ledger: Ledger, observer: Observer, replica: int = 0, planned_first: bool = False) -> list[Batch] | None:
     """Plan the next round, or find what is left behind.
 
     Args:
         ledger: of the search.
         observer: of other tasks' leases, the same one for all questions of a process: it sees leases expire.
         replica: as of `sample_architecture`.
+        planned_first: a new round is planned only when nothing of an earlier one is free.
 
     Returns:
         Batches of children to train; one empty batch if there is nothing to do before an update; an empty list if
@@ -53,23 +54,28 @@ def find_work(ledger: Ledger, observer: Observer, replica: int = 0) -> list[Batc
     if version.rounds >= loop.rounds:
         return None
     window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
-    if plan := _propose(ledger, head, window):
-        return batches(plan.round, list(range(len(plan.children))), loop.children_per_batch)
+    if planned_first:
+        for plan, free, _ in _under_way(ledger, version, window, observer):
+            if free:
+                return batches(plan.round, free, loop.children_per_batch)
+    if proposed := _propose(ledger, head, window):
+        return batches(proposed.round, list(range(len(proposed.children))), loop.children_per_batch)
     return _left_behind(ledger, version, window, observer) if replica == 0 else [NOTHING_TO_DO]
 
 
 def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
     """Plan the first round of the window that is free, or find that there is none."""
     children_per_round, searcher = ledger.spec.loop.children_per_round, ledger.searcher
-    number = max(ledger.next_round(), window.start)
+    number, history = max(ledger.next_round(), window.start), None
     while number < window.stop:
         samples = number * children_per_round
         seeds = [derive_seed(ledger.spec.seed, "child", number, i) for i in range(children_per_round)]
         taken, suggested = _suggested(ledger, number, seeds)
         own = seeds[len(suggested) :]
         looks_back = bool(own) and searcher.reads_history
-        history = ledger.history(head.version) if looks_back or ledger.rungs else []
-        known = _known(ledger, history, head.version, number, suggested) if looks_back else []
+        if history is None and (looks_back or ledger.rungs):
+            history = ledger.history(head.version)
+        known = _known(ledger, history or (), head.version, number, suggested) if looks_back else []
         foresight = searcher.foresight = TrainersForesight(ledger, known)
         proposals = searcher.propose(head.state, samples, own, known) if own else []
         proposed = [
@@ -91,7 +97,7 @@ def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
             samples=samples,
             children=tuple(children),
             suggestions=taken + len(suggested),
-            bars=bars(ledger.spec.child, history),
+            bars=bars(ledger.spec.child, history or ()),
         )
         if ledger.create_plan(plan):
             return plan
@@ -117,9 +123,8 @@ def _suggested(ledger: Ledger, number: int, seeds: Sequence[int]) -> tuple[int, 
     At most half of a round, and where a round is one child, every second round.
     """
     before = ledger.plan(number - 1) if number else None
-    taken, size = before.suggestions if before else 0, len(seeds)
-    most = (number + 1) * size // 2 - number * size // 2
-    found = read_suggestions(ledger, taken, most)
+    taken = before.suggestions if before else 0
+    found = read_suggestions(ledger, taken, len(seeds) // 2 or number % 2)
     return taken, [
         PlannedChild(tokens=s.tokens, log_probability=None, seed=seed, by=s.by, suggested=True)
         for s, seed in zip(found, seeds, strict=False)
@@ -128,16 +133,19 @@ def _suggested(ledger: Ledger, number: int, seeds: Sequence[int]) -> tuple[int, 
 
 def _left_behind(ledger: Ledger, version: Version, window: range, observer: Observer) -> list[Batch]:
     """Find the first round of the window with children to train, or that is ready to be evaluated or applied."""
-    loop = ledger.spec.loop
-    complete = set(ledger.complete_rounds(version.low_mark))
-    unfinished = [number for number in window if number not in version.extras and number not in complete]
-    if not unfinished:
-        return [NOTHING_TO_DO]  # an update is all that is missing
-    for number in unfinished:
-        plan = ledger.plan(number)
-        if plan is None:
-            continue
-        free, busy = observer.look_through(plan)
-        if free or not busy:
-            return batches(number, free or [0], loop.children_per_batch)  # none: only the summary is missing
-    return []
+    planned = False
+    for plan, free, busy in _under_way(ledger, version, window, observer):
+        planned = True
+        if free or not busy:  # none: only the summary is missing
+            return batches(plan.round, free or [0], ledger.spec.loop.children_per_batch)
+    return [] if planned else [NOTHING_TO_DO]  # an update is all that is missing
+
+
+def _under_way(
+    ledger: Ledger, version: Version, window: range, observer: Observer
+) -> Iterator[tuple[Plan, list[int], bool]]:
+    """Yield each planned round of the window that is not summed up, and what `look_through` says of it."""
+    complete = {*version.extras, *ledger.complete_rounds(version.low_mark)}
+    for number in window:
+        if number not in complete and (plan := ledger.plan(number)):
+            yield plan, *observer.look_through(plan)

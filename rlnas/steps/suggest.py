@@ -34,8 +34,7 @@ def suggest(ledger: Ledger, documents: Sequence[Any], by: str) -> list[Tokens]:
     found = [_tokens(ledger, document, f"suggestion {number}") for number, document in enumerate(documents, 1)]
     if not found:
         raise UserError(f"no suggestion is there; allowed: {ALLOWED}, or a list of these")
-    for tokens in found:
-        queue.suggest(ledger, queue.Suggestion(tokens=tokens, by=by))
+    queue.suggest(ledger, [queue.Suggestion(tokens=tokens, by=by) for tokens in found])
     return found
 
 

@@ -126,7 +126,8 @@ def train_one(
             judge = rungs.judge(trainer, architecture, weigh) if rungs else None
             keeper = Keeper(ledger, held, lambda: stopping, judge=judge)
             snapshots = trainer.train(architecture, data, planned.seed, held.checkpoint, keeper)
-            on, precision = device_class(trainer.device), trainer.precision(architecture)
+            on = device_class(trainer.device) if trainer.recipe.trains else ""
+            precision = trainer.precision(architecture)
             snapshots = add_to_document(
                 snapshots, attempts=held.lease.attempt, measures=measures, device=on, precision=precision
             )

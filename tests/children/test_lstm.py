@@ -44,6 +44,13 @@ def test_where_no_size_gives_as_many_the_nearest_does():
     assert others[1] == min(others, key=lambda count: abs(count - cell))
 
 
+def test_its_precision_is_known_where_no_size_gives_as_many_weights():
+    children = trainer(words=2000, parameters=100_000)
+    assert children.precision(children.reference("lstm", LSTM)) in ("float32", "bfloat16")
+    large = trainer(words=100, hidden=200, precision="auto")
+    assert large.precision(TorchLSTM(hidden=20)) == "float32", "by its own size, not the cell's"
+
+
 def test_an_unknown_reference_is_refused():
     with pytest.raises(UserError, match="'gru'; allowed: lstm"):
         trainer().reference("gru", TREE)

@@ -21,7 +21,11 @@ from rlnas.spaces.cnn import CNNArchitecture, CNNSpace, Layer
 SHAPE = DataShape("images", classes=5, height=9, width=8, channels=3)
 SPACE = CNNSpace(
     layers=8,
-    layer_types=("convolution", "max_pool", "avg_pool", "batch_norm", "local_contrast_norm", "dropout"),
+    layer_types=(
+        *("convolution", "max_pool", "avg_pool", "batch_norm", "local_contrast_norm", "dropout"),
+        *("separable_convolution", "depthwise_convolution", "dilated_convolution"),
+    ),
+    depth_multipliers=(1, 2),
     stride_heights=(1, 2),
     filters=(4, 8),
     pool_after=(3,),
@@ -67,8 +71,8 @@ def test_by_hand():
     )
     values = 9 * 8 * 3 + 3 * 8 * 4  # the image, and the convolution's output; dropout keeps nothing of what it reads
     weights = 4 * 3 * 1 * 3 + 8 * 5
-    assert least_memory(network, SHAPE, 10, "cpu") == 10 * 4 * values + 8 * weights
-    assert least_memory(network, SHAPE, 10, "cuda") == 10 * 2 * values + 8 * weights
+    assert least_memory(network, SHAPE, 10, "float32") == 10 * 4 * values + 8 * weights
+    assert least_memory(network, SHAPE, 10, "bfloat16") == 10 * 2 * values + 8 * weights
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -84,17 +88,17 @@ def test_training_takes_at_least_that_and_not_ten_times_as_much(seed):
         model(image := torch.randn(batch, 3, 9, 8))
     weights = 8 * count_parameters(model)  # with the gradients that are still to come
     taken = max(sum(kept.values()), largest.bytes, 4 * image.numel()) + weights
-    assert taken / 10 < least_memory(architecture, SHAPE, batch, "cpu") <= taken
+    assert taken / 10 < least_memory(architecture, SHAPE, batch, "float32") <= taken
 
 
 def test_layers_that_read_one_output_keep_it_once():
     norm = Layer(type="batch_norm")
     network = CNNArchitecture(layers=(norm, norm, norm))
-    assert least_memory(network, SHAPE, 1, "cpu") == 4 * max(9 * 8 * 3, 9 * 8 * 9) + 8 * 9 * 5
+    assert least_memory(network, SHAPE, 1, "float32") == 4 * max(9 * 8 * 3, 9 * 8 * 9) + 8 * 9 * 5
 
 
 @pytest.mark.parametrize("depth", [40, 100])
-@pytest.mark.parametrize("kind", ["batch_norm", "max_pool", "dropout"])
+@pytest.mark.parametrize("kind", ["batch_norm", "max_pool", "dropout", "depthwise_convolution"])
 def test_a_child_that_no_machine_holds_fails_before_it_is_built(kind, depth):
     data = Train(Images(torch.zeros(6, 9, 8, 3, dtype=torch.uint8), torch.arange(6) % 5))
     trainer = ImageTrainer(CNNRecipe(epochs=1), SHAPE, "cpu")
@@ -106,5 +110,13 @@ def test_a_child_that_no_machine_holds_fails_before_it_is_built(kind, depth):
 
 
 def test_what_fits_passes():
-    require_memory(doubling("batch_norm", 8), SHAPE, 128, "cpu")
+    require_memory(doubling("batch_norm", 8), SHAPE, 128, "cpu", "float32")
     assert 2**30 < device_memory("cpu") <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize("names", [("parameters",), ("flops", "latency_1")])
+def test_nor_is_it_built_to_be_measured(names):
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(ChildFailure, match="needs at least"):
+        ImageTrainer(CNNRecipe(), SHAPE, "cpu").measure(doubling("max_pool", 40), names)
+    assert psutil.Process().memory_info().rss - before < 1e9

@@ -198,12 +198,16 @@ def test_it_may_begin_with_architectures_that_are_deeper_or_less_deep_than_its_o
         assert {len(space.decode(p.tokens).layers) for p in proposals} == {layers}
 
 
+def surrogate_of(history):
+    return guided()._surrogate(_Known.of(history), history)
+
+
 def test_many_earlier_children_leave_room_for_its_own(monkeypatch):
     monkeypatch.setattr("rlnas.controller.guided.MOST_POINTS", 30)
     monkeypatch.setattr("rlnas.controller.guided.MOST_FITTED", 20)
     _, before = search(guided(samples=16), 40, m=4)
     for own, seen in ((before[:4], 15 + 4), (before, 30)):
-        assert len(guided()._surrogate(_Known.of([*begun(before), *own]))._scores) == seen
+        assert len(surrogate_of([*begun(before), *own])._scores) == seen
 
 
 # What the controller learns
@@ -311,7 +315,7 @@ def test_many_trials_cost_no_more_than_a_bounded_surrogate(monkeypatch):
     monkeypatch.setattr("rlnas.controller.guided.MOST_POINTS", 30)
     monkeypatch.setattr("rlnas.controller.guided.MOST_FITTED", 20)
     _, history = search(guided(samples=16), 60, m=4)
-    surrogate = guided()._surrogate(_Known.of(history))
+    surrogate = surrogate_of(history)
     assert len(surrogate._scores) == 30
     assert best_of(history) >= -2
 

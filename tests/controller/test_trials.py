@@ -9,7 +9,7 @@ import pytest
 from rlnas.controller import Experience, Foresight, Trial
 from rlnas.controller.guided import Guided
 from rlnas.controller.settings import GuidedSettings
-from rlnas.controller.trials import MOST_PASSED_OVER, Trials
+from rlnas.controller.trials import MOST_PASSED_OVER, ShortTrials
 from rlnas.seeds import derive_seed
 from rlnas.spaces import DataShape
 from rlnas.spaces.tabular import TabularSpace
@@ -117,11 +117,11 @@ def test_scores_can_be_left_out():
 
 
 def test_few_of_those_passed_over_are_kept_in_mind():
-    trials = Trials(lambda tokens: float(tokens[0]), ())
+    trials = ShortTrials(lambda tokens: float(tokens[0]), ())
     trials.make((n,) for n in range(2 * MOST_PASSED_OVER))
     assert trials.passed_over([(0,)]) == [(n,) for n in range(1, MOST_PASSED_OVER + 1)]
 
 
 def test_trials_of_another_search_do_not_count():
-    trials = Trials(lambda tokens: 1.0, [Trial((1,), 0.5, True, earlier=TABLE, tried={(1,): 0.1})])
+    trials = ShortTrials(lambda tokens: 1.0, [Trial((1,), 0.5, True, earlier=TABLE, tried={(1,): 0.1})])
     assert trials.passed_over([]) == []

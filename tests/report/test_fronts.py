@@ -7,9 +7,11 @@ from rlnas.state import Result, Summary
 from rlnas.state.records import FinishedChild
 
 
-def child(reward: float | None, parameters: float | None, by: str = "", status: str = "ok") -> FinishedChild:
+def child(
+    reward: float | None, parameters: float | None, by: str = "", status: str = "ok", stopped: int | None = None
+) -> FinishedChild:
     metrics = {} if parameters is None else {"parameters": parameters}
-    result = Result(status=status, reward=reward, metrics=metrics)
+    result = Result(status=status, reward=reward, metrics=metrics, stopped=stopped)
     return FinishedChild(tokens=(1,), log_probability=-1.0, seed=0, by=by, result=result)
 
 
@@ -29,6 +31,7 @@ def test_the_front_holds_what_no_smaller_child_equals():
             child(1.0, 10, status="failed"),
             child(1.0, None),
             child(None, 5),
+            child(0.6, 20, stopped=1),  # of another measure than whole trainings
         ),
         "parameters",
         Objective(),

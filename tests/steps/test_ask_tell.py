@@ -142,3 +142,11 @@ def test_the_rounds_of_the_winner_are_nobodys_to_ask_for(bucket: Bucket) -> None
         search.tell(child, reward=0.5)
     assert search.ask(2) == []
     assert open_search(bucket, spec.name).plan(1) is None
+
+
+def test_children_of_a_round_are_asked_for_before_the_next_is_planned(bucket: Bucket) -> None:
+    """Later rounds know less of the rewards that are on their way."""
+    spec = make_spec(loop={"children": 8, "children_per_round": 2, "window": 4})
+    ledger = steps.open_search(bucket, spec.name, spec)
+    asked = [name for _ in range(5) for name in steps.ask(ledger, 1, Observer(ledger))]
+    assert asked == ["000000-000", "000000-001", "000001-000", "000001-001", "000002-000"]

@@ -42,6 +42,13 @@ def test_where_a_round_is_one_child_every_second_takes_one(bucket: Bucket):
     assert [s.children[0].suggested for s in rounds] == [False, True, False, True]
 
 
+def test_of_a_round_of_three_one_is_at_most_half(bucket: Bucket):
+    ledger = begin(bucket, children=9, per_round=3)
+    steps.suggest(ledger, [[2, 2, 2], [1, 1, 1], [0, 0, 0]], "Ada")
+    rounds = run_apart(bucket, ledger.spec).summaries()
+    assert [[child.suggested for child in s.children] for s in rounds] == [[True, False, False]] * 3
+
+
 def test_the_policy_learns_nothing_from_a_suggestion(bucket: Bucket, monkeypatch: pytest.MonkeyPatch):
     """What is learned from a round with suggestions is what is learned from its own children alone, to the bit."""
     ledger = begin(bucket)
