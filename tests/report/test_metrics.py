@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from proxy import FaultyProxy
 from report.made_up import make_up, spec_of
@@ -56,6 +57,18 @@ def test_the_numbers_are_those_of_the_ledger(bucket: Bucket) -> None:
     assert samples["rlnas_child_seconds_count",] == 6
     assert samples["rlnas_child_seconds_sum",] == pytest.approx(sum(child.seconds for child in applied))
     assert samples["rlnas_staleness",] == version.numbers["staleness"] == 0
+
+
+def test_prometheus_may_ask_for_openmetrics(bucket: Bucket) -> None:
+    """As it does, unless told otherwise."""
+    ledger = run(bucket.settings, make_spec())
+    with asked(ledger) as address:
+        wanted = urllib.request.Request(address, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+        with urllib.request.urlopen(wanted) as answer:
+            assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+            told = openmetrics.text_string_to_metric_families(answer.read().decode())
+            families = {family.name: family for family in told}
+    assert (families["rlnas_child_seconds"].type, families["rlnas_store_requests"].type) == ("summary", "counter")
 
 
 def test_children_are_told_by_state_and_their_sum_is_the_budget(bucket: Bucket) -> None:
