@@ -64,6 +64,8 @@ RESERVED: dict[str, set[str]] = {
     "minio": {"rlnas/state/answers.py", "rlnas/state/bucket.py"},
     "typer": {"cli"},
     "matplotlib": {"report"},
+    "prometheus_client": {"report"},
+    "mlflow": {"report"},
     "torch": {
         "adam",
         "datasets",

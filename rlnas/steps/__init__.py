@@ -10,6 +10,7 @@ from rlnas.steps.open_search import check_spec, open_search, plan_rounds
 from rlnas.steps.prepare_data import prepare_data
 from rlnas.steps.register_model import register_model
 from rlnas.steps.sample_architecture import sample_architecture
+from rlnas.steps.serve_model import inference_service
 from rlnas.steps.suggest import suggest
 from rlnas.steps.train_child import train_child
 from rlnas.steps.update_controller import update_controller
@@ -23,6 +24,7 @@ __all__ = [
     "final_test",
     "find_final",
     "finish",
+    "inference_service",
     "open_search",
     "plan_grid",
     "plan_retraining",
