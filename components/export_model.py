@@ -2,7 +2,7 @@
 
 Args:
     search_name, placement: as of all components.
-    model: a folder with all files.
+    model: a folder with all files, and an InferenceService of KServe.
     page: the report, with what test data said.
     child_name: the winner; empty: the search's best child.
 
@@ -29,5 +29,6 @@ def export_model(
         write_files(files, model.path)
         write_page(ledger, page.path)
         if files:
+            write_files({"inference-service.yaml": steps.inference_service(ledger, child_name).encode()}, model.path)
             print(steps.register_model(ledger, child_name))
     return f"search {search_name}: exported {', '.join(files) or 'nothing'}"

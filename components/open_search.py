@@ -25,4 +25,6 @@ def open_search(search_name: str, search_spec: dict, placement: str) -> list[int
         ledger = steps.open_search(connect(), search_name, parse_spec(search_spec) if search_spec else None)
         for line in data_of(ledger).lines:
             print(line)
+        for doubt in steps.doubts_of(ledger.spec, ledger.shape):
+            print(f"warning: {doubt}")
         return list(range(ledger.spec.loop.replicas))

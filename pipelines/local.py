@@ -1,16 +1,24 @@
-"""Run a pipeline on this machine through Kubeflow's local runner: `python -m pipelines.local PIPELINE PARAMETERS`.
+"""Run a pipeline through Kubeflow's local runner: `python -m pipelines.local PIPELINE PARAMETERS PARENT`.
 
 The parameters are JSON. The search and its spec are in the store already; the store's address is in the environment.
-Every task is a process of this very Python, so nothing is installed.
+Every task is a process of this very Python, so nothing is installed. Told to stop, as the kernel does when the process
+PARENT dies, it tells its tasks so.
 """
 
 import json
+import os
+import signal
 import sys
 import tempfile
+from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
+import psutil
 from kfp import local
+
+from rlnas.steps.workers import stop_with_parent
 
 
 def run_locally(pipeline: str, **parameters: Any) -> None:
@@ -29,5 +37,15 @@ def run_locally(pipeline: str, **parameters: Any) -> None:
         getattr(module, f"{pipeline}_pipeline")(**parameters)
 
 
+def _stop_tasks(signum: int, frame: FrameType | None) -> NoReturn:
+    """End, and tell all tasks to: they give their children back. Without this process nobody would wait for them."""
+    for task in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            task.terminate()
+    os._exit(128 + signum)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop_tasks)
+    stop_with_parent(int(sys.argv[3]))
     run_locally(sys.argv[1], **json.loads(sys.argv[2]))

@@ -12,10 +12,10 @@ from kfp import dsl
 import components
 from components.image import BASE_IMAGE
 from pipelines.placement import CONFIG, place, placements
-from pipelines.size import rounds_that_fit
 
-ROUNDS_PER_RUN = rounds_that_fit(8)
-"""Unless a run says otherwise: so many of the paper's 8 children, each with a pod of its own, and a winner, fit."""
+ROUNDS_PER_RUN = 5
+"""Unless a run says otherwise: so many of the paper's 8 children, each with a pod of its own, and a winner, fit. Who
+knows the spec knows better: `pipelines.rounds`."""
 
 
 @dsl.pipeline(
@@ -48,7 +48,7 @@ def search_pipeline(
         search_name: name of the search; enough by itself if the search is in the store already.
         search_spec: the spec of a new search, as JSON.
         rounds_per_run: rounds of this run, rounded up to a multiple of the replicas; 0: all that are left. A run of too
-            many pods breaks; `pipelines/size.py` says how many rounds fit.
+            many pods breaks: `rlnas` chooses as many rounds as fit, and refuses more.
         container_image: the image of every task.
         image_pull_secret: secret of the image's registry; need not exist.
         control_cpu, control_memory: request of each of the tasks that train and evaluate nothing.

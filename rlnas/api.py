@@ -14,12 +14,14 @@ examples/notebook.py shows all of it. Without `store` a search is where the comm
 """
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlnas import report, state, steps
+from rlnas.errors import UserError, one_line
 from rlnas.report import Child, SearchStatus
 from rlnas.spaces import Architecture, Tokens
 from rlnas.spec import SearchSpec, load_spec, parse_spec
@@ -88,17 +90,23 @@ class Search:
         """Return what a child, or its tokens, mean."""
         return self.spec.space.decode(child.tokens if isinstance(child, Child | Asked) else child)
 
-    def suggest(self, architectures: Sequence[Architecture | Sequence[int]], by: str = "a person") -> list[Tokens]:
+    def suggest(self, architectures: Sequence[Any], by: str = "a person") -> list[Tokens]:
         """Put architectures into the queue; the next rounds take them up. See `rlnas.steps.suggest`.
+
+        Args:
+            architectures: each an architecture, its tokens, a child, or a mapping with one of these.
+            by: who proposes them.
 
         Raises:
             UserError: one of them is not in the space; none is put into the queue.
         """
-        documents = [
-            {"architecture": a.model_dump(mode="json")} if isinstance(a, Architecture) else list(a)
-            for a in architectures
-        ]
-        return steps.suggest(self._ledger, documents, by)
+        if not isinstance(architectures, list | tuple) or all(isinstance(a, int) for a in architectures):
+            raise UserError(f"suggest: {one_line(repr(architectures), 80)}; allowed: a list of architectures")
+        found = steps.suggest(self._ledger, [_document(a) for a in architectures], by)
+        for tokens, doubt in found:
+            if doubt:
+                warnings.warn(f"suggestion {tokens}: {doubt}", stacklevel=2)
+        return [tokens for tokens, _ in found]
 
     def ask(self, count: int = 1) -> list[Asked]:
         """Return up to `count` children to train elsewhere; see `rlnas.steps.ask`."""
@@ -131,6 +139,12 @@ class Search:
         return run_search(self._ledger.bucket, self.spec, rounds, HOME / "logs", console)
 
 
+def _document(architecture: Any) -> Any:
+    if isinstance(architecture, Architecture):
+        return {"architecture": architecture.model_dump(mode="json")}
+    return architecture.tokens if isinstance(architecture, Child | Asked) else architecture
+
+
 def search(spec: SearchSpec | Mapping[str, Any] | str | Path, store: StoreSettings | None = None) -> Search:
     """Create a search from its spec, or open the one that has this spec.
 
@@ -144,7 +158,7 @@ def search(spec: SearchSpec | Mapping[str, Any] | str | Path, store: StoreSettin
     if isinstance(spec, str | Path):
         spec = load_spec(spec)
     elif not isinstance(spec, SearchSpec):
-        spec = parse_spec(dict(spec))
+        spec = parse_spec(dict(spec) if isinstance(spec, Mapping) else spec)
     return Search(steps.open_search(Bucket(store or store_of(os.environ, HOME, begin=True)), spec.name, spec))
 
 
@@ -154,6 +168,8 @@ def open(name: str, store: StoreSettings | None = None) -> Search:
     Raises:
         UserError: there is none of that name.
     """
+    if not isinstance(name, str):
+        raise UserError(f"open: {name!r} is no name of a search; allowed: a text")
     bucket = Bucket(store or store_of(os.environ, HOME))
     bucket.ensure()
     return Search(state.open_search(bucket, name))

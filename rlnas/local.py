@@ -24,7 +24,7 @@ from rlnas.errors import FULL, RunFailed, StoreError, one_line
 from rlnas.report import SearchStatus, read_status
 from rlnas.spec import SearchSpec
 from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings
-from rlnas.steps import find_final, open_search, plan_grid
+from rlnas.steps import doubts_of, find_final, open_search, plan_grid
 from rlnas.steps.common import ERROR_PREFIX
 from rlnas.steps.data import check_data, data_of
 
@@ -55,6 +55,8 @@ def run_search(
     now = read_status(ledger)
     for line in data_of(ledger).lines:
         console.print(line, soft_wrap=True)
+    for doubt in doubts_of(ledger.spec, ledger.shape):
+        console.print(f"warning: {doubt}", soft_wrap=True)
     if now.label:
         console.print(f"controller {now.controller}: {now.label}", soft_wrap=True)
     goal = min(now.rounds, now.round + rounds) if rounds else now.rounds
@@ -115,7 +117,14 @@ def _run_pipeline(
     ledger: Ledger, pipeline: str, parameters: dict[str, Any], goal: int, log: Path, console: Console
 ) -> str:
     """Run a pipeline to its end, or to the first task that fails. Returns which of its disks is full, in words."""
-    command = [sys.executable, "-m", RUNNER, pipeline, json.dumps({"search_name": ledger.name} | parameters)]
+    command = [
+        sys.executable,
+        "-m",
+        RUNNER,
+        pipeline,
+        json.dumps({"search_name": ledger.name} | parameters),
+        str(os.getpid()),
+    ]
     environment = (
         os.environ
         | ledger.bucket.settings.to_environment()
@@ -152,7 +161,7 @@ def runs_here(settings: StoreSettings, search: str) -> bool:
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError, ValueError):  # it may end meanwhile, or be somebody else's
             command = process.cmdline()
-            mine = RUNNER in command and json.loads(command[-1])["search_name"] == search
+            mine = RUNNER in command and json.loads(command[-2])["search_name"] == search
             if mine and store.items() <= process.environ().items():
                 return True
     return False

@@ -18,6 +18,10 @@ device that trains. Latencies are timed, beside whatever else runs there: a sear
 and `child.children_at_once: 1` gives truer ones."""
 
 
+MOST_WEIGHED = math.log(1e6)
+"""A reward is multiplied by at most a million, and divided by no more: what is beyond is no weighing any more."""
+
+
 class Target(Section):
     """How a measure is weighed.
 
@@ -36,7 +40,8 @@ class Objective(Section):
     Args:
         limit: the most that a child may have of a measure. A child that has more is not trained: it fails, with the
             reward of failures.
-        soft: measures that the reward is weighed by: reward * (measure / target) ** exponent.
+        soft: measures that the reward is weighed by: reward * (measure / target) ** exponent, at most a million times
+            more or less.
     """
 
     limit: dict[Measure, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
@@ -72,4 +77,8 @@ class Objective(Section):
         return reward / self._factor(measures)
 
     def _factor(self, measures: Mapping[str, float]) -> float:
-        return math.prod((measures[name] / weight.target) ** weight.exponent for name, weight in self.soft.items())
+        powers = [(measures[name] / weight.target, weight.exponent) for name, weight in self.soft.items()]
+        logarithm = sum(exponent * math.log(base) for base, exponent in powers)
+        if abs(logarithm) > MOST_WEIGHED:
+            return math.exp(math.copysign(MOST_WEIGHED, logarithm))
+        return math.prod(base**exponent for base, exponent in powers)

@@ -101,6 +101,10 @@ class LoopSettings(Section):
         return self.children // self.children_per_round
 
 
+LARGEST_REWARD = 1e6
+"""Either way, of a failure and of what is told. What is far beyond leaves the numbers that a controller learns in."""
+
+
 class FailureSettings(Section):
     """What becomes of children that cannot be scored.
 
@@ -114,7 +118,7 @@ class FailureSettings(Section):
             the child over.
     """
 
-    reward: float = Field(default=0.0, ge=-1e6, le=1e6)
+    reward: float = Field(default=0.0, ge=-LARGEST_REWARD, le=LARGEST_REWARD)
     lost: Annotated[str, Field(pattern="^(penalty|neutral)$")] = "penalty"
     attempts: int = Field(default=5, ge=1, le=100)
     lease_seconds: float = Field(default=600, ge=1)

@@ -24,21 +24,6 @@ def is_leaf(package: dict[str, Any], task: dict[str, Any]) -> bool:
     return "executorLabel" in package["components"][task["componentRef"]["name"]]
 
 
-def count_pods(package: dict[str, Any], dag: dict[str, Any], items: dict[str, int]) -> int:
-    """Pods of a DAG's tasks: two a container, one a loop and one an iteration, one a condition or sub-pipeline."""
-    pods = 0
-    for task in dag["tasks"].values():
-        if is_leaf(package, task):
-            pods += 2
-            continue
-        body = count_pods(package, package["components"][task["componentRef"]["name"]]["dag"], items)
-        if "parameterIterator" in task:
-            list_of = task["parameterIterator"]["items"]["inputParameter"]
-            body = items[list_of.removeprefix("pipelinechannel--").removesuffix("-Output")] * (1 + body)
-        pods += 1 + body
-    return pods
-
-
 def type_mismatches(package: dict[str, Any]) -> list[str]:
     """Compare the type of every parameter with the one that its consumer asks for, as a real driver does.
 

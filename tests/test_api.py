@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from searches import make_spec
 
@@ -48,8 +49,8 @@ def test_what_is_told_wrongly_is_refused(bucket: Bucket):
     search = rlnas.search(make_spec().model_dump(mode="json"), store=bucket.settings)
     (child,) = search.ask(1)
     for wrong, words in (
-        ({"reward": float("nan")}, "finite"),
-        ({"reward": 0.5, "metrics": {"size": float("inf")}}, "finite"),
+        ({"reward": float("nan")}, "allowed: "),
+        ({"reward": 0.5, "metrics": {"size": float("inf")}}, "allowed: "),
         ({"reward": 0.5, "failed": "both"}, "one of them"),
         ({}, "a reward or the reason"),
     ):
@@ -80,7 +81,7 @@ def test_the_objective_holds_for_what_is_told(bucket: Bucket):
         UserError, match=f"child {light.name}: the objective needs its flops; allowed: a metric of that"
     ):
         search.tell(light, reward=0.5, metrics={"parameters": 20})
-    with pytest.raises(UserError, match=f"child {light.name}: .*allowed: finite numbers, and sizes above 0"):
+    with pytest.raises(UserError, match=f"child {light.name}: parameters is 0, .*allowed: above 0"):
         search.tell(light, reward=0.5, metrics={"parameters": 0, "flops": 100})
     assert search.tell(light, reward=0.5, metrics={"parameters": 20, "flops": 100})
     assert search.tell(heavy, reward=0.9, metrics={"parameters": 20, "flops": 101})
@@ -106,3 +107,61 @@ def test_looking_for_a_search_begins_no_store(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="holds no store, so there is no search; allowed: "):
         rlnas.open("mine")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"reward": 1e20}, r"reward 1e\+20; allowed: a number, at most 1,000,000 either way"),
+        ({"reward": "x"}, "reward 'x'; allowed: a number"),
+        ({"reward": True}, "reward True; allowed: a number"),
+        ({"reward": 0.5, "metrics": {"size": "x"}}, "size is 'x'; allowed: a finite number"),
+        ({"reward": 0.5, "metrics": {"n" * 61: 1}}, "allowed: up to 60 printable characters"),
+        ({"reward": 0.5, "metrics": {"a\x1b": 1}}, "allowed: up to 60 printable characters"),
+        ({"reward": 0.5, "metrics": [1]}, r"metrics \[1\]; allowed: numbers by name"),
+        ({"reward": 0.5, "seconds": -5}, "seconds -5; allowed: 0 or more"),
+        ({"failed": 5}, "failed is 5; allowed: the reason in words"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_and_the_child_stays_open(bucket: Bucket, told, words):
+    search = rlnas.search(make_spec(loop={"children": 2, "children_per_round": 2}), store=bucket.settings)
+    child, other = search.ask(2)
+    with pytest.raises(UserError, match=words):
+        search.tell(child, **told)
+    assert search.tell(child, reward=np.float32(0.5), metrics={"size": np.int64(3)})
+    assert search.tell(other, reward=-1e6)
+    assert search.status().complete
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, None, "2", True])
+def test_a_count_that_is_none(bucket: Bucket, count):
+    search = rlnas.search(make_spec(), store=bucket.settings)
+    with pytest.raises(UserError, match="allowed: a whole number from 1 on"):
+        search.ask(count)
+
+
+def test_suggestions_as_people_write_them(bucket: Bucket):
+    search = rlnas.search(make_spec(loop={"children": 8, "children_per_round": 2}), store=bucket.settings)
+    asked = search.ask(2)
+    given = [asked[0], np.array([1, 1, 1]).tolist(), {"tokens": [2, 1, 0]}, (np.int64(0), 0, 1)]
+    with pytest.warns(UserWarning, match="only 3 suggestions can be taken up before the budget is reached"):
+        assert search.suggest(given) == [asked[0].tokens, (1, 1, 1), (2, 1, 0), (0, 0, 1)]
+    with pytest.warns(UserWarning, match="it waits already"):
+        search.suggest([(1, 1, 1)])
+    for wrong in ([0, 0, 0], None, {"tokens": [0, 0, 0]}, "x"):
+        with pytest.raises(UserError, match="allowed: a list of architectures"):
+            search.suggest(wrong)
+    for by in (None, 5, ""):
+        with pytest.raises(UserError, match="names nobody"):
+            search.suggest([(0, 0, 0)], by=by)
+    with pytest.raises(UserError, match="None is no architecture"):
+        search.suggest([None])
+
+
+def test_what_is_no_search_is_refused(bucket: Bucket):
+    for name in (5, None):
+        with pytest.raises(UserError, match="is no name of a search"):
+            rlnas.open(name, store=bucket.settings)
+    for spec in (5, [1]):
+        with pytest.raises(UserError, match="a mapping is needed"):
+            rlnas.search(spec, store=bucket.settings)

@@ -17,7 +17,7 @@ from test_cli import DIGITS
 
 from pipelines.compile import compile_all
 from rlnas import steps
-from rlnas.cluster import Cluster, Endpoint, label_package, requests_of, run_parameters
+from rlnas.cluster import Cluster, Endpoint, label_package, queue_labels, requests_of, run_parameters
 from rlnas.errors import UserError, one_line
 from rlnas.spec import parse_spec
 from rlnas.state import Bucket
@@ -37,7 +37,10 @@ class Kubeflow(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, dict[str, list[str]]]] = []
         self.kept: dict[str, list[dict[str, Any]]] = {
             kind: []
-            for kind in ("experiments", "runs", "recurringruns", "pipelines", "versions", "pods", "events", "workflows")
+            for kind in (
+                *("experiments", "runs", "recurringruns", "pipelines", "versions"),
+                *("pods", "events", "workflows", "workloads"),
+            )
         }
         self.uploads: list[bytes] = []
         self.log = ""
@@ -55,7 +58,8 @@ class Handler(BaseHTTPRequestHandler):
         kubeflow, url = self.server, urlsplit(self.path)
         query, body = parse_qs(url.query), self.rfile.read(int(self.headers.get("Content-Length") or 0))
         kubeflow.requests.append((self.command, url.path, query))
-        status, found = 200, self.find(self.command, url.path, query, body)
+        found = self.find(self.command, url.path, query, body)
+        status = 404 if found is None else 200
         if kubeflow.refusal:
             status, found = kubeflow.refusal
         data = found if isinstance(found, bytes) else json.dumps(found).encode()
@@ -75,6 +79,10 @@ class Handler(BaseHTTPRequestHandler):
             return {"items": kubeflow.kept[path.rsplit("/", 1)[1]]}
         if path.startswith("/apis/argoproj.io/v1alpha1/namespaces/"):
             return {"items": kubeflow.kept["workflows"]}
+        if path.startswith("/apis/kueue.x-k8s.io/v1beta1/namespaces/"):
+            return {"items": kubeflow.kept["workloads"]}
+        if path.startswith("/apis/kueue.x-k8s.io/"):
+            return None  # an installation that does not know the newer version yet
         _, _, _, kind, *rest = path.split("/")
         kept = kubeflow.kept.get(kind, [])
         if kind == "healthz":
@@ -199,6 +207,98 @@ def test_submit_sends_name_spec_and_settings(rlnas: Any, kubeflow: Kubeflow, spe
         assert secret not in text
 
 
+LOOP = {"children": 320, "children_per_round": 8, "children_per_batch": 1}
+WIDE = DIGITS | {"loop": LOOP, "finalize": {}}
+
+
+def test_a_run_that_is_too_large_is_refused_before_it_is_sent(rlnas: Any, kubeflow: Kubeflow, tmp_path: Path) -> None:
+    (tmp_path / "wide.yaml").write_text(yaml.safe_dump(WIDE))
+    for asked in ("10", "0"):
+        status, out, err = rlnas("submit", "wide.yaml", "--set", f"rounds_per_run={asked}")
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert f"rounds_per_run: {asked}" in err
+        assert "allowed: 1 to 5; further runs continue the search" in err
+    assert not kubeflow.kept["runs"]
+    status, out, err = rlnas("submit", "wide.yaml")
+    assert (status, err) == (0, "")
+    assert kubeflow.kept["runs"][0]["runtime_config"]["parameters"]["rounds_per_run"] == 5
+    assert "a run has 5 rounds and at most 269 pods (" in out
+
+
+def test_a_schedule_has_as_many_rounds_a_run_as_the_stored_search_allows(
+    rlnas: Any, kubeflow: Kubeflow, bucket: Bucket
+) -> None:
+    parameters = kubeflow.kept["recurringruns"]
+    assert "not known: search tiny is not in the store yet" in rlnas("schedule", "create", "tiny", "0 * * * *")[1]
+    assert "rounds_per_run" not in parameters[0]["runtime_config"]["parameters"]
+    status, _, err = rlnas("schedule", "replace", "tiny", "0 * * * *", "--set", "rounds_per_run=27")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "rounds_per_run: 27 makes a run of" in err
+    steps.open_search(bucket, "tiny", parse_spec(WIDE))
+    status, _, err = rlnas("schedule", "replace", "tiny", "0 * * * *", "--set", "rounds_per_run=6")
+    assert status == 2
+    assert "allowed: 1 to 5" in err
+    assert "a run has 5 rounds" in rlnas("schedule", "replace", "tiny", "0 * * * *")[1]
+    assert parameters[0]["runtime_config"]["parameters"]["rounds_per_run"] == 5
+
+
+def labels_of(platform: dict[str, Any]) -> list[dict[str, str]]:
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return [executor["podMetadata"]["labels"] for executor in executors.values()]
+
+
+def test_every_pod_of_a_run_and_of_a_schedule_waits_in_its_queue(
+    rlnas: Any, kubeflow: Kubeflow, spec_file: str
+) -> None:
+    waits = ("--queue", "gpu", "--priority-class", "low")
+    expected = {"kueue.x-k8s.io/queue-name": "gpu", "kueue.x-k8s.io/priority-class": "low"}
+    assert rlnas("submit", spec_file, *waits)[0] == 0
+    labels = labels_of(kubeflow.kept["runs"][0]["pipeline_spec"]["platform_spec"])
+    assert len(labels) == 10
+    for found in labels:
+        assert expected.items() <= found.items()
+        assert found["app.kubernetes.io/instance"] == "tiny"
+    assert rlnas("submit", spec_file, "--queue", "gpu")[0] == 0
+    labels = labels_of(kubeflow.kept["runs"][0]["pipeline_spec"]["platform_spec"])
+    assert {frozenset(k for k in found if "kueue" in k) for found in labels} == {frozenset(list(expected)[:1])}
+    for command in ("create", "replace"):
+        assert rlnas("schedule", command, "tiny", "0 * * * *", *waits)[0] == 0
+        assert kubeflow.uploads[-1].count(b"kueue.x-k8s.io/queue-name: gpu") == 10
+        assert kubeflow.uploads[-1].count(b"kueue.x-k8s.io/priority-class: low") == 10
+    assert rlnas("submit", spec_file)[0] == 0
+    assert "kueue" not in json.dumps(kubeflow.kept["runs"][0])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--queue", ""), "--queue: '' cannot be a name"),
+        (("--queue", "GPU"), "--queue: 'GPU' cannot be a name"),
+        (("--queue", "a" * 64), "allowed: 1 to 63"),
+        (("--queue", "gpu", "--priority-class", "very/low"), "--priority-class: 'very/low' cannot be a name"),
+        (("--priority-class", "low"), "--priority-class low: is a place in a queue, and there is none"),
+    ],
+)
+def test_a_queue_that_cannot_be_is_one_line(
+    rlnas: Any, kubeflow: Kubeflow, spec_file: str, options: tuple[str, ...], words: str
+) -> None:
+    for command in (("submit", spec_file), ("schedule", "create", "tiny", "0 * * * *")):
+        status, out, err = rlnas(*command, *options)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert words in err
+        assert "; allowed: " in err
+    assert not kubeflow.kept["runs"]
+    assert not kubeflow.uploads
+
+
+def test_names_of_queues_are_those_of_kubernetes() -> None:
+    assert queue_labels("team-a.gpu", None) == {"kueue.x-k8s.io/queue-name": "team-a.gpu"}
+    assert queue_labels(None, None) == {}
+    for wrong in ("-a", "a-", "a..b", "a.-b", "a_b", "a\n"):
+        with pytest.raises(UserError, match="cannot be a name"):
+            queue_labels(wrong, None)
+
+
 def test_a_namespace_is_named_where_there_are_many_users(kubeflow: Kubeflow, package: Path) -> None:
     kubeflow.multi_user = True
     Cluster(Endpoint(kubeflow.url, "team")).submit(package, "mine", {"search_name": "mine"}, "default-editor")
@@ -268,6 +368,26 @@ def test_status_shows_the_run_and_the_schedulers_words(
         "/api/v1/namespaces/kubeflow/pods",
         {"labelSelector": ["pipeline/runid=runs-0"]},
     ) in kubeflow.requests
+
+
+def test_status_shows_what_kueue_says_of_a_stopped_queue(rlnas: Any, kubeflow: Kubeflow, bucket: Bucket) -> None:
+    steps.open_search(bucket, "tiny", parse_spec(DIGITS))
+    parameters = {"parameters": {"search_name": "tiny"}}
+    kubeflow.keep("runs", "run_id", {"display_name": "r", "state": "RUNNING", "runtime_config": parameters})
+    gate = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "gates"}
+    kubeflow.kept["pods"] = [pod(name, "Pending", conditions=[gate]) for name in ("p1", "p2")]
+    for each in kubeflow.kept["pods"]:
+        each["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "gpu"
+    stopped = {"type": "QuotaReserved", "status": "False", "reason": "x", "message": "LocalQueue gpu is stopped"}
+    kubeflow.kept["workloads"] = [
+        {"metadata": {"ownerReferences": [{"name": "p1"}]}, "status": {"conditions": [stopped]}}
+    ]
+    assert json.loads(rlnas("status", "tiny", "--json")[1])["run"]["words"] == [
+        "train-child (p1) is pending: waits in queue gpu: LocalQueue gpu is stopped",
+        "train-child (p2) is pending: waits in queue gpu: gates",
+    ]
+    asked = [path for _, path, _ in kubeflow.requests if path.endswith("/workloads")]
+    assert len(asked) == 2, "once for each version of the API, not for each pod"
 
 
 @pytest.mark.parametrize(

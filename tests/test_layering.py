@@ -28,6 +28,7 @@ KNOWS: dict[str, set[str]] = {
     "warm_start": {"controller"},
     "spec": {"objective", "warm_start", "spaces", "datasets", "controller", "children"},
     "variants": {"controller", "spec"},
+    "katib": {"spec"},
     "state": {"spaces", "datasets", "controller", "children", "spec"},
     "steps": {"spaces", "datasets", "controller", "children", "spec", "state"},
     # These look on from the side: no room above knows them.
@@ -42,6 +43,7 @@ KNOWS: dict[str, set[str]] = {
         "children",
         "spec",
         "variants",
+        "katib",
         "state",
         "steps",
         "report",
@@ -62,6 +64,8 @@ RESERVED: dict[str, set[str]] = {
     "minio": {"rlnas/state/answers.py", "rlnas/state/bucket.py"},
     "typer": {"cli"},
     "matplotlib": {"report"},
+    "prometheus_client": {"report"},
+    "mlflow": {"report"},
     "torch": {
         "adam",
         "datasets",

@@ -33,6 +33,13 @@ def test_the_weighted_product_is_mnasnets():
     assert objective.measures == ("parameters", "flops")
 
 
+def test_a_reward_is_weighed_by_a_million_at_the_most():
+    for target, factor in ((1e300, 1e6), (1e-300, 1e-6)):
+        objective = Objective.model_validate({"soft": {"parameters": {"target": target, "exponent": -10}}})
+        assert objective.weigh(0.5, {"parameters": 500}) == pytest.approx(0.5 * factor)
+        assert objective.score(0.5 * factor, {"parameters": 500}) == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(
     ("section", "words"),
     [

@@ -9,7 +9,7 @@ import pytest
 from pods import ended, event, pod, read, unschedulable, waits
 
 from rlnas.cluster import pod_words
-from rlnas.cluster.pods import workflow_words
+from rlnas.cluster.pods import workflow_words, workload_words
 
 DRIVER = "rlnas-search-x.root.for-loop-1.iteration-0.plan-rounds-driver"
 DRIVER_LOG = (
@@ -167,3 +167,60 @@ def test_what_argo_says_of_the_run() -> None:
     assert workflow_words({"status": deadline | {"message": "child 'x-1' failed"}}, ()) == []
     assert workflow_words({"status": {"phase": "Running", "message": "x"}}, ()) == []
     assert workflow_words({}, ()) == []
+
+
+GATES = "Scheduling is blocked due to non-empty scheduling gates"
+STOPPED = "LocalQueue gpu is stopped"
+FULL = (
+    "couldn't assign flavors to pod set main: insufficient unused quota for nvidia.com/gpu in flavor a, 1 more needed"
+)
+
+
+def workload(pod_name: str, **messages: str) -> dict[str, Any]:
+    """A workload of one pod, with a condition that is false for each message."""
+    conditions = [{"type": kind, "status": "False", "reason": "x", "message": text} for kind, text in messages.items()]
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": pod_name, "uid": "1"}
+    return {"metadata": {"name": f"pod-{pod_name}", "ownerReferences": [owner]}, "status": {"conditions": conditions}}
+
+
+def gated(labels: dict[str, str]) -> Any:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": GATES}
+    found = pod("p", "Pending", conditions=[condition])
+    found["metadata"]["labels"] |= labels
+    return read(found, "V1Pod")
+
+
+@pytest.mark.parametrize(
+    ("workloads", "said"),
+    [
+        ([workload("p", QuotaReserved=STOPPED), workload("q", QuotaReserved=FULL)], STOPPED),
+        ([workload("p", Admitted="The workload has no reservation", QuotaReserved=FULL)], FULL),
+        ([workload("p", Admitted="The workload has not passed all checks")], "The workload has not passed all checks"),
+        # nobody may read workloads, Kueue has not looked yet, or said nothing
+        ([], GATES),
+        ([{"metadata": {"name": "w"}}, workload("p", QuotaReserved="")], GATES),
+    ],
+)
+def test_why_a_pod_waits_in_a_queue(workloads: list[dict[str, Any]], said: str) -> None:
+    record = gated({"kueue.x-k8s.io/queue-name": "gpu"})
+    words = pod_words(record, lambda: None, lambda: "", lambda: workload_words(workloads))
+    assert words == f"train-child (p) is pending: waits in queue gpu: {said}"
+
+
+def test_gates_that_are_not_of_a_queue_speak_for_themselves() -> None:
+    words = pod_words(gated({}), lambda: None, lambda: "", lambda: workload_words([workload("p", QuotaReserved=FULL)]))
+    assert words == f"train-child (p) is pending: {GATES}"
+
+
+def test_a_pod_that_was_admitted_does_not_wait_any_more() -> None:
+    found = pod("p", "Pending", **unschedulable("0/1 nodes are available: 1 Insufficient cpu."))
+    found["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "gpu"
+    words = pod_words(read(found, "V1Pod"), lambda: None, lambda: "", lambda: {"p": "old"})
+    assert words == "train-child (p) is pending: 0/1 nodes are available: 1 Insufficient cpu."
+
+
+def test_a_pod_that_kueue_stopped_says_so() -> None:
+    stopped = {"type": "TerminationTarget", "status": "True", "reason": "x", "message": "The LocalQueue is stopped"}
+    record = read(pod("p", "Failed", conditions=[stopped], **ended(143)), "V1Pod")
+    words = pod_words(record, lambda: None, lambda: "")
+    assert words == "train-child (p) failed: stopped by Kueue: The LocalQueue is stopped"

@@ -76,8 +76,8 @@ def _build_layer(layer: Any, channels: int) -> tuple[nn.Module, int]:
     """Return a layer over `channels` channels and the number of channels it puts out."""
     # Any: of a Layer's hyperparameters, those of its type are set, which types cannot say.
     match layer.type:
-        case "convolution":
-            return _convolution(layer, channels), layer.filters
+        case "convolution" | "separable_convolution" | "depthwise_convolution" | "dilated_convolution":
+            return _convolution(layer, channels)
         case "max_pool" | "avg_pool":
             return Pool(layer.size, layer.stride, average=layer.type == "avg_pool"), channels
         case "batch_norm":
@@ -89,22 +89,31 @@ def _build_layer(layer: Any, channels: int) -> tuple[nn.Module, int]:
     raise ValueError(f"layer type {layer.type!r} is not known")
 
 
-def _convolution(layer: Any, channels: int) -> nn.Sequential:
-    """A convolution, batch normalisation and ReLU (Section 3.3)."""
-    height, width = layer.filter_height, layer.filter_width
-    convolution = nn.Conv2d(
-        channels,
-        layer.filters,
-        (height, width),
-        stride=(layer.stride_height, layer.stride_width),
-        padding=((height - 1) // 2, (width - 1) // 2),
-        bias=False,
-    )
-    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    parts: list[nn.Module] = [convolution, nn.BatchNorm2d(layer.filters), nn.ReLU(inplace=True)]
+def _convolution(layer: Any, channels: int) -> tuple[nn.Sequential, int]:
+    """A convolution, batch normalisation and ReLU (Section 3.3); what mixes filtered channels follows at once."""
+    whole = layer.type == "convolution"  # the others filter each channel by itself
+    height, width = ((side - 1) * layer.dilation + 1 for side in (layer.filter_height, layer.filter_width))
+    convolutions = [
+        nn.Conv2d(
+            channels,
+            layer.filters if whole else channels * (layer.depth_multiplier or 1),
+            (layer.filter_height, layer.filter_width),
+            stride=(layer.stride_height, layer.stride_width),
+            padding=((height - 1) // 2, (width - 1) // 2),
+            dilation=layer.dilation,
+            groups=1 if whole else channels,
+            bias=False,
+        )
+    ]
+    if not whole and layer.filters:
+        convolutions.append(nn.Conv2d(convolutions[0].out_channels, layer.filters, 1, bias=False))
+    for convolution in convolutions:
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    filters = convolutions[-1].out_channels
+    parts: list[nn.Module] = [*convolutions, nn.BatchNorm2d(filters), nn.ReLU(inplace=True)]
     if height % 2 == 0 or width % 2 == 0:  # an even window has no middle: one more row or column at the end
         parts.insert(0, nn.ZeroPad2d((0, 1 - width % 2, 0, 1 - height % 2)))
-    return nn.Sequential(*parts)
+    return nn.Sequential(*parts), filters
 
 
 def _pad_window(x: Tensor, size: int, stride: int, value: float = 0.0) -> Tensor:

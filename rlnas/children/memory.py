@@ -12,7 +12,8 @@ import torch
 
 from rlnas.errors import ChildFailure
 from rlnas.spaces import DataShape
-from rlnas.spaces.cnn import CNNArchitecture, input_sizes
+from rlnas.spaces.cnn import CNNArchitecture
+from rlnas.spaces.sizes import filter_weights, input_sizes
 
 _GIB = 2**30
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -41,10 +42,10 @@ def least_memory(architecture: CNNArchitecture, shape: DataShape, batch: int, pr
     sizes = input_sizes(architecture, shape)
     weights, kept = sizes[-1][2] * shape.classes, {}
     for i, (layer, (height, width, channels)) in enumerate(zip(architecture.layers, sizes, strict=False)):
-        if layer.type in ("convolution", "batch_norm"):
+        if layer.convolves or layer.type == "batch_norm":
             kept[layer.inputs if len(layer.inputs) < 2 else i] = height * width * channels
-        if layer.filters is not None:
-            weights += layer.filters * (layer.filter_height or 1) * (layer.filter_width or 1) * channels
+        if layer.convolves:
+            weights += filter_weights(layer, channels)
     values = max(sum(kept.values()), *(height * width * channels for height, width, channels in sizes))
     return values * batch * (2 if precision == "bfloat16" else 4) + weights * 8
 

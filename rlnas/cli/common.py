@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
@@ -207,6 +208,16 @@ def print_final(record: FinalRecord) -> None:
         numbers = [f"{vars(model)[part][name]:.4f}" if name in vars(model)[part] else "-" for part, name in columns]
         rows.append([model.reference or "the winner", *(numbers if model.test else [model.reason])])
     print_table(titles, rows, title=f"child {record.winner}, tested once")
+
+
+@contextmanager
+def told_on_standard_error() -> Iterator[None]:
+    """Leave standard output to what a command makes."""
+    console.stderr = True
+    try:
+        yield
+    finally:
+        console.stderr = False
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -1,5 +1,6 @@
 """Commands about Kubeflow: `compile`, `submit`, `schedule ...`."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,8 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from rlnas.cli.common import (
+    PATIENCE,
     AsJson,
     Control,
     KfpEndpoint,
@@ -29,6 +32,9 @@ from rlnas.cli.common import (
     read_spec,
     variant_of,
 )
+from rlnas.errors import StoreError, UserError, one_line
+from rlnas.spec import SearchSpec
+from rlnas.state import Bucket, StoreSettings, find_search
 
 SERVICE_ACCOUNT = "rlnas"
 schedule_app = typer.Typer(
@@ -39,6 +45,10 @@ ServiceAccount = Annotated[str, typer.Option(help="of the pods")]
 Settings = Annotated[
     list[str],
     typer.Option("--set", help="a run parameter; again for more", default_factory=list, show_default=False),
+]
+Queue = Annotated[str | None, typer.Option(metavar="NAME", help="Kueue's LocalQueue, in which all pods wait")]
+PriorityClass = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Kueue's WorkloadPriorityClass of all pods; with --queue")
 ]
 MaxConcurrency = Annotated[int, typer.Option(min=1, max=10, help="runs at once")]
 Cron = Annotated[str, typer.Argument(help="such as '*/30 * * * *': every half hour")]
@@ -65,6 +75,8 @@ def submit(
     endpoint: KfpEndpoint = None,
     namespace: KfpNamespace = None,
     service_account: ServiceAccount = SERVICE_ACCOUNT,
+    queue: Queue = None,
+    priority_class: PriorityClass = None,
     searcher: Searcher = None,
     name: Name = None,
     seed: Seed = None,
@@ -72,16 +84,18 @@ def submit(
     workers: Workers = 0,
 ) -> None:
     """Start a run of a search on Kubeflow, or continue it there."""
-    from rlnas.cluster import Cluster, endpoint_or_fail, requests_of
+    from rlnas.cluster import Cluster, endpoint_or_fail, requests_of, run_parameters
 
     spec = variant_of(read_spec(spec_file, searcher, name), seed, control)
     where = endpoint_or_fail(endpoint, namespace)
-    with _package(spec.name, workers) as package:
-        arguments = _arguments(package, settings, workers)
+    with _package(spec.name, queue, priority_class, workers) as package:
+        arguments = run_parameters(package, settings)
         arguments |= {"search_name": spec.name, "search_spec": spec.document}
+        arguments, size = _sized(package, spec, arguments, workers)
         run = Cluster(where).submit(package, spec.name, arguments, service_account)
         requests = requests_of(package, arguments)
     console.print(f"run {run.name} of search {spec.name}: {run.url}", soft_wrap=True)
+    console.print(size, soft_wrap=True)
     _print_requests(requests)
     next_step(f"rlnas status {spec.name}", "shows how far it is; needs the store's address too")
 
@@ -95,10 +109,13 @@ def schedule_create(
     endpoint: KfpEndpoint = None,
     namespace: KfpNamespace = None,
     service_account: ServiceAccount = SERVICE_ACCOUNT,
+    queue: Queue = None,
+    priority_class: PriorityClass = None,
     workers: Workers = 0,
 ) -> None:
     """Continue a search, which is in the store, again and again until its budget is reached."""
-    _schedule(search, cron, settings, max_concurrency, endpoint, namespace, service_account, workers, replace=False)
+    given = (search, cron, settings, max_concurrency, endpoint, namespace, service_account)
+    _schedule(*given, queue, priority_class, workers, replace=False)
 
 
 @schedule_app.command("replace")
@@ -110,10 +127,13 @@ def schedule_replace(
     endpoint: KfpEndpoint = None,
     namespace: KfpNamespace = None,
     service_account: ServiceAccount = SERVICE_ACCOUNT,
+    queue: Queue = None,
+    priority_class: PriorityClass = None,
     workers: Workers = 0,
 ) -> None:
     """Put another schedule, with the pipeline as it is now, in the place of a search's schedules."""
-    _schedule(search, cron, settings, max_concurrency, endpoint, namespace, service_account, workers, replace=True)
+    given = (search, cron, settings, max_concurrency, endpoint, namespace, service_account)
+    _schedule(*given, queue, priority_class, workers, replace=True)
 
 
 @schedule_app.command("list")
@@ -144,21 +164,58 @@ def schedule_disable(search: SearchName, endpoint: KfpEndpoint = None, namespace
 
 
 @contextmanager
-def _package(search: str, workers: int) -> Iterator[Path]:
-    """Compile the pipeline of a search: that of workers, or the loop."""
+def _package(search: str, queue: str | None, priority_class: str | None, workers: int) -> Iterator[Path]:
+    """Compile the pipeline of a search, that of workers or the loop, with its labels and its queue's on all pods."""
     from pipelines.compile import compile_pipeline
-    from rlnas.cluster import label_package
+    from rlnas.cluster import label_package, queue_labels
 
+    labels = queue_labels(queue, priority_class)
     with TemporaryDirectory(prefix="rlnas-") as folder:
         package = compile_pipeline("workers" if workers else "search", Path(folder))
-        label_package(package, search)
+        label_package(package, search, labels)
         yield package
 
 
-def _arguments(package: Path, settings: list[str], workers: int) -> dict[str, Any]:
-    from rlnas.cluster import run_parameters
+def _sized(
+    package: Path, spec: SearchSpec | None, arguments: dict[str, Any], workers: int
+) -> tuple[dict[str, Any], str]:
+    """Refuse a run that is too large; return its parameters, with as many rounds as fit unless they say how many.
 
-    return run_parameters(package, settings) | ({"worker_count": workers} if workers else {})
+    Args:
+        package: compiled.
+        spec: of the search; None: nobody knows it, so only what fits into no run at all is refused.
+        arguments: run parameters.
+        workers: of the run; 0: it is the loop.
+
+    Returns:
+        The parameters, and how large the run is at most; empty if nobody knows.
+    """
+    from pipelines.rounds import PARAMETER, check_rounds, rounds_of_run
+    from pipelines.size import size_of_workers
+
+    documents = list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
+    if workers:
+        return arguments | {
+            "worker_count": workers
+        }, f"a run has at most {size_of_workers(documents, workers, arguments)}"
+    if spec is None:
+        check_rounds(documents, arguments)
+        return arguments, ""
+    rounds, size = rounds_of_run(documents, spec, arguments)
+    how_many = f"{rounds} round{'s' if rounds != 1 else ''}" if rounds else "all rounds that are left"
+    return arguments | {PARAMETER: rounds}, f"a run has {how_many} and at most {size}"
+
+
+def _stored_spec(search: str) -> tuple[SearchSpec | None, str]:
+    """Return the spec of a search in the store that the environment names, or None and why nobody knows it."""
+    try:
+        settings = StoreSettings.from_environment(os.environ)
+        if settings is None:
+            return None, "it needs the store's address in RLNAS_STORE_ENDPOINT"
+        found = find_search(Bucket(settings, patience=PATIENCE), search)
+        return (found.spec, "") if found else (None, f"search {search} is not in the store yet")
+    except (StoreError, UserError) as error:
+        return None, one_line(error)
 
 
 def _print_requests(requests: list[str]) -> None:
@@ -175,18 +232,22 @@ def _schedule(
     endpoint: str | None,
     namespace: str | None,
     service_account: str,
+    queue: str | None,
+    priority_class: str | None,
     workers: int,
     replace: bool,
 ) -> None:
-    from rlnas.cluster import Cluster, endpoint_or_fail, requests_of
+    from rlnas.cluster import Cluster, endpoint_or_fail, requests_of, run_parameters
     from rlnas.spec import check_name
 
     check_name(search)
     where = endpoint_or_fail(endpoint, namespace)
-    with _package(search, workers) as package:
-        arguments = _arguments(package, settings, workers)
+    with _package(search, queue, priority_class, workers) as package:
+        spec, unknown = _stored_spec(search)
+        arguments, size = _sized(package, spec, run_parameters(package, settings), workers)
         made = Cluster(where).schedule(package, search, cron, max_concurrency, arguments, service_account, replace)
         requests = requests_of(package, arguments)
     console.print(f"search {search} is continued at {made.cron} (seconds first), {made.max_concurrency} run at once")
+    console.print(size or f"warning: how many rounds fit into a run is not known: {unknown}", soft_wrap=True)
     _print_requests(requests)
     next_step(f"rlnas schedule disable {search}", "stops it; runs after the budget is reached end at once")

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from shlex import quote
+from threading import Event
 from typing import Annotated, Any
 
 import typer
@@ -245,13 +246,26 @@ def report(
 
 @app.command("export-table")
 def export_table(
-    search: SearchName, file: Annotated[Path, typer.Argument(help="where to write it: .csv or .parquet")]
+    search: SearchName,
+    file: Annotated[Path | None, typer.Argument(help="where to write it: .csv or .parquet")] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="MLflow's tracking server, which gets one run for each child")
+    ] = None,
 ) -> None:
-    """Write a search's children as a table, one row each."""
+    """Write a search's children as a table, one row each; or log them to MLflow, one run each."""
+    from rlnas.report.mlflow_runs import log_runs
     from rlnas.report.tables import export_table
 
-    children = export_table(open_search(open_bucket(), search), file)
-    console.print(f"table: {file}, {children} children", soft_wrap=True)
+    if file is None and mlflow is None:
+        raise UserError("nothing to write; allowed: a file, --mlflow URI, or both")
+    ledger = open_search(open_bucket(), search)
+    if file is not None:
+        console.print(f"table: {file}, {export_table(ledger, file)} children", soft_wrap=True)
+    if mlflow is not None:
+        logged, known = log_runs(ledger, mlflow)
+        console.print(
+            f"MLflow: {logged} children logged to experiment {search}, {known} were there already", soft_wrap=True
+        )
     next_step(f"rlnas report {search}", "shows them as a page")
 
 
@@ -265,3 +279,21 @@ def tensorboard(
     values = write_events(open_search(open_bucket(), search), folder)
     console.print(f"events: {folder}, {values} values", soft_wrap=True)
     next_step(f"tensorboard --logdir {quote(str(folder))}", "shows them")
+
+
+@app.command()
+def metrics(
+    search: SearchName,
+    listen: Annotated[
+        str, typer.Option(metavar="[HOST]:PORT", help="where Prometheus asks; :9090 for all addresses of this machine")
+    ] = "localhost:9090",
+) -> None:
+    """Serve a search's numbers to Prometheus, until it is stopped."""
+    from rlnas.report.metrics import serving
+
+    bucket = open_bucket()
+    open_search(bucket, search)  # a wrong name is told now
+    with serving(bucket, search, listen) as address:
+        console.print(f"metrics of search {search}: {address}; Ctrl-C stops", soft_wrap=True)
+        next_step(f"curl {address}", "shows them")
+        Event().wait()

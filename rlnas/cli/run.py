@@ -85,7 +85,7 @@ def validate(spec_file: SpecFile) -> None:
     """
     from rlnas.datasets import open_local
     from rlnas.datasets.base import STORE_PREFIX
-    from rlnas.steps import check_spec
+    from rlnas.steps import check_spec, doubts_of
     from rlnas.steps.common import opener
     from rlnas.steps.data import look_through
     from rlnas.steps.warm_start import look_up
@@ -106,4 +106,6 @@ def validate(spec_file: SpecFile) -> None:
         console.print(f"it begins with {begun[0]}", soft_wrap=True)
     for line in data.lines:
         console.print(line, soft_wrap=True)
+    for doubt in doubts_of(spec, shape):
+        console.print(f"warning: {doubt}", soft_wrap=True)
     next_step(f"rlnas run {quote(str(spec_file))}", "runs it here")

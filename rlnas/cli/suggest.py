@@ -29,8 +29,10 @@ def suggest(
     several = isinstance(document, list) and not one
     found = steps.suggest(ledger, document if several else [document], by)
     known = known_architectures(ledger)
-    for tokens in found:
+    for tokens, doubt in found:
         console.print(f"waits for a round: {summary_of(ledger, tokens)}", soft_wrap=True)
+        if doubt:
+            console.print(f"warning: {doubt}", soft_wrap=True)
         if tokens in known:
             console.print(f"warning: this is child {known[tokens]} already; it is trained once more", soft_wrap=True)
         if excess := ledger.spec.objective.excess(ledger.spec.space.features(tokens, ledger.shape).sizes):

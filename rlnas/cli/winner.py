@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -15,10 +16,11 @@ from rlnas.cli.common import (
     open_bucket,
     print_final,
     save_model,
+    write_file,
 )
 from rlnas.cli.ending import HOME, fail
 from rlnas.errors import UserError
-from rlnas.state import open_search
+from rlnas.state import StoreSettings, open_search
 
 
 @app.command()
@@ -48,13 +50,26 @@ def finalize(
 @app.command("export")
 def export(
     search: SearchName,
-    to: Annotated[Path, typer.Option("--to", help="folder for the files")],
     child: BestUnlessGiven = "",
+    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="folder for the files")] = None,
+    kserve: Annotated[
+        Path | None,
+        typer.Option("--kserve", metavar="FILE", help="where to write an InferenceService of KServe: .yaml"),
+    ] = None,
+    storage_secret: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="secret with the store's keys for KServe; rlnas-kserve unless given"),
+    ] = None,
 ) -> None:
-    """Save the files of a finalized child: ONNX, torch.export, weights, architecture, model card."""
+    """Save the files of a finalized child: ONNX, torch.export, weights, architecture, model card; or serve it."""
     from rlnas.report import card_of
-    from rlnas.steps import export_model, find_final, winner_of
+    from rlnas.steps import export_model, find_final, inference_service, winner_of
+    from rlnas.steps.serve_model import SECRET
 
+    if to is None and kserve is None:
+        raise UserError("nothing to write; allowed: --to DIR, --kserve FILE, or both")
+    if storage_secret is not None and kserve is None:
+        raise UserError("--storage-secret is what --kserve names; allowed: with --kserve")
     ledger = open_search(open_bucket(), search)
     if ledger.spec.final is None:
         raise UserError(f"search {search}: nothing of it is finalized, so there is nothing to export; see its spec")
@@ -63,12 +78,20 @@ def export(
     if final is None or (record := final.record) is None:
         raise UserError(f"child {child} of search {search} is not finalized; `rlnas finalize {search} {child}` does it")
     files = export_model(ledger, card_of, child)  # made now if the run was stopped before it did
-    save_model(files, to)
     if not files:
         raise UserError(
             f"child {child} of search {search} has no files: {record.models[0].reason or 'its export failed'}"
         )
-    next_step(f"rlnas show {search} {child}", "shows the architecture")
+    if to is not None:
+        save_model(files, to)
+    if kserve is None:
+        return next_step(f"rlnas show {search} {child}", "shows the architecture")
+    secret = SECRET if storage_secret is None else storage_secret
+    write_file(kserve, inference_service(ledger, child, secret).encode())
+    if StoreSettings.from_environment(os.environ) is None:
+        console.print("warning: the model lies in the store of this folder, which no cluster reaches", soft_wrap=True)
+    console.print(f"InferenceService: {kserve}; it needs the secret {secret}", soft_wrap=True)
+    next_step(f"kubectl apply -f {quote(str(kserve))}", "serves the model")
 
 
 @app.command()

@@ -10,12 +10,45 @@ import yaml
 from rlnas.errors import UserError
 from rlnas.yaml_text import read_yaml
 
+QUEUE, PRIORITY = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"
+"""Labels that Kueue reads on pods: the LocalQueue they wait in, and their WorkloadPriorityClass."""
 
-def label_package(package: Path, search: str) -> None:
-    """Label every pod of a compiled package with the search's name, which Kubeflow takes at compile time only."""
+
+def queue_labels(queue: str | None, priority_class: str | None) -> dict[str, str]:
+    """Return the labels that put a pod into a queue of Kueue's; none if there is no queue.
+
+    Raises:
+        UserError: it cannot be a name, or there is a class and no queue.
+    """
+    if priority_class is not None and queue is None:
+        raise UserError(
+            f"--priority-class {priority_class}: is a place in a queue, and there is none; allowed: with --queue"
+        )
+    labels = {}
+    for option, label, name in (("--queue", QUEUE, queue), ("--priority-class", PRIORITY, priority_class)):
+        if name is None:
+            continue
+        if len(name) > 63 or not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", name):
+            raise UserError(
+                f"{option}: {name!r} cannot be a name in Kubernetes; allowed: 1 to 63 of a-z, 0-9, - and ., a letter or"
+                " number at both ends and beside each ."
+            )
+        labels[label] = name
+    return labels
+
+
+def label_package(package: Path, search: str, more: Mapping[str, str] = {}) -> None:
+    """Label every pod of a compiled package, which Kubeflow takes at compile time only.
+
+    Args:
+        package: compiled.
+        search: its name is one of the labels.
+        more: labels.
+    """
+    labels = {"app.kubernetes.io/instance": search, **more}
     spec, platform = yaml.safe_load_all(package.read_text(encoding="utf-8"))
     for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
-        executor["podMetadata"]["labels"]["app.kubernetes.io/instance"] = search
+        executor["podMetadata"]["labels"] |= labels
     package.write_text(yaml.safe_dump_all([spec, platform]), encoding="utf-8")
 
 

@@ -1,34 +1,42 @@
-"""What the pods of a run say: why one is pending, why one failed; and what Argo says of pods that are not there."""
+"""What the pods of a run say: why one is pending, why one failed; what Argo says of pods that are not there, and Kueue
+of those that wait in a queue.
+"""
 
 import base64
 import gzip
 import json
 import re
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cache, partial
 from typing import Any
 
+from rlnas.cluster.package import QUEUE
 from rlnas.errors import one_line
 from rlnas.steps.common import ERROR_PREFIX
 
 LONGEST = 300  # characters of what a pod says
 COMPONENT = "app.kubernetes.io/component"
 NODE_ID, NODE_NAME = "workflows.argoproj.io/node-id", "workflows.argoproj.io/node-name"
+STOPPED_BY_KUEUE = "TerminationTarget"  # a condition: its queue was stopped, or others have a right to its place
 NEVER_THE_REASON = {"FailedToRetrieveImagePullSecret"}  # the secret is optional: a warning on every pod that lacks it
 MEANING = {137: "killed", 143: "told to stop, as when its node is drained or its pod deleted"}
 _FATAL = re.compile(r"^F\d{4} \S+ +\d+ \S+\] (.*)$", re.MULTILINE)  # as Kubeflow's driver and launcher log their end
 
 
-def pod_words(pod: Any, events: Callable[[], Any], log: Callable[[], str]) -> str:
+def pod_words(
+    pod: Any, events: Callable[[], Any], log: Callable[[], str], queue: Callable[[], Mapping[str, str]] = dict
+) -> str:
     """Say in one line why a pod does not run, or why it failed; empty if it does well.
 
     Args:
         pod: as the Kubernetes client gives it.
         events, log: fetch its warnings and the end of its log, if need be.
+        queue: fetches what Kueue says, as of `workload_words`, if need be.
     """
     status, name = pod.status, f"{_task_of(pod)} ({pod.metadata.name})"
     if status.phase == "Pending":
-        return f"{name} is pending: {one_line(_why_pending(status, events), LONGEST)}"
+        why = _why_queued(pod, queue) or _why_pending(status, events)
+        return f"{name} is pending: {one_line(why, LONGEST)}"
     if status.phase == "Failed":
         has_component = COMPONENT in (pod.metadata.labels or {})
         return f"{name} failed: {one_line(_why_failed(status, log, has_component), LONGEST)}"
@@ -59,6 +67,23 @@ def workflow_words(workflow: dict[str, Any], seen: Collection[str]) -> list[str]
     return said
 
 
+def workload_words(workloads: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Return what Kueue says of pods that it lets wait, by the names of the pods.
+
+    Args:
+        workloads: as Kubernetes gives them; each is owned by the pods that it stands for.
+    """
+    said: dict[str, str] = {}
+    for workload in workloads:
+        conditions = {each["type"]: each for each in (workload.get("status") or {}).get("conditions") or []}
+        refused = [
+            c for kind in ("QuotaReserved", "Admitted") if (c := conditions.get(kind, {})).get("status") == "False"
+        ]
+        if words := next((c["message"] for c in refused if c.get("message")), ""):
+            said |= {owner["name"]: words for owner in workload["metadata"].get("ownerReferences") or []}
+    return said
+
+
 def words_of(run_id: str, namespace: str) -> tuple[str, ...]:
     """Ask Kubernetes what the pods of a run say, a line each; or say why it cannot be asked."""
     from kubernetes import client, config
@@ -79,12 +104,24 @@ def words_of(run_id: str, namespace: str) -> tuple[str, ...]:
             except ApiException:  # it has none, or the container never began
                 return ""
 
+        @cache
+        def queue() -> Mapping[str, str]:
+            for version in ("v1beta2", "v1beta1"):  # the second is that of Kueue before 0.15
+                try:
+                    found = client.CustomObjectsApi().list_namespaced_custom_object(
+                        "kueue.x-k8s.io", version, namespace, "workloads"
+                    )
+                    return workload_words(found["items"])
+                except ApiException:  # not there, or not everybody may read it
+                    continue
+            return {}
+
         pods = core.list_namespaced_pod(namespace, label_selector=selector).items
         words = []
         for pod in pods:
             about = f"involvedObject.name={pod.metadata.name},type=Warning"
             events = partial(core.list_namespaced_event, namespace, field_selector=about)
-            words.append(pod_words(pod, events, partial(log_of, pod.metadata.name)))
+            words.append(pod_words(pod, events, partial(log_of, pod.metadata.name), queue))
         try:
             workflows = client.CustomObjectsApi().list_namespaced_custom_object(
                 "argoproj.io", "v1alpha1", namespace, "workflows", label_selector=selector
@@ -112,6 +149,15 @@ def _task_name(node: str) -> str:
     return parts[-1] if parts else ""
 
 
+def _why_queued(pod: Any, queue: Callable[[], Mapping[str, str]]) -> str:
+    """Kueue's words, else the scheduler's, of a pod that is held back in a queue; empty: it is not."""
+    held = [c for c in pod.status.conditions or [] if c.type == "PodScheduled" and c.reason == "SchedulingGated"]
+    name = (pod.metadata.labels or {}).get(QUEUE)
+    if not held or not name:
+        return ""
+    return f"waits in queue {name}: {queue().get(pod.metadata.name) or held[0].message or 'not admitted yet'}"
+
+
 def _why_pending(status: Any, events: Callable[[], Any]) -> str:
     """The scheduler's words (resources, taints, claims), else the container's (image), else the newest warning."""
     said = [c.message for c in status.conditions or [] if c.type == "PodScheduled" and c.status == "False"]
@@ -124,12 +170,14 @@ def _why_pending(status: Any, events: Callable[[], Any]) -> str:
 
 
 def _why_failed(status: Any, log: Callable[[], str], has_component: bool) -> str:
-    """What the node says (evicted, deadline), else the task itself, else how its container ended.
+    """What the node says (evicted, deadline), or Kueue, else the task itself, else how its container ended.
 
     A driver has no words of ours, but its log ends with the reason.
     """
     if status.reason:
         return f"{status.reason}: {status.message}"
+    if stopped := [c for c in status.conditions or [] if c.type == STOPPED_BY_KUEUE and c.message]:
+        return f"stopped by Kueue: {stopped[0].message}"
     text = log()
     if said := re.search(f"{ERROR_PREFIX}(.*)", text):
         return said[1]

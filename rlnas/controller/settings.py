@@ -29,6 +29,15 @@ class ControllerSettings(Section):
         """Whether the searcher needs a child trainer that makes short trials."""
         return False
 
+    def doubt(self, children: int, begun: bool) -> str:
+        """Say what is probably not meant; empty: nothing.
+
+        Args:
+            children: of the search.
+            begun: whether it begins with an earlier search.
+        """
+        return ""
+
 
 class PolicySettings(ControllerSettings):
     """Of the LSTM that makes one decision after another.
@@ -45,7 +54,7 @@ class PolicySettings(ControllerSettings):
     hidden: int = Field(default=35, ge=1, le=4096)
     layers: int = Field(default=2, ge=1, le=8)
     init: float = Field(default=0.08, gt=0, le=1)
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=0.01, le=100)
 
 
 class ReinforceSettings(PolicySettings):
@@ -139,6 +148,14 @@ class GuidedSettings(PolicySettings):
     steps: int = Field(default=1, ge=0, le=1000, json_schema_extra={"earlier": 0})
     scores: bool = Field(default=True, json_schema_extra={"earlier": False})
     trials: int = Field(default=0, ge=0, le=1000)
+
+    def doubt(self, children: int, begun: bool) -> str:
+        """See `ControllerSettings.doubt`."""
+        if not (self.samples or self.even or self.mutations):
+            return "without samples, even and mutations there is nothing to choose from: this is random sampling"
+        if self.first >= children and not begun:
+            return f"first: {self.first} children are random, and there are {children}: the surrogate chooses none"
+        return ""
 
     @property
     def asks_for_trials(self) -> bool:

@@ -1,5 +1,6 @@
 """A search as a table, one row a child: for a notebook, as CSV and as Parquet (the optional extra `tables`)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ COLUMNS = (
     "device",
     "precision",
 )
+METRIC = "metric_"
 ENDINGS = (".csv", ".parquet")
 
 
@@ -48,37 +50,37 @@ def frame(ledger: Ledger) -> "DataFrame":
     except ImportError:
         raise UserError("tables need pandas and pyarrow; `pip install 'rlnas[tables]'` brings them") from None
 
-    rows: list[dict[str, Any]] = []
-    metrics: dict[str, float] = {}
+    found = list(rows(ledger))
+    metrics = dict.fromkeys(name for row in found for name in row if name.startswith(METRIC))
+    return DataFrame(found, columns=[*COLUMNS, *metrics]).astype({"reward": float})
+
+
+def rows(ledger: Ledger) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the table, see `frame`; a child has those metrics that it has."""
     for summary in ledger.summaries():
         for index, child in enumerate(summary.children):
             result = child.result
-            of_child = {f"metric_{name}": value for name, value in result.metrics.items()}
-            metrics |= of_child
-            rows.append(
-                {
-                    "child": child_id(summary.round, index),
-                    "round": summary.round,
-                    "index": index,
-                    "policy_version": summary.policy_version,
-                    "tokens": list(child.tokens),
-                    "by": child.by,
-                    "suggested": child.suggested,
-                    "log_probability": child.log_probability,
-                    "seed": child.seed,
-                    "status": result.status,
-                    "reward": result.reward,
-                    "reason": result.reason,
-                    "detail": result.detail,
-                    "seconds": child.seconds,
-                    "attempts": result.attempts,
-                    "stopped": result.stopped,
-                    "device": result.device,
-                    "precision": result.precision,
-                }
-                | of_child
-            )
-    return DataFrame(rows, columns=[*COLUMNS, *metrics]).astype({"reward": float})
+            row = {
+                "child": child_id(summary.round, index),
+                "round": summary.round,
+                "index": index,
+                "policy_version": summary.policy_version,
+                "tokens": list(child.tokens),
+                "by": child.by,
+                "suggested": child.suggested,
+                "log_probability": child.log_probability,
+                "seed": child.seed,
+                "status": result.status,
+                "reward": result.reward,
+                "reason": result.reason,
+                "detail": result.detail,
+                "seconds": child.seconds,
+                "attempts": result.attempts,
+                "stopped": result.stopped,
+                "device": result.device,
+                "precision": result.precision,
+            }
+            yield row | {f"{METRIC}{name}": value for name, value in result.metrics.items()}
 
 
 def export_table(ledger: Ledger, path: Path) -> int:

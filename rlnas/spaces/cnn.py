@@ -13,8 +13,23 @@ from pydantic import Field, field_validator, model_validator
 from rlnas.errors import UserError
 from rlnas.spaces.base import Architecture, DataShape, Decision, Description, Features, Node, Space, Tokens, walk
 from rlnas.spaces.reach import receptive_field
+from rlnas.spaces.sizes import cost, inputs_of, layer_sizes, sides_differ
 
-LayerType = Literal["convolution", "max_pool", "avg_pool", "batch_norm", "local_contrast_norm", "dropout"]
+LayerType = Literal[
+    "convolution",
+    "max_pool",
+    "avg_pool",
+    "batch_norm",
+    "local_contrast_norm",
+    "dropout",
+    "separable_convolution",
+    "depthwise_convolution",
+    "dilated_convolution",
+]
+"""The paper names the first six. Of the others, a separable convolution filters each channel by itself and then mixes
+the channels of each pixel (Chollet 2017). A depthwise one only filters. A dilated one is a separable one whose window
+reads every second pixel (Liu et al. 2019)."""
+CONVOLUTIONS = ("convolution", "separable_convolution", "depthwise_convolution", "dilated_convolution")
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1)]
 
 
@@ -23,7 +38,9 @@ class Layer(Architecture):
 
     Args:
         type: what the layer does.
-        filter_height, filter_width, stride_height, stride_width, filters: of a convolution.
+        filter_height, filter_width, stride_height, stride_width: of a convolution of any type.
+        filters: of a convolution, other than a depthwise one: the channels that it puts out.
+        depth_multiplier: filters for each channel, of a separable or depthwise convolution.
         size: side of the window of a pooling or local-contrast-normalisation layer.
         stride: of a pooling layer.
         rate: fraction that a dropout layer drops.
@@ -36,19 +53,30 @@ class Layer(Architecture):
     stride_height: int = 1
     stride_width: int = 1
     filters: int | None = None
+    depth_multiplier: int | None = None
     size: int | None = None
     stride: int | None = None
     rate: float | None = None
     inputs: tuple[int, ...] = ()
 
+    @property
+    def convolves(self) -> bool:
+        """Whether it is a convolution, followed by batch normalisation and ReLU."""
+        return self.type in CONVOLUTIONS
+
+    @property
+    def dilation(self) -> int:
+        """Pixels from one that its window reads to the next."""
+        return 2 if self.type == "dilated_convolution" else 1
+
     def __str__(self) -> str:
-        if self.type == "convolution":
-            stride = (
-                f" /{self.stride_height}×{self.stride_width}"
-                if (self.stride_height, self.stride_width) != (1, 1)
-                else ""
-            )
-            return f"conv {self.filter_height}×{self.filter_width} {self.filters}{stride}"
+        if self.convolves:
+            name = "conv" if self.type == "convolution" else f"{self.type.removesuffix('olution').replace('_', ' ')}"
+            words = [f"{name} {self.filter_height}×{self.filter_width}"]
+            words += [f"×{self.depth_multiplier}"] if (self.depth_multiplier or 1) > 1 else []
+            words += [str(self.filters)] if self.filters else []
+            strides = (self.stride_height, self.stride_width)
+            return " ".join(words + ([f"/{strides[0]}×{strides[1]}"] if strides != (1, 1) else []))
         if self.type in ("max_pool", "avg_pool"):
             return f"{self.type.replace('_', ' ')} {self.size}×{self.size} /{self.stride}"
         if self.type == "local_contrast_norm":
@@ -92,9 +120,10 @@ class CNNSpace(Space):
         grow_every: architectures after which layers are added; null: never.
         max_layers: number of layers at which growing ends.
         layer_types: what a layer may be. With more than one type the controller decides.
-        filter_heights, filter_widths: options of a convolution, pixels.
+        filter_heights, filter_widths: options of a convolution, pixels; convolutions of all types share their options.
         stride_heights, stride_widths: options of a convolution, pixels.
-        filters: options for the number of filters of a convolution.
+        filters: options for the number of filters of a convolution; a depthwise one has none of its own.
+        depth_multipliers: options for the filters for each channel, of a separable or depthwise convolution.
         pool_sizes: options for the window of max and average pooling, pixels.
         pool_strides: options for the stride of max and average pooling, pixels.
         contrast_sizes: options for the window of local contrast normalisation, pixels; odd numbers.
@@ -117,6 +146,7 @@ class CNNSpace(Space):
     stride_heights: Sizes = (1,)
     stride_widths: Sizes = (1,)
     filters: Sizes = (24, 36, 48, 64)
+    depth_multipliers: Sizes = (1,)
     pool_sizes: Sizes = (2, 3)
     pool_strides: Sizes = (1, 2)
     contrast_sizes: Sizes = (3, 5, 7)
@@ -193,8 +223,8 @@ class CNNSpace(Space):
             "reading the image": sum(not layer.inputs for layer in architecture.layers),
         }
         after = layer_sizes(architecture, shape)
-        before = _inputs(architecture, after, shape)
-        counted = _cost(architecture, before, after, shape.classes)
+        before = inputs_of(architecture, after, shape)
+        counted = cost(architecture, before, after, shape.classes)
         sizes = *counted, max(depths), receptive_field(architecture), before[-1][2]
         return Features(seen.choices, {**seen.counts, **counts}, dict(zip(self.sizes, sizes, strict=True)))
 
@@ -219,7 +249,7 @@ class CNNSpace(Space):
 
     def check(self, shape: DataShape) -> None:
         sides: dict[str, int] = {}
-        if "convolution" in self.layer_types:
+        if set(CONVOLUTIONS) & set(self.layer_types):
             sides |= {"stride_heights": shape.height, "stride_widths": shape.width}
         if {"max_pool", "avg_pool"} & set(self.layer_types):
             sides["pool_strides"] = min(shape.height, shape.width)
@@ -244,7 +274,7 @@ class CNNSpace(Space):
         for i, layer in enumerate(architecture.layers):
             (height, width, channels), sources = sizes[i], [f"layer {j + 1}" for j in layer.inputs] or ["image"]
             rules = [] if layer.inputs else ["1: no input chosen, reads the image"]
-            if _sides_differ(architecture, sizes, shape, layer.inputs, i):
+            if sides_differ(architecture, sizes, shape, layer.inputs, i):
                 rules.append("3: smaller inputs padded")
             pooled = ", then 2×2 max pool" if i in architecture.pool_after else ""
             rows.append(
@@ -261,7 +291,7 @@ class CNNSpace(Space):
             f"the classifier reads layer{'' if one else 's'} {names}"
             + ("" if one else " (rule 2: read by no later layer)")
         ]
-        if _sides_differ(architecture, sizes, shape, architecture.outputs, end):
+        if sides_differ(architecture, sizes, shape, architecture.outputs, end):
             remarks.append("rule 3: smaller outputs padded before the classifier")
         if architecture.learning_rate is not None:
             remarks.append(f"learning rate {architecture.learning_rate:g}, predicted")
@@ -286,24 +316,30 @@ class _Slot(NamedTuple):
 def _hyperparameters(space: CNNSpace) -> dict[str, dict[str, tuple]]:
     """Layer type -> field of `Layer` -> options."""
     pooling = {"size": space.pool_sizes, "stride": space.pool_strides}
+    window = {
+        "filter_height": space.filter_heights,
+        "filter_width": space.filter_widths,
+        "stride_height": space.stride_heights,
+        "stride_width": space.stride_widths,
+    }
+    filters, deep = {"filters": space.filters}, {"depth_multiplier": space.depth_multipliers}
     return {
-        "convolution": {
-            "filter_height": space.filter_heights,
-            "filter_width": space.filter_widths,
-            "stride_height": space.stride_heights,
-            "stride_width": space.stride_widths,
-            "filters": space.filters,
-        },
+        "convolution": window | filters,
         "max_pool": pooling,
         "avg_pool": pooling,
         "batch_norm": {},
         "local_contrast_norm": {"size": space.contrast_sizes},
         "dropout": {"rate": space.dropout_rates},
+        "separable_convolution": window | filters | deep,
+        "depthwise_convolution": window | deep,
+        "dilated_convolution": window | filters,
     }
 
 
-# Which softmax a layer type's hyperparameter uses where the type's own name would not do: both poolings share theirs.
+# Which softmax a layer type's hyperparameter uses where the type's own name would not do: layer types of one family
+# share theirs.
 _HEADS = {"max_pool": "pool", "avg_pool": "pool", "local_contrast_norm": "contrast"}
+_HEADS |= dict.fromkeys(CONVOLUTIONS, "convolution")
 
 
 @lru_cache(maxsize=128)
@@ -338,72 +374,3 @@ def _layer_slots(space: CNNSpace, layer: int, start: int) -> Iterator[_Slot]:
 
 def _names(options: Sequence[str | float]) -> tuple[str, ...]:
     return tuple(str(option).replace("_", " ") for option in options)
-
-
-Size = tuple[int, int, int]
-
-
-def layer_sizes(architecture: CNNArchitecture, shape: DataShape) -> list[Size]:
-    """Return height, width and channels of each layer's output, before any fixed pool that follows it."""
-    sizes: list[Size] = []
-    for i, layer in enumerate(architecture.layers):
-        height, width, channels = _joined(architecture, sizes, shape, layer.inputs, i)
-        down, across = (layer.stride, layer.stride) if layer.stride else (layer.stride_height, layer.stride_width)
-        sizes.append((-(-height // down), -(-width // across), layer.filters or channels))
-    return sizes
-
-
-def input_sizes(architecture: CNNArchitecture, shape: DataShape) -> list[Size]:
-    """Return height, width and channels of what each layer reads, and at the end the classifier (rule 3)."""
-    return _inputs(architecture, layer_sizes(architecture, shape), shape)
-
-
-def _inputs(architecture: CNNArchitecture, sizes: list[Size], shape: DataShape) -> list[Size]:
-    """Return `input_sizes`, given `layer_sizes`."""
-    inputs = [*(layer.inputs for layer in architecture.layers), architecture.outputs]
-    return [_joined(architecture, sizes, shape, read, i) for i, read in enumerate(inputs)]
-
-
-def _cost(architecture: CNNArchitecture, before: list[Size], after: list[Size], classes: int) -> tuple[int, int]:
-    """Count without building it what a network has: trainable weights, and multiply-adds of one image.
-
-    Args:
-        architecture: the network.
-        before, after: its `input_sizes` and `layer_sizes`.
-        classes: of the data.
-    """
-    features = before[-1][2]
-    parameters, flops = (features + 1) * classes, features * classes
-    for layer, (_, _, channels), (height, width, filters) in zip(architecture.layers, before, after, strict=False):
-        if layer.type == "convolution":
-            weights = channels * filters * (layer.filter_height or 1) * (layer.filter_width or 1)
-            parameters += weights + 2 * filters  # and a batch normalisation
-            flops += weights * height * width
-        elif layer.type == "batch_norm":
-            parameters += 2 * channels
-    return parameters, flops
-
-
-def _joined(
-    architecture: CNNArchitecture, sizes: list[Size], shape: DataShape, inputs: tuple[int, ...], layer: int
-) -> Size:
-    seen = _seen(architecture, sizes, shape, inputs, layer)
-    return max(size[0] for size in seen), max(size[1] for size in seen), sum(size[2] for size in seen)
-
-
-def _seen(
-    architecture: CNNArchitecture, sizes: list[Size], shape: DataShape, inputs: tuple[int, ...], layer: int
-) -> list[Size]:
-    """Sizes of a layer's inputs as they reach it, through the fixed pools between."""
-    seen = []
-    for source in inputs or (-1,):
-        height, width, channels = (shape.height, shape.width, shape.channels) if source < 0 else sizes[source]
-        pools = architecture.pools_before(layer) - architecture.pools_before(max(source, 0))
-        seen.append((-(-height >> pools), -(-width >> pools), channels))
-    return seen
-
-
-def _sides_differ(
-    architecture: CNNArchitecture, sizes: list[Size], shape: DataShape, inputs: tuple[int, ...], layer: int
-) -> bool:
-    return len({size[:2] for size in _seen(architecture, sizes, shape, inputs, layer)}) > 1

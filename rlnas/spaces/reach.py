@@ -50,7 +50,8 @@ def _joined(architecture: "CNNArchitecture", fields: list[Field], inputs: tuple[
 
 
 def _window(layer: "Layer") -> tuple[int, int, int, int]:
-    if layer.type == "convolution":
-        return layer.filter_height or 1, layer.filter_width or 1, layer.stride_height, layer.stride_width
+    if layer.convolves:
+        height, width = (((side or 1) - 1) * layer.dilation + 1 for side in (layer.filter_height, layer.filter_width))
+        return height, width, layer.stride_height, layer.stride_width
     size, stride = layer.size or 1, layer.stride or 1
     return size, size, stride, stride

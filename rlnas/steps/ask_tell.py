@@ -5,14 +5,20 @@ that ends takes nothing along but its hold on them, and one that tells nothing f
 others that ask or train. The first result of a child stands, whoever tells it.
 """
 
+import math
 import secrets
 from collections.abc import Mapping
+from numbers import Real
+from typing import Any
 
-from rlnas.errors import UserError
+from rlnas.errors import UserError, one_line
+from rlnas.spec import LARGEST_REWARD
 from rlnas.state import Ledger, Observer, PlannedChild, Result, child_id, hold, parse_child_id
 from rlnas.steps.evaluate import summarise
 from rlnas.steps.sample_architecture import find_work
 from rlnas.steps.update_controller import update_controller
+
+LONGEST_NAME = 60
 
 
 def ask(ledger: Ledger, count: int, observer: Observer) -> dict[str, PlannedChild]:
@@ -26,7 +32,12 @@ def ask(ledger: Ledger, count: int, observer: Observer) -> dict[str, PlannedChil
     Returns:
         What to train, by the child's name; fewer, or none, where the window of the search is full or its budget is
         reached: then tell results first.
+
+    Raises:
+        UserError: `count` is no number of children.
     """
+    if type(count) is not int or count < 1:
+        raise UserError(f"count: {count!r} children; allowed: a whole number from 1 on")
     task = f"ask/{secrets.token_hex(8)}"  # of this question: threads of one process are two askers
     found: dict[str, PlannedChild] = {}
     applied = -1
@@ -55,8 +66,8 @@ def tell(
     Args:
         ledger: of the search.
         child: its name, from `ask`.
-        reward: what it earned, finite; None for a failure, which has the reward that the spec gives to failures. The
-            objective of the spec is applied to it, as to all children: limits, then weights.
+        reward: what it earned, at most a million either way; None for a failure, which has the reward that the spec
+            gives to failures. The objective of the spec is applied to it, as to all children: limits, then weights.
         metrics: further finite numbers; those that the objective is about must be among them.
         failed: why it failed.
         seconds: how long it was trained.
@@ -73,32 +84,58 @@ def tell(
         raise UserError(f"child: search {ledger.name} has proposed no child {child}; allowed: what ask gave")
     if (reward is None) == (not failed):
         raise UserError(f"child {child}: a reward or the reason of a failure is needed; allowed: one of them")
+    _check(child, reward, metrics, failed, seconds)
     objective, reason = ledger.spec.objective, "error" if failed else ""
     if reward is not None:
-        if missing := [name for name in objective.measures if name not in metrics]:
-            raise UserError(f"child {child}: the objective needs its {missing[0]}; allowed: a metric of that name")
+        for name in objective.measures:
+            if name not in metrics:
+                raise UserError(f"child {child}: the objective needs its {name}; allowed: a metric of that name")
+            if metrics[name] <= 0:
+                raise UserError(
+                    f"child {child}: {name} is {metrics[name]:g}, and the objective needs it; allowed: above 0"
+                )
         if excess := objective.excess(metrics):
             reason, failed = "over_limit", excess
-    try:
-        result = Result(
-            status="failed" if failed else "ok",
-            reward=ledger.spec.failures.reward if failed or reward is None else objective.weigh(reward, metrics),
-            metrics=dict(metrics),
-            reason=reason,
-            detail=failed,
-            seconds=seconds,
-        )
-    except (ValueError, ArithmeticError) as error:
-        allowed = "finite numbers, and sizes above 0"
-        raise UserError(f"child {child}: {' '.join(str(error).split())[:200]}; allowed: {allowed}") from None
+    result = Result(
+        status="failed" if failed else "ok",
+        reward=ledger.spec.failures.reward if failed or reward is None else objective.weigh(reward, metrics),
+        metrics=dict(metrics),
+        reason=reason,
+        detail=failed,
+        seconds=seconds,
+    )
     accepted = ledger.create_result(child_id(number, index), result)
     summarise(ledger, plan)
     update_controller(ledger)
     return accepted
 
 
+def _check(child: str, reward: float | None, metrics: Mapping[str, float], failed: str, seconds: float) -> None:
+    """Refuse what a person, or a program, can tell wrongly."""
+    largest = f"a number, at most {LARGEST_REWARD:,.0f} either way"
+    if reward is not None and not (_is_number(reward) and abs(reward) <= LARGEST_REWARD):
+        raise UserError(f"child {child}: reward {reward!r}; allowed: {largest}")
+    if not isinstance(metrics, Mapping):
+        raise UserError(f"child {child}: metrics {one_line(repr(metrics), 80)}; allowed: numbers by name")
+    for name, value in metrics.items():
+        if not (isinstance(name, str) and name.isprintable() and 0 < len(name) <= LONGEST_NAME):
+            raise UserError(
+                f"child {child}: metric {one_line(repr(name), 80)}; allowed: up to {LONGEST_NAME} printable characters"
+            )
+        if not _is_number(value):
+            raise UserError(f"child {child}: {name} is {value!r}; allowed: a finite number")
+    if not isinstance(failed, str):
+        raise UserError(f"child {child}: failed is {failed!r}; allowed: the reason in words")
+    if not (_is_number(seconds) and seconds >= 0):
+        raise UserError(f"child {child}: seconds {seconds!r}; allowed: 0 or more")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _parse(child: str) -> tuple[int, int]:
     try:
-        return parse_child_id(child)
+        return parse_child_id(str(child))
     except ValueError as error:
         raise UserError(f"child: {error}") from None

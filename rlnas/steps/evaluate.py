@@ -6,6 +6,7 @@ from functools import partial
 from rlnas.children import Trainer
 from rlnas.datasets import Validation
 from rlnas.errors import ChildFailure
+from rlnas.spec import LARGEST_REWARD
 from rlnas.state import Bucket, Ledger, Plan, PlannedChild, Result, SearchRecord, StoreSettings, Summary, child_id
 from rlnas.state.records import FinishedChild
 from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
@@ -106,9 +107,12 @@ def evaluate_one(ledger: Ledger, trainer: Trainer, data: Validation, child: str,
             if not all(math.isfinite(number) for number in numbers):
                 raise ChildFailure("not_finite", f"its reward or a score is not finite: {numbers[:8]}")
             measures = trained.get("measures", {})
+            if abs(reward := ledger.spec.objective.weigh(evaluation.reward, measures)) > LARGEST_REWARD:
+                allowed = f"at most {LARGEST_REWARD:,.0f} either way"
+                raise ChildFailure("error", f"its reward is {reward:.3g}; allowed: {allowed}")
             result = Result(
                 status="ok",
-                reward=ledger.spec.objective.weigh(evaluation.reward, measures),
+                reward=reward,
                 history=evaluation.history,
                 metrics={**measures, **evaluation.metrics},
                 seconds=trained.get("seconds", 0.0),

@@ -11,6 +11,7 @@ from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, batches
 from rlnas.steps.finalize import plan_final
 from rlnas.steps.foresight import TrainersForesight
 from rlnas.steps.rungs import bars
+from rlnas.steps.suggest import most_suggested
 
 
 def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float], None] = time.sleep) -> list[Batch]:
@@ -122,13 +123,10 @@ def _known(
 
 
 def _suggested(ledger: Ledger, number: int, seeds: Sequence[int]) -> tuple[int, list[PlannedChild]]:
-    """Return how many suggestions earlier rounds have taken, and the children that the next ones make of this round.
-
-    At most half of a round, and where a round is one child, every second round.
-    """
+    """Return how many suggestions earlier rounds have taken, and the children that the next ones make of this round."""
     before = ledger.plan(number - 1) if number else None
     taken = before.suggestions if before else 0
-    found = read_suggestions(ledger, taken, len(seeds) // 2 or number % 2)
+    found = read_suggestions(ledger, taken, most_suggested(ledger.spec.loop, number))
     return taken, [
         PlannedChild(tokens=s.tokens, log_probability=None, seed=seed, by=s.by, suggested=True)
         for s, seed in zip(found, seeds, strict=False)

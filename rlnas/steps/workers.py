@@ -144,7 +144,8 @@ def _sigterm_held_back() -> Iterator[None]:
 def _work(work: Callable[[str], None], child: str, errors: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # held back by the parent
-    _stop_with_parent()
+    if (parent := multiprocessing.parent_process()) and parent.pid:
+        stop_with_parent(parent.pid)
     try:
         work(child)
     except (StoreError, UserError, SearchDeleted) as error:
@@ -160,13 +161,12 @@ def _work(work: Callable[[str], None], child: str, errors: Any) -> None:
         sys.exit(_REPORTED)
 
 
-def _stop_with_parent() -> None:
-    """Have the kernel tell this process to stop when its parent dies, lest it train on unseen, its child held."""
-    parent = multiprocessing.parent_process()
-    if sys.platform != "linux" or parent is None:
+def stop_with_parent(parent: int) -> None:
+    """Have the kernel tell this process to stop when its parent dies, lest it go on unseen."""
+    if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent.pid:  # it died before the kernel knew
+    if os.getppid() != parent:  # it died before the kernel knew
         os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from rlnas.children.cnn import LocalContrastNorm, Pool, build_cnn, count_flops, count_parameters, join
 from rlnas.spaces import DataShape
-from rlnas.spaces.cnn import CNNArchitecture, CNNSpace, Layer, layer_sizes
+from rlnas.spaces.cnn import CNNArchitecture, CNNSpace, Layer
+from rlnas.spaces.sizes import layer_sizes
 
 SHAPE = DataShape("images", classes=3, height=6, width=6, channels=2)
 
@@ -158,11 +159,42 @@ def test_batch_norm_and_dropout_layers():
     assert 0.45 < dropped.count_nonzero() / dropped.numel() < 0.55
 
 
+def test_a_separable_convolution_filters_each_channel_and_then_mixes_them():
+    layer = conv(type="separable_convolution", filters=5, depth_multiplier=2, stride_width=2)
+    model = build_cnn(network(layer), SHAPE).eval()
+    filtering, mixing, norm, relu = model.layers[0]
+    assert (type(norm), type(relu)) == (nn.BatchNorm2d, nn.ReLU)
+    image = torch.randn(1, 2, 6, 6)
+    filtered = torch.cat(
+        [nn.functional.conv2d(image[:, i : i + 1], filtering.weight[2 * i : 2 * i + 2], padding=1) for i in range(2)], 1
+    )
+    assert torch.allclose(mixing(filtered[..., ::2]), mixing(filtering(image)), atol=1e-6)
+    assert model.layers[0](image).shape == (1, 5, 6, 3)
+
+
+def test_a_depthwise_convolution_puts_out_its_multiple_of_the_channels():
+    model = build_cnn(network(conv(type="depthwise_convolution", filters=None, depth_multiplier=3)), SHAPE)
+    assert model.layers[0](torch.randn(2, 2, 6, 6)).shape == (2, 6, 6, 6)
+    assert len(model.layers[0]) == 3  # nothing mixes the channels
+
+
+def test_a_dilated_convolution_reads_every_second_pixel():
+    model = build_cnn(network(conv(type="dilated_convolution", height=3, width=1, filters=1)), SHAPE)
+    image = torch.zeros(1, 2, 6, 6)
+    image[0, 0, 3, 3] = 1
+    changed = model.layers[0][1](model.layers[0][0](image))[0, 0].nonzero()
+    assert changed.tolist() == [[1, 3], [3, 3], [5, 3]]
+
+
 def test_counts_of_a_network_by_hand():
     shape = DataShape("images", classes=10, height=8, width=8, channels=3)
     model = build_cnn(network(conv(filters=4, height=3, width=5, stride_height=2)), shape)
     assert count_parameters(model) == 4 * 3 * 15 + 2 * 4 + 4 * 10 + 10
     assert count_flops(model, shape) == 4 * 3 * 15 * 4 * 8 + 4 * 10
+    separable = conv(type="separable_convolution", filters=4, height=3, width=5, stride_height=2, depth_multiplier=2)
+    model = build_cnn(network(separable), shape)
+    assert count_parameters(model) == 6 * 15 + 6 * 4 + 2 * 4 + 4 * 10 + 10
+    assert count_flops(model, shape) == (6 * 15 + 6 * 4) * 4 * 8 + 4 * 10
 
 
 SPACES = {
@@ -170,6 +202,19 @@ SPACES = {
     "strides": CNNSpace(stride_heights=(1, 2, 3), stride_widths=(1, 2, 3)),
     "pooled": CNNSpace(pool_after=(2, 4)),
     "even": CNNSpace(filter_heights=(2, 4), filter_widths=(1, 2), pool_after=(1,), stride_heights=(1, 2)),
+    "convolutions": CNNSpace(
+        layer_types=(
+            "separable_convolution",
+            "depthwise_convolution",
+            "dilated_convolution",
+            "convolution",
+            "max_pool",
+        ),
+        filter_heights=(2, 3, 5),
+        filters=(4, 6),
+        depth_multipliers=(1, 2),
+        stride_heights=(1, 2),
+    ),
     "types": CNNSpace(
         layer_types=("convolution", "max_pool", "avg_pool", "batch_norm", "local_contrast_norm", "dropout"),
         pool_sizes=(2, 3),

@@ -39,6 +39,11 @@ EVERY_LAYER = CNNArchitecture(
         Layer(type="local_contrast_norm", size=5, inputs=(3,)),
         Layer(type="dropout", rate=0.3, inputs=(4, 0)),
         Layer(filter_height=1, filter_width=5, filters=8, stride_height=2, inputs=(5,)),
+        Layer(
+            type="separable_convolution", filter_height=3, filter_width=2, filters=6, depth_multiplier=2, inputs=(6,)
+        ),
+        Layer(type="depthwise_convolution", filter_height=5, filter_width=3, depth_multiplier=2, inputs=(6, 7)),
+        Layer(type="dilated_convolution", filter_height=3, filter_width=3, filters=5, stride_width=2, inputs=(8,)),
     ),
     pool_after=(1,),
 )

@@ -21,7 +21,11 @@ from rlnas.spaces.cnn import CNNArchitecture, CNNSpace, Layer
 SHAPE = DataShape("images", classes=5, height=9, width=8, channels=3)
 SPACE = CNNSpace(
     layers=8,
-    layer_types=("convolution", "max_pool", "avg_pool", "batch_norm", "local_contrast_norm", "dropout"),
+    layer_types=(
+        *("convolution", "max_pool", "avg_pool", "batch_norm", "local_contrast_norm", "dropout"),
+        *("separable_convolution", "depthwise_convolution", "dilated_convolution"),
+    ),
+    depth_multipliers=(1, 2),
     stride_heights=(1, 2),
     filters=(4, 8),
     pool_after=(3,),
@@ -94,7 +98,7 @@ def test_layers_that_read_one_output_keep_it_once():
 
 
 @pytest.mark.parametrize("depth", [40, 100])
-@pytest.mark.parametrize("kind", ["batch_norm", "max_pool", "dropout"])
+@pytest.mark.parametrize("kind", ["batch_norm", "max_pool", "dropout", "depthwise_convolution"])
 def test_a_child_that_no_machine_holds_fails_before_it_is_built(kind, depth):
     data = Train(Images(torch.zeros(6, 9, 8, 3, dtype=torch.uint8), torch.arange(6) % 5))
     trainer = ImageTrainer(CNNRecipe(epochs=1), SHAPE, "cpu")

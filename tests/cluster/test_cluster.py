@@ -27,7 +27,7 @@ from cluster.tools import (
 )
 
 from pipelines.compile import compile_all
-from rlnas.cluster import ENDED, Cluster, Endpoint, RunState, label_package, requests_of, run_parameters
+from rlnas.cluster import ENDED, Cluster, Endpoint, RunState, label_package, queue_labels, requests_of, run_parameters
 from rlnas.errors import UserError
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import Bucket, Ledger, StoreSettings, child_id, delete_search, list_searches, open_search
@@ -92,7 +92,7 @@ class Site:
 
     def package(self, kind: str) -> Path:
         package = compile_all(self.folder / kind)[0]
-        label_package(package, f"{self.name}-{kind}")
+        label_package(package, f"{self.name}-{kind}", queue_labels(self.settings.queue, None))
         if self.settings.pull_policy:
             set_pull_policy(package, self.settings.pull_policy)
         return package
@@ -233,6 +233,8 @@ def test_every_pod_is_labelled_and_no_pod_shows_the_secret(site: Site) -> None:
     named = [p for p in pods if p["metadata"]["labels"].get("app.kubernetes.io/instance") == f"{site.name}-plain"]
     components = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in named}
     assert {"prepare-data", "open-search", "train-child", "evaluate", "update-controller", "finish"} <= components
+    for name, value in queue_labels(site.settings.queue, None).items():
+        assert {pod["metadata"]["labels"].get(name) for pod in named} == {value}
     logs = [kubectl(site.settings.namespace, "logs", pod["metadata"]["name"], "-c", "main") for pod in named]
     assert any("reward" in log for log in logs), "evaluate prints rewards"
     assert site.store.secret_key not in json.dumps(pods) + "".join(logs)

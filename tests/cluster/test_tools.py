@@ -72,8 +72,10 @@ def test_the_store_is_reached_with_the_namespaces_own_keys() -> None:
 
 def test_settings_need_an_endpoint_a_namespace_and_a_store() -> None:
     whole = {"KFP_ENDPOINT": "http://kfp", "NAMESPACE": "team", "STORE_SERVICE": "seaweedfs:8333", "IMAGE": ""}
-    found = Settings.from_environment(whole | {"PARAMETERS": "a=1 b=2"})
-    assert found == Settings("http://kfp", "team", store_service="seaweedfs:8333", parameters=["a=1", "b=2"])
+    found = Settings.from_environment(whole | {"PARAMETERS": "a=1 b=2", "QUEUE": "gpu"})
+    assert found == Settings(
+        "http://kfp", "team", queue="gpu", store_service="seaweedfs:8333", parameters=["a=1", "b=2"]
+    )
     for name in ("KFP_ENDPOINT", "NAMESPACE", "STORE_SERVICE"):
         assert Settings.from_environment(whole | {name: ""}) is None
 

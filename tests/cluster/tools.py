@@ -43,6 +43,7 @@ class Settings:
         endpoint, namespace: KFP_ENDPOINT and NAMESPACE.
         image, pull_policy: IMAGE and PULL_POLICY of all tasks, such as Never for images that were loaded onto nodes.
         overlay: OVERLAY, a folder of manifests to apply; nothing is applied without.
+        queue: QUEUE, a LocalQueue that all tasks wait in; none without.
         service_account: SERVICE_ACCOUNT of the pods.
         store_service: STORE_SERVICE, to be forwarded where no RLNAS_STORE_ENDPOINT is set.
         store_secret: STORE_SECRET, where the store's keys are.
@@ -56,6 +57,7 @@ class Settings:
     image: str = "rlnas:latest"
     pull_policy: str | None = None
     overlay: str | None = None
+    queue: str | None = None
     service_account: str = "rlnas"
     store_service: str | None = None
     store_secret: str = "rlnas-store"
@@ -83,6 +85,7 @@ class Settings:
             image=given.get("IMAGE", cls.image),
             pull_policy=given.get("PULL_POLICY"),
             overlay=given.get("OVERLAY"),
+            queue=given.get("QUEUE"),
             service_account=given.get("SERVICE_ACCOUNT", cls.service_account),
             store_service=None if "RLNAS_STORE_ENDPOINT" in given else given["STORE_SERVICE"],
             store_secret=given.get("STORE_SECRET", cls.store_secret),

@@ -207,3 +207,4 @@ def test_a_winner_from_its_grid_to_its_files(
     assert f"{written.metadata['winner accuracy']:.4f}" in Path(shown.path).read_text(), "what test data said"
     assert "no model registry is configured" in capfd.readouterr().out
     assert (tmp_path / "model" / "model.onnx").read_bytes()
+    assert f"/serving/{child.child}/\n" in (tmp_path / "model" / "inference-service.yaml").read_text()

@@ -17,8 +17,9 @@ import yaml
 from searches import make_spec, run
 
 from pipelines.compile import compile_all
+from pipelines.rounds import Shape, rounds_that_fit
 from pipelines.search import ROUNDS_PER_RUN, search_pipeline
-from pipelines.size import MOST_PODS, pods_of_run, rounds_that_fit
+from pipelines.size import MOST_PODS
 from rlnas.children import RECIPES
 from rlnas.cli.common import app
 from rlnas.cluster import run_parameters
@@ -30,7 +31,7 @@ from rlnas.spaces import SPACES
 from rlnas.spec import parse_spec
 from rlnas.state import Bucket
 
-for part in ("run", "look", "suggest", "winner", "store", "kubeflow"):
+for part in ("run", "convert", "look", "suggest", "winner", "store", "kubeflow"):
     importlib.import_module(f"rlnas.cli.{part}")  # its commands join the app
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -234,8 +235,8 @@ def test_the_picture_of_a_report_is_drawn_from_a_page(bucket: Bucket) -> None:
         assert {"Best so far", "Reward by child", "Best architecture", "best reward"} <= texts
 
 
-def test_the_table_of_pods_is_that_of_the_formula() -> None:
-    """tests/pipelines/test_size.py holds the formula against the compiled package."""
+def test_the_table_of_pods_is_that_of_the_package(tmp_path: Path) -> None:
+    documents = list(yaml.safe_load_all(compile_all(tmp_path)[0].read_text()))
     cells = r"((?:\| [\d,]+ )+)\|$"
     batches = [1, 2, 4, 8][::-1]
 
@@ -244,14 +245,14 @@ def test_the_table_of_pods_is_that_of_the_formula() -> None:
         assert found is not None, beginning
         return [int(cell.replace(",", "")) for cell in re.findall(r"[\d,]+", found[1])]
 
-    fitting = {few: rounds_that_fit(few) for few in batches}
+    fitting = {few: rounds_that_fit(documents, Shape(few, 2)) for few in batches}
     assert row("rounds that fit into a run") == list(fitting.values())
     assert min(fitting.values()) == ROUNDS_PER_RUN
     for children in (64, 160, 12_800):
         rounds = children // 8
         runs = {few: -(-rounds // most) for few, most in fitting.items()}
-        alone = pods_of_run(0, 1)  # what a run takes beside its rounds
-        pods = [runs[few] * alone + pods_of_run(rounds, few, winner=2) - alone for few in batches]
+        alone = Shape().size(documents, 0).pods  # what a run takes beside its rounds
+        pods = [(runs[few] - 1) * alone + Shape(few, 2).size(documents, rounds).pods for few in batches]
         assert row(f"pods in all, {children:,} children") == pods
     assert f"below {MOST_PODS} pods" in TEXTS["kubeflow.md"]
 

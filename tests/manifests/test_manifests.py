@@ -17,21 +17,30 @@ from rlnas.state import StoreSettings
 
 ROOT = Path(__file__).parents[2]
 OVERLAYS = sorted(path.name for path in (ROOT / "manifests/overlays").iterdir())
+OPTIONAL = {f"dev and {component}": ("dev", component) for component in ("kserve", "metrics")}
+"""Components that no overlay has, each with an overlay to try it in."""
 NEEDS_KUBECTL = pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl, which is not on the PATH")
-OWN_STORE = {"dev", "gpu", "multi-user"}
+OWN_STORE = {"dev", "gpu", "multi-user", *OPTIONAL}
 KEYS = {"accesskey", "secretkey"}
 # From the oldest Kubernetes that Kubeflow Pipelines 2.14 is used on to the newest that we have schemas of.
 VERSIONS = ("1.30", "1.34", kubernetes_validate.latest_version())
 
 
 @pytest.fixture(scope="module")
-def overlays() -> dict[str, list[dict[str, Any]]]:
-    """The objects that each overlay makes."""
+def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """The objects that each overlay makes, and each optional component in one."""
     if not shutil.which("kubectl"):
         pytest.skip("needs kubectl, which is not on the PATH")
-    found = {}
-    for name in OVERLAYS:
-        folder = ROOT / "manifests/overlays" / name
+    found, folders = {}, {name: ROOT / "manifests/overlays" / name for name in OVERLAYS}
+    for name, (overlay, component) in OPTIONAL.items():
+        folders[name] = tmp_path_factory.mktemp("overlay").resolve()
+        document = yaml.safe_load((ROOT / "manifests/overlays" / overlay / "kustomization.yaml").read_text())
+        document["components"].append(f"../../components/{component}")
+        for part in ("resources", "components"):  # kustomize takes relative paths alone
+            paths = [ROOT / "manifests/overlays" / overlay / path for path in document[part]]
+            document[part] = [os.path.relpath(path, folders[name]) for path in paths]
+        (folders[name] / "kustomization.yaml").write_text(yaml.safe_dump(document))
+    for name, folder in folders.items():
         built = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
         assert built.returncode == 0, built.stderr
         assert "deprecated" not in built.stderr
@@ -39,7 +48,7 @@ def overlays() -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-@pytest.fixture(params=OVERLAYS)
+@pytest.fixture(params=[*OVERLAYS, *OPTIONAL])
 def overlay(
     request: pytest.FixtureRequest, overlays: dict[str, list[dict[str, Any]]]
 ) -> tuple[str, list[dict[str, Any]]]:
@@ -124,10 +133,10 @@ def test_what_tasks_look_for_is_there_under_the_names_that_the_pipelines_use(ove
 
 def test_the_store_takes_its_keys_from_the_secret_that_tasks_use(overlay):
     name, objects = overlay
-    stores = of_kind(objects, "Deployment")
-    assert set(stores) == ({"rlnas-store"} if name in OWN_STORE else set())
-    for store in stores.values():
-        variables = store["spec"]["template"]["spec"]["containers"][0]["env"]
+    deployments = of_kind(objects, "Deployment")
+    assert ("rlnas-store" in deployments) == (name in OWN_STORE)
+    for deployment in deployments.values():
+        variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
         references = [variable["valueFrom"]["secretKeyRef"] for variable in variables]
         assert {reference["key"] for reference in references} == KEYS == set(placement.STORE_SECRET)
         assert {reference["name"] for reference in references} == {"rlnas-store"}

@@ -60,12 +60,18 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def assert_no_process_is_left(group: int) -> None:
+def processes_of(group: int) -> list[list[str]]:
     """Those that have ended and are still to be buried by the system's first process do not count."""
+    found = []
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, ProcessLookupError):
-            left = os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
-            assert not left, process.cmdline()
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.cmdline())
+    return found
+
+
+def assert_no_process_is_left(group: int) -> None:
+    assert processes_of(group) == []
 
 
 def environment() -> dict[str, str]:
@@ -234,6 +240,17 @@ def test_being_told_to_stop_leaves_no_process_and_no_file_behind(
         assert "continues" in err
     assert_no_process_is_left(process.pid)
     assert list(temporary.iterdir()) == []
+    assert rlnas(folder, "run", "spec.yaml").returncode == 0
+    assert outcome(folder) == undisturbed
+
+
+def test_killed_alone_it_leaves_no_process_behind(folder: Path, undisturbed: Any) -> None:
+    """Else the next run would be one of two, and after some kills of many."""
+    process = start(folder)
+    ledger_with_a_held_child(folder)
+    process.kill()
+    process.communicate(timeout=LIMIT)
+    wait_for(lambda: not processes_of(process.pid), "its runner or a task goes on")
     assert rlnas(folder, "run", "spec.yaml").returncode == 0
     assert outcome(folder) == undisturbed
 

@@ -10,7 +10,8 @@ from rlnas.controller.searchers import RandomSearcher
 from rlnas.controller.settings import RandomSettings
 from rlnas.errors import UserError
 from rlnas.spaces import DataShape
-from rlnas.spaces.cnn import CNNArchitecture, CNNSpace, Layer, layer_sizes
+from rlnas.spaces.cnn import CNNArchitecture, CNNSpace, Layer
+from rlnas.spaces.sizes import layer_sizes
 
 CIFAR = DataShape("images", classes=10, height=32, width=32, channels=3)
 ALL_TYPES = ("convolution", "max_pool", "avg_pool", "batch_norm", "local_contrast_norm", "dropout")
@@ -21,6 +22,14 @@ SMALL = CNNSpace(layers=2, grow_every=None)
 STRIDED = CNNSpace(layers=2, grow_every=None, stride_heights=(1, 2, 3), stride_widths=(1, 2, 3))
 TYPED = CNNSpace(layers=2, grow_every=None, layer_types=ALL_TYPES, learning_rates=(0.1, 0.05, 0.01))
 LINKS = CNNSpace(layers=4, grow_every=None, **ONE_CONVOLUTION)
+CONVOLUTIONS = ("convolution", "separable_convolution", "depthwise_convolution", "dilated_convolution")
+CONVOLVED = CNNSpace(
+    layers=2,
+    grow_every=None,
+    layer_types=(*CONVOLUTIONS, "avg_pool"),
+    stride_heights=(1, 2),
+    depth_multipliers=(1, 2),
+)
 EVERYTHING = CNNSpace(
     layers=3,
     grow_every=10,
@@ -159,6 +168,42 @@ def test_both_poolings_share_their_softmaxes():
     }
 
 
+@pytest.mark.parametrize(
+    ("tokens", "expected", "words", "channels"),
+    [
+        ((0, 1, 2, 0, 0), conv(3, 5), "conv 3×5 24", 24),
+        (
+            (1, 1, 2, 1, 0, 1),
+            conv(3, 5, type="separable_convolution", stride_height=2, depth_multiplier=2),
+            "separable conv 3×5 ×2 24 /2×1",
+            24,
+        ),
+        (
+            (2, 1, 2, 0, 1),
+            conv(3, 5, None, type="depthwise_convolution", depth_multiplier=2),
+            "depthwise conv 3×5 ×2",
+            6,
+        ),
+        ((3, 1, 2, 0, 3), conv(3, 5, 64, type="dilated_convolution"), "dilated conv 3×5 64", 64),
+    ],
+)
+def test_convolutions_of_all_types_share_their_softmaxes(tokens, expected, words, channels):
+    layers = CONVOLVED.decode((*tokens, 4, 0, 0, 1)).layers
+    assert layers == (expected, Layer(type="avg_pool", size=2, stride=1, inputs=(0,)))
+    assert str(layers[0]) == words
+    assert layer_sizes(CNNArchitecture(layers=layers), CIFAR)[0][2] == channels
+    assert CONVOLVED.heads == {
+        "layer_type": 5,
+        "convolution.filter_height": 4,
+        "convolution.filter_width": 4,
+        "convolution.stride_height": 2,
+        "convolution.filters": 4,
+        "convolution.depth_multiplier": 2,
+        "pool.size": 2,
+        "pool.stride": 2,
+    }
+
+
 def test_the_learning_rate_is_predicted_or_the_recipes():
     assert [TYPED.decode((token, 3, 3, 0)).learning_rate for token in range(3)] == [0.1, 0.05, 0.01]
     assert SMALL.decode((0,) * 7).learning_rate is None
@@ -286,7 +331,9 @@ def test_a_network_may_have_a_single_layer():
 
 
 @pytest.mark.parametrize(
-    "space", [PAPER, STRIDED, TYPED, LINKS, EVERYTHING], ids=["paper", "strided", "typed", "links", "all"]
+    "space",
+    [PAPER, STRIDED, TYPED, CONVOLVED, LINKS, EVERYTHING],
+    ids=["paper", "strided", "typed", "convolved", "links", "all"],
 )
 def test_every_drawn_sequence_is_a_network_and_comes_back(space):
     for samples in (0, 20, 1600):
@@ -360,6 +407,11 @@ def test_what_is_no_architecture_of_the_space_has_no_sequence(space, layers, mes
         ),
         (
             {"stride_widths": (17,)},
+            (8, 16),
+            "space.stride_widths: a stride of 17 leaves no pixels of a 8×16 image; allowed: 1 to 16",
+        ),
+        (
+            {"stride_widths": (17,), "layer_types": ("depthwise_convolution",)},
             (8, 16),
             "space.stride_widths: a stride of 17 leaves no pixels of a 8×16 image; allowed: 1 to 16",
         ),

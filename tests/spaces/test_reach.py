@@ -21,6 +21,8 @@ def conv(height, width, *inputs, **fields):
         ([conv(3, 3), conv(3, 3, 0)], (0,), (3 + 1 + 2 * 2) ** 2),
         ([conv(3, 3), conv(3, 3, 0)], (1,), (5 + 1) ** 2),  # a pool before the classifier
         ([Layer(type="max_pool", size=3, stride=2), conv(3, 3, 0)], (), (3 + 2 * 2) ** 2),
+        ([conv(3, 3), conv(3, 1, 0, type="separable_convolution")], (), 5 * 3),
+        ([conv(3, 3), conv(3, 1, 0, type="dilated_convolution")], (), 7 * 3),
         ([Layer(type="batch_norm"), Layer(type="dropout", rate=0.5, inputs=(0,))], (), 1),
     ],
 )

@@ -135,4 +135,6 @@ def test_what_show_prints_can_be_suggested(bucket: Bucket):
     tokens = ledger.version().leaders[0].tokens
     shown = json.loads(json.dumps(spec.space.decode(tokens).model_dump(mode="json", exclude_defaults=True)))
     other = make_spec("cnn", loop={"children": 8})
-    assert steps.suggest(steps.open_search(bucket, other.name, other), [{"architecture": shown}], "Ada") == [tokens]
+    assert steps.suggest(steps.open_search(bucket, other.name, other), [{"architecture": shown}], "Ada") == [
+        (tokens, "")
+    ]
