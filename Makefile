@@ -24,7 +24,7 @@ search-rnn: $(INSTALLED)  ## search a recurrent cell here, on a text that comes 
 	$(BIN)/rlnas run examples/text-rnn.yaml
 	$(BIN)/rlnas show text-rnn
 
-search-rnn-long: $(INSTALLED)  ## whether found cells beat the LSTM: three guided searches of 128 cells, winners tested; a run that was stopped goes on
+search-rnn-long: $(INSTALLED)  ## whether found cells beat the LSTM: three guided searches of 64 cells, winners tested; a run that was stopped goes on
 	$(BIN)/python -m benchmarks.search_long
 	$(BIN)/rlnas report text-rnn-long
 
