@@ -21,7 +21,9 @@ WINNER = {"grid": {"learning_rate": [0.05, 0.1]}, "retrain": {"epochs": 3}, "ref
 
 def work(settings: StoreSettings, spec: SearchSpec, task: str = "a", until: int | None = None) -> Spent:
     ledger = steps.open_search(Bucket(settings), spec.name, spec)
-    return steps.work(ledger, task, HOUR, until or spec.loop.rounds, report.card_of)
+    spent = steps.work(ledger, task, HOUR, until or spec.loop.rounds, report.card_of)
+    steps.finish(ledger)
+    return spent
 
 
 def run_by_workers(bucket: Bucket, spec: SearchSpec, workers: int = 1) -> Ledger:
@@ -52,7 +54,7 @@ def test_the_winner_is_taken_to_its_export(bucket: Bucket) -> None:
 
 
 def test_killed_at_every_write(bucket: Bucket) -> None:
-    undisturbed, killed = (renamed(make_spec("cnn", finalize=WINNER, loop={"children": 2})) for _ in "12")
+    undisturbed, killed = (renamed(make_small_spec("guided", "cnn")) for _ in "12")
     expected = outcome(run_apart(bucket, undisturbed))
     steps.open_search(bucket, killed.name, killed)
     assert searches.killed_at_every_write(lambda: work(bucket.settings, killed)) > 20
@@ -75,7 +77,7 @@ def test_workers_of_several_rounds_and_a_loop_are_one_search(bucket: Bucket) -> 
 
 
 def test_a_run_ends_at_its_round(bucket: Bucket) -> None:
-    spec = make_spec(loop={"children": 8, "children_per_round": 2, "window": 3}, finalize=None)
+    spec = make_spec(loop={"children": 8, "children_per_round": 2, "window": 3})
     work(bucket.settings, spec, until=2)
     ledger = open_search(bucket, spec.name)
     assert ledger.version().low_mark == 2
