@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import psutil
 from kfp import local
 
-from rlnas.steps.workers import stop_with_parent
+from rlnas.orphans import stop_with_parent
 
 
 def run_locally(pipeline: str, **parameters: Any) -> None:

@@ -1,6 +1,5 @@
 """Children side by side, each in a process of its own: one that is killed takes no other along."""
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -16,11 +15,11 @@ from typing import Any, cast
 from rlnas.children import Recipe, Trainer
 from rlnas.children.heap import keep_freed_memory
 from rlnas.errors import SearchDeleted, StoreError, Unforeseen, UserError, unforeseen_line, unforeseen_traceback
+from rlnas.orphans import stop_with_parent
 
 # Forked processes share what the parent has imported and read. Elsewhere than on Linux forking is not safe.
 _CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 CONTEXT_GIB = 0.5  # that CUDA itself takes from a GPU for each process
-_PR_SET_PDEATHSIG = 1  # of Linux' prctl(2)
 TOLD_TO_STOP = "told to stop: what is not finished is given back; a later round or run takes it up"
 _REPORTED = 3  # exit status of a worker whose error is in the queue
 
@@ -159,15 +158,6 @@ def _work(work: Callable[[str], None], child: str, errors: Any) -> None:
             sys.exit(1)
         errors.put(Unforeseen(f"child {child}: {unforeseen_line(error)}"))
         sys.exit(_REPORTED)
-
-
-def stop_with_parent(parent: int) -> None:
-    """Have the kernel tell this process to stop when its parent dies, lest it go on unseen."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before the kernel knew
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def device() -> str:
