@@ -18,10 +18,12 @@ from components.open_search import open_search
 from components.plan_grid import plan_grid
 from components.plan_retraining import plan_retraining
 from components.plan_rounds import plan_rounds
+from components.plan_workers import plan_workers
 from components.prepare_data import prepare_data
 from components.sample_architecture import sample_architecture
 from components.train_child import train_child
 from components.update_controller import update_controller
+from components.work import work
 
 __all__ = [
     "evaluate",
@@ -32,8 +34,10 @@ __all__ = [
     "plan_grid",
     "plan_retraining",
     "plan_rounds",
+    "plan_workers",
     "prepare_data",
     "sample_architecture",
     "train_child",
     "update_controller",
+    "work",
 ]

@@ -7,8 +7,16 @@ from kfp import compiler
 
 from pipelines.finalize import finalize_pipeline
 from pipelines.search import search_pipeline
+from pipelines.workers import workers_pipeline
 
-PIPELINES = {"search": search_pipeline, "finalize": finalize_pipeline}
+PIPELINES = {"search": search_pipeline, "finalize": finalize_pipeline, "workers": workers_pipeline}
+
+
+def compile_pipeline(name: str, folder: Path) -> Path:
+    """Compile one pipeline into `<name>.yaml` of a folder."""
+    path = folder / f"{name}.yaml"
+    compiler.Compiler().compile(PIPELINES[name], str(path))
+    return path
 
 
 def compile_all(folder: Path) -> list[Path]:
@@ -21,8 +29,7 @@ def compile_all(folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, pipeline in PIPELINES.items():
-        paths.append(folder / f"{name}.yaml")
-        compiler.Compiler().compile(pipeline, str(paths[-1]))
+        paths.append(compile_pipeline(name, folder))
         compiler.Compiler().compile(
             pipeline,
             str(folder / f"{name}-resources.yaml"),

@@ -75,6 +75,20 @@ def check_size(size: Size, what: str, allowed: str) -> None:
         )
 
 
+def size_of_workers(documents: Sequence[Mapping[str, Any]], workers: int, arguments: Mapping[str, Any]) -> Size:
+    """Return how large a run of so many workers is; arguments as of `size_of`.
+
+    Raises:
+        UserError: Argo would refuse it.
+    """
+    most = 0
+    while most < workers and size_of(documents, {"plan-workers": most + 1}, arguments).fits:
+        most += 1
+    size = size_of(documents, {"plan-workers": workers}, arguments)
+    check_size(size, f"workers: {workers}", f"1 to {most}")
+    return size
+
+
 def _pods(
     pipeline: Mapping[str, Any], dag: Mapping[str, Any], times: int, items: Mapping[str, int], conditions: bool
 ) -> int:

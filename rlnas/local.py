@@ -34,7 +34,9 @@ WINNERS_TURN = "now the winner: its grid, the last training, the test, the expor
 STOP_SECONDS = 30.0
 
 
-def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, console: Console) -> SearchStatus:
+def run_search(
+    bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, console: Console, workers: int = 0
+) -> SearchStatus:
     """Run a search to its budget, and its winner to a tested model, through Kubeflow's local runner with a live view.
 
     Args:
@@ -43,6 +45,7 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
         rounds: so many, rounded up to a multiple of the replicas; 0: until the budget is reached.
         logs: folder for the log of the runner and of all tasks.
         console: where to show.
+        workers: so many side by side go on by themselves; 0: by the loop, whose steps are tasks.
 
     Raises:
         UserError, StoreError: bad input, or a store that cannot be used; nothing was started.
@@ -60,7 +63,9 @@ def run_search(bucket: Bucket, spec: SearchSpec, rounds: int, logs: Path, consol
     while now.round < goal or now.left.only_winner:
         started, log = now, _new_log(logs, spec.name)
         console.print(f"search {spec.name}: {now.children} of {now.budget} children done; log of the run: {log}")
-        scarcity = _run_pipeline(ledger, "search", {"rounds_per_run": goal - now.round}, goal, log, console)
+        pipeline, parameters = ("workers", {"worker_count": workers}) if workers else ("search", {})
+        parameters["rounds_per_run"] = goal - now.round
+        scarcity = _run_pipeline(ledger, pipeline, parameters, goal, log, console)
         reason = _reason(log)
         try:
             now = read_status(ledger)

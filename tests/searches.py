@@ -30,11 +30,11 @@ WRITES = ("put", "create", "replace", "delete")
 FORK = multiprocessing.get_context("fork")
 KINDS = ("tabular", "cnn", "rnn")
 # The package's names are the steps themselves, which hide the modules.
-SAMPLE, TRAIN, EVALUATE, FINALIZE = (
+SAMPLE, TRAIN, EVALUATE, FINALIZE, WORK = (
     importlib.import_module(f"rlnas.steps.{step}")
-    for step in ("sample_architecture", "train_child", "evaluate", "finalize")
+    for step in ("sample_architecture", "train_child", "evaluate", "finalize", "work")
 )
-SAMPLE.POLL_SECONDS = FINALIZE.POLL_SECONDS = 0.1  # type: ignore[attr-defined]
+SAMPLE.POLL_SECONDS = FINALIZE.POLL_SECONDS = WORK.POLL_SECONDS = 0.1  # type: ignore[attr-defined]
 _folder = tempfile.TemporaryDirectory(prefix="rlnas-tests-")  # until this process ends
 FILES = Path(_folder.name)
 

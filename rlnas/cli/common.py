@@ -43,6 +43,9 @@ KfpEndpoint = Annotated[
 KfpNamespace = Annotated[
     str | None, typer.Option("--namespace", help="where pods run; KFP_NAMESPACE, or kubeflow, unless given")
 ]
+Workers = Annotated[
+    int, typer.Option(min=0, help="so many workers that go on by themselves; 0: the loop, whose steps are tasks")
+]
 Control = Annotated[
     str | None,
     typer.Option(

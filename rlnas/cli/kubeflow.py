@@ -23,6 +23,7 @@ from rlnas.cli.common import (
     Seed,
     SpecFile,
     TakesControl,
+    Workers,
     app,
     console,
     next_step,
@@ -80,16 +81,17 @@ def submit(
     name: Name = None,
     seed: Seed = None,
     control: Control = None,
+    workers: Workers = 0,
 ) -> None:
     """Start a run of a search on Kubeflow, or continue it there."""
     from rlnas.cluster import Cluster, endpoint_or_fail, requests_of, run_parameters
 
     spec = variant_of(read_spec(spec_file, searcher, name), seed, control)
     where = endpoint_or_fail(endpoint, namespace)
-    with _package(spec.name, queue, priority_class) as package:
+    with _package(spec.name, queue, priority_class, workers) as package:
         arguments = run_parameters(package, settings)
         arguments |= {"search_name": spec.name, "search_spec": spec.document}
-        arguments, size = _sized(package, spec, arguments)
+        arguments, size = _sized(package, spec, arguments, workers)
         run = Cluster(where).submit(package, spec.name, arguments, service_account)
         requests = requests_of(package, arguments)
     console.print(f"run {run.name} of search {spec.name}: {run.url}", soft_wrap=True)
@@ -109,10 +111,11 @@ def schedule_create(
     service_account: ServiceAccount = SERVICE_ACCOUNT,
     queue: Queue = None,
     priority_class: PriorityClass = None,
+    workers: Workers = 0,
 ) -> None:
     """Continue a search, which is in the store, again and again until its budget is reached."""
     given = (search, cron, settings, max_concurrency, endpoint, namespace, service_account)
-    _schedule(*given, queue, priority_class, replace=False)
+    _schedule(*given, queue, priority_class, workers, replace=False)
 
 
 @schedule_app.command("replace")
@@ -126,10 +129,11 @@ def schedule_replace(
     service_account: ServiceAccount = SERVICE_ACCOUNT,
     queue: Queue = None,
     priority_class: PriorityClass = None,
+    workers: Workers = 0,
 ) -> None:
     """Put another schedule, with the pipeline as it is now, in the place of a search's schedules."""
     given = (search, cron, settings, max_concurrency, endpoint, namespace, service_account)
-    _schedule(*given, queue, priority_class, replace=True)
+    _schedule(*given, queue, priority_class, workers, replace=True)
 
 
 @schedule_app.command("list")
@@ -160,32 +164,40 @@ def schedule_disable(search: SearchName, endpoint: KfpEndpoint = None, namespace
 
 
 @contextmanager
-def _package(search: str, queue: str | None, priority_class: str | None) -> Iterator[Path]:
-    """Compile the pipeline of a search, with the labels of the search and its queue on all pods."""
-    from pipelines.compile import compile_all
+def _package(search: str, queue: str | None, priority_class: str | None, workers: int) -> Iterator[Path]:
+    """Compile the pipeline of a search, that of workers or the loop, with its labels and its queue's on all pods."""
+    from pipelines.compile import compile_pipeline
     from rlnas.cluster import label_package, queue_labels
 
     labels = queue_labels(queue, priority_class)
     with TemporaryDirectory(prefix="rlnas-") as folder:
-        package = compile_all(Path(folder))[0]
+        package = compile_pipeline("workers" if workers else "search", Path(folder))
         label_package(package, search, labels)
         yield package
 
 
-def _sized(package: Path, spec: SearchSpec | None, arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def _sized(
+    package: Path, spec: SearchSpec | None, arguments: dict[str, Any], workers: int
+) -> tuple[dict[str, Any], str]:
     """Refuse a run that is too large; return its parameters, with as many rounds as fit unless they say how many.
 
     Args:
         package: compiled.
         spec: of the search; None: nobody knows it, so only what fits into no run at all is refused.
         arguments: run parameters.
+        workers: of the run; 0: it is the loop.
 
     Returns:
         The parameters, and how large the run is at most; empty if nobody knows.
     """
     from pipelines.rounds import PARAMETER, check_rounds, rounds_of_run
+    from pipelines.size import size_of_workers
 
     documents = list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
+    if workers:
+        return arguments | {
+            "worker_count": workers
+        }, f"a run has at most {size_of_workers(documents, workers, arguments)}"
     if spec is None:
         check_rounds(documents, arguments)
         return arguments, ""
@@ -222,6 +234,7 @@ def _schedule(
     service_account: str,
     queue: str | None,
     priority_class: str | None,
+    workers: int,
     replace: bool,
 ) -> None:
     from rlnas.cluster import Cluster, endpoint_or_fail, requests_of, run_parameters
@@ -229,9 +242,9 @@ def _schedule(
 
     check_name(search)
     where = endpoint_or_fail(endpoint, namespace)
-    with _package(search, queue, priority_class) as package:
+    with _package(search, queue, priority_class, workers) as package:
         spec, unknown = _stored_spec(search)
-        arguments, size = _sized(package, spec, run_parameters(package, settings))
+        arguments, size = _sized(package, spec, run_parameters(package, settings), workers)
         made = Cluster(where).schedule(package, search, cron, max_concurrency, arguments, service_account, replace)
         requests = requests_of(package, arguments)
     console.print(f"search {search} is continued at {made.cron} (seconds first), {made.max_concurrency} run at once")

@@ -12,6 +12,7 @@ from rlnas.cli.common import (
     Seed,
     SpecFile,
     TakesControl,
+    Workers,
     app,
     connect,
     console,
@@ -32,6 +33,7 @@ from rlnas.state import Bucket, find_search, open_search
 def run(
     spec_file: SpecFile,
     rounds: Annotated[int, typer.Option(min=0, help="so many rounds, or up to loop.replicas - 1 more; 0: all")] = 0,
+    workers: Workers = 0,
     searcher: Searcher = None,
     name: Name = None,
     seed: Seed = None,
@@ -47,13 +49,13 @@ def run(
     if spec.name != written.name:
         spec = variant_of(_as_begun(bucket, written), seed, control)
     try:
-        status = run_search(bucket, spec, rounds, HOME / "logs", console)
+        status = run_search(bucket, spec, rounds, HOME / "logs", console, workers)
     except KeyboardInterrupt:
         fail("stopped; nothing finished is lost, the same command continues", 130)
     ledger = open_search(bucket, spec.name)
     print_leaders(ledger, ledger.version(), 10)
     if not status.complete:
-        given = {"searcher": searcher, "name": name, "seed": seed, "control": control}
+        given = {"workers": workers or None, "searcher": searcher, "name": name, "seed": seed, "control": control}
         flags = "".join(f" --{option} {value}" for option, value in given.items() if value is not None)
         return next_step(f"rlnas run {quote(str(spec_file))}{flags}", "continues the search")
     final = find_final(ledger) if ledger.spec.final and status.leaders else None

@@ -6,7 +6,7 @@ from rlnas.steps.evaluate import evaluate
 from rlnas.steps.export_model import export_model, read_model
 from rlnas.steps.finalize import final_test, find_final, plan_grid, plan_retraining, winner_of
 from rlnas.steps.finish import finish
-from rlnas.steps.open_search import check_spec, open_search, plan_rounds
+from rlnas.steps.open_search import check_spec, open_search, plan_rounds, plan_workers
 from rlnas.steps.prepare_data import prepare_data
 from rlnas.steps.register_model import register_model
 from rlnas.steps.sample_architecture import sample_architecture
@@ -14,6 +14,7 @@ from rlnas.steps.serve_model import inference_service
 from rlnas.steps.suggest import suggest
 from rlnas.steps.train_child import train_child
 from rlnas.steps.update_controller import update_controller
+from rlnas.steps.work import work
 
 __all__ = [
     "ask",
@@ -29,6 +30,7 @@ __all__ = [
     "plan_grid",
     "plan_retraining",
     "plan_rounds",
+    "plan_workers",
     "prepare_data",
     "read_model",
     "register_model",
@@ -38,4 +40,5 @@ __all__ = [
     "train_child",
     "update_controller",
     "winner_of",
+    "work",
 ]

@@ -83,6 +83,36 @@ def plan_rounds(ledger: Ledger, rounds_per_run: int) -> int:
     return max(1, turns)
 
 
+LONGEST_WORK = 23 * 60 * 60
+"""Seconds after which a worker must begin nothing new: its pod is ended after a day."""
+
+
+def plan_workers(ledger: Ledger, workers: int, rounds_per_run: int, seconds_per_run: int) -> list[dict[str, int]]:
+    """Say what each worker of a run is to do.
+
+    Args:
+        ledger: of the search.
+        workers: how many side by side.
+        rounds_per_run: so many in all; 0: as many as are left.
+        seconds_per_run: after so many, a worker begins nothing new.
+
+    Returns:
+        For each its number, `worker`, the round at which the run ends, `until`, and `seconds`.
+
+    Raises:
+        UserError: a number that cannot be.
+    """
+    if workers < 1:
+        raise UserError(f"worker_count: {workers} is too few; allowed: 1 or more")
+    if rounds_per_run < 0:
+        raise UserError(f"rounds_per_run: {rounds_per_run} is negative; allowed: 0 (all that are left) or more")
+    if not 0 < seconds_per_run <= LONGEST_WORK:
+        raise UserError(f"seconds_per_run: {seconds_per_run}; allowed: 1 to {LONGEST_WORK}, since a pod has a day")
+    rounds = ledger.spec.loop.rounds
+    until = min(rounds, ledger.version().rounds + (rounds_per_run or rounds))
+    return [{"worker": number, "until": until, "seconds": seconds_per_run} for number in range(workers)]
+
+
 def check_spec(spec: SearchSpec, open_file: Opener) -> DataShape:
     """Check that a spec's parts fit one another and that its data is there.
 

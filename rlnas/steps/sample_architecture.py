@@ -36,13 +36,16 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
     return plan_final(ledger, sleep) if replica == 0 else [NOTHING_TO_DO]
 
 
-def find_work(ledger: Ledger, observer: Observer, replica: int = 0, planned_first: bool = False) -> list[Batch] | None:
+def find_work(
+    ledger: Ledger, observer: Observer, replica: int = 0, until: int | None = None, planned_first: bool = False
+) -> list[Batch] | None:
     """Plan the next round, or find what is left behind.
 
     Args:
         ledger: of the search.
         observer: of other tasks' leases, the same one for all questions of a process: it sees leases expire.
         replica: as of `sample_architecture`.
+        until: no round from this number on is begun; None: all that there are.
         planned_first: a new round is planned only when nothing of an earlier one is free.
 
     Returns:
@@ -54,7 +57,8 @@ def find_work(ledger: Ledger, observer: Observer, replica: int = 0, planned_firs
     version = head.version
     if version.rounds >= loop.rounds:
         return None
-    window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
+    last = loop.rounds if until is None else min(until, loop.rounds)
+    window = range(version.low_mark, min(last, version.low_mark + loop.window))
     if planned_first:
         for plan, free, _ in _under_way(ledger, version, window, observer):
             if free:

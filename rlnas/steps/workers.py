@@ -33,19 +33,30 @@ def ends_well_if_told_to_stop() -> Iterator[None]:
     """Let a step that is told to stop (SIGTERM) go on behind this block: its task writes its outputs and exits with 0.
 
     A pod that makes room for others, or whose node is drained, is no failure: its children are given back, and the
-    ledger says what is missing. `run_in_processes` sees to the children; at other times a step holds none.
+    ledger says what is missing. `run_in_processes` sees to the children; at other times a step holds none. Where such
+    blocks lie within one another, all of them end.
     """
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise _ToldToStop
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    stopping, previous = False, signal.signal(signal.SIGTERM, stop)
     try:
         yield
     except _ToldToStop:
-        print(TOLD_TO_STOP, flush=True)
+        stopping = True
     finally:
         signal.signal(signal.SIGTERM, previous)
+    if stopping:
+        _hand_on(previous)
+
+
+def _hand_on(handler: Any) -> None:
+    """Tell whoever minded SIGTERM before this block did; if nobody did, say what comes of it."""
+    if callable(handler):
+        handler(signal.SIGTERM, None)
+    else:
+        print(TOLD_TO_STOP, flush=True)
 
 
 def run_in_processes(
@@ -116,7 +127,7 @@ def run_in_processes(
     if not errors.empty():
         raise errors.get()
     if stopping:
-        print(TOLD_TO_STOP, flush=True)
+        _hand_on(previous)
     return died
 
 

@@ -388,3 +388,13 @@ def test_a_winner_whose_run_is_killed_is_tested_once_and_exported_all_the_same(f
     assert exported.returncode == 0, exported.stderr
     assert (folder / "elsewhere/model.onnx").read_bytes() == (folder / ".rlnas/models/rude/model.onnx").read_bytes()
     assert ledger.test_readings() == 1
+
+
+def test_workers_end_as_the_loop_does(folder: Path, two_rounds: Any) -> None:
+    (folder / "spec.yaml").write_text(yaml.safe_dump(TWO_ROUNDS))
+    ran = rlnas(folder, "run", "spec.yaml", "--workers", "2", "--rounds", "1")
+    assert ran.returncode == 0, ran.stderr
+    assert open_search(Bucket(EmbeddedStore(folder / ".rlnas").start()), "rude").version().rounds == 1
+    assert "rlnas run spec.yaml --workers 2" in ran.stdout
+    assert rlnas(folder, "run", "spec.yaml", "--workers", "2").returncode == 0
+    assert outcome(folder) == two_rounds

@@ -9,7 +9,7 @@ from searches import make_spec
 
 from pipelines.rounds import Shape, check_rounds, rounds_of_run, rounds_that_fit
 from pipelines.search import ROUNDS_PER_RUN
-from pipelines.size import MOST_BYTES, MOST_PODS, Size, check_size, size_of
+from pipelines.size import MOST_BYTES, MOST_PODS, Size, check_size, size_of, size_of_workers
 from rlnas.errors import UserError
 from rlnas.spec import SearchSpec
 
@@ -137,3 +137,11 @@ def test_of_an_unknown_search_only_what_fits_nowhere_is_refused(loop: list[dict[
         check_rounds(loop, {"rounds_per_run": 27})
     with pytest.raises(UserError, match="rounds_per_run: -1 is negative"):
         check_rounds(loop, {"rounds_per_run": -1})
+
+
+def test_a_run_of_workers(folder: Path) -> None:
+    documents = list(yaml.safe_load_all((folder / "workers.yaml").read_text()))
+    assert [size_of_workers(documents, workers, {}).pods for workers in (1, 8)] == [15 + 3, 15 + 3 * 8]
+    assert "15 + 3 a worker; with 8 workers 39" in Path("docs/kubeflow.md").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match=r"workers: 500 makes a run of 1,515 pods .*; allowed: 1 to 9"):
+        size_of_workers(documents, 500, {})

@@ -1,0 +1,145 @@
+"""A worker: one process that goes on with a search, whatever is next in it, until its time is over.
+
+It takes the steps of the loop, so any number of workers, loops and other runs are one search: the window and the leases
+are all that they know of one another. What a worker spares is the time between steps: it starts once, and what it has
+read stays read.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+
+from rlnas.state import FinalRecord, Ledger, Observer
+from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch
+from rlnas.steps.evaluate import evaluate
+from rlnas.steps.export_model import export_model
+from rlnas.steps.finalize import final_test, is_over, plan_final
+from rlnas.steps.sample_architecture import find_work
+from rlnas.steps.train_child import train_child
+from rlnas.steps.update_controller import update_controller
+from rlnas.steps.workers import ends_well_if_told_to_stop
+
+BUSY = ("training", "evaluating")
+
+
+class _TimeIsUp(Exception):
+    """While it waited for others."""
+
+
+@dataclass
+class Spent:
+    """What a worker did with its time.
+
+    Args:
+        clock: monotonic seconds.
+        seconds: by what it did: sampling, training, evaluating, updating, idle.
+        exported: files of the winner, if it was this worker that exported it.
+    """
+
+    clock: Callable[[], float]
+    seconds: dict[str, float] = field(default_factory=dict)
+    exported: dict[str, bytes] = field(default_factory=dict)
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Count the seconds of a block; those of blocks within it are theirs alone."""
+        start, before = self.clock(), sum(self.seconds.values())
+        try:
+            yield
+        finally:
+            within = sum(self.seconds.values()) - before
+            self.seconds[what] = self.seconds.get(what, 0.0) + self.clock() - start - within
+
+    @property
+    def busy(self) -> float:
+        """The share of its time in which it trained and evaluated."""
+        return sum(self.seconds.get(what, 0.0) for what in BUSY) / max(sum(self.seconds.values()), 1e-9)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Seconds by what they were for, and the busy share."""
+        return {f"seconds {what}": round(seconds, 3) for what, seconds in self.seconds.items()} | {"busy": self.busy}
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in self.seconds.items())
+        return f"worked {sum(self.seconds.values()):.1f} s: {parts or 'nothing to do'}; busy {self.busy:.0%}"
+
+
+def work(
+    ledger: Ledger,
+    task: str,
+    seconds: float,
+    until: int,
+    card: Callable[[Ledger, FinalRecord], str],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Spent:
+    """Sample, train, evaluate and update, and finalize the winner, until nothing is left to do or the time is over.
+
+    A batch that was begun is trained to its end. Told to stop (SIGTERM), it gives its children back and returns.
+
+    Args:
+        ledger: of the search.
+        task: equal for two attempts of one task, different for any two tasks.
+        seconds: after so many nothing new is begun.
+        until: the number of rounds at which the run ends; all of the search's: the winner is the run's matter, too.
+        card: writes the page that says what the exported model is.
+        clock, sleep: of this machine, in seconds.
+
+    Raises:
+        UserError: the winner cannot be finalized, or the data has changed.
+        StoreError: the store failed; nothing finished is lost.
+    """
+    spent, end, observer = Spent(clock), clock() + seconds, Observer(ledger)
+
+    def pause(length: float) -> None:
+        if clock() + length > end:
+            raise _TimeIsUp
+        with spent.on("idle"):
+            sleep(length)
+
+    def do(batch: Batch) -> None:
+        with spent.on("training"):
+            train_child(ledger, batch, task)
+        with spent.on("evaluating"):
+            evaluate(ledger, batch)
+
+    with ends_well_if_told_to_stop():
+        try:
+            version = ledger.version()
+            while version.low_mark < until and clock() < end:
+                with spent.on("sampling"):
+                    found = find_work(ledger, observer, until=until, planned_first=True)
+                if found is None:
+                    break
+                if not found:
+                    pause(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
+                    continue
+                do(_whole(found))
+                before = version.version
+                with spent.on("updating"):
+                    version = update_controller(ledger)
+                if version.version > before:
+                    print(f"round {version.rounds} of {ledger.spec.loop.rounds}: version {version.version}", flush=True)
+                elif found == [NOTHING_TO_DO]:
+                    pause(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
+            while until >= ledger.spec.loop.rounds <= version.low_mark and clock() < end and not is_over(ledger):
+                with spent.on("sampling"):
+                    found = plan_final(ledger, pause)
+                do(_whole(found))
+                with spent.on("evaluating"):
+                    tested = final_test(ledger)
+                if tested:
+                    with spent.on("exporting"):
+                        spent.exported = export_model(ledger, card)
+        except _TimeIsUp:
+            pass
+    print(spent, flush=True)
+    return spent
+
+
+def _whole(batches: list[Batch]) -> Batch:
+    """Join the batches of a round: a worker trains as many at once as it can."""
+    return Batch(batches[0].round, tuple(chain.from_iterable(batch.children for batch in batches)))

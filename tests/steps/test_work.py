@@ -1,0 +1,147 @@
+"""Workers: the same search as the loop's, whoever works, is killed, is told to stop, or comes late."""
+
+import os
+import signal
+from collections import Counter
+
+import pytest
+import searches
+from searches import make_small_spec, make_spec, outcome, renamed, run_apart
+from waiting import join, wait_for
+
+from rlnas import report, steps
+from rlnas.errors import UserError
+from rlnas.spec import SearchSpec
+from rlnas.state import Bucket, Ledger, Observer, StoreSettings, open_search
+from rlnas.steps.work import Spent
+
+HOUR = 3600.0
+WINNER = {"grid": {"learning_rate": [0.05, 0.1]}, "retrain": {"epochs": 3}, "references": []}
+
+
+def work(settings: StoreSettings, spec: SearchSpec, task: str = "a", until: int | None = None) -> Spent:
+    ledger = steps.open_search(Bucket(settings), spec.name, spec)
+    spent = steps.work(ledger, task, HOUR, until or spec.loop.rounds, report.card_of)
+    steps.finish(ledger)
+    return spent
+
+
+def run_by_workers(bucket: Bucket, spec: SearchSpec, workers: int = 1) -> Ledger:
+    steps.open_search(bucket, spec.name, spec)
+    searches.take_turns(*(lambda task=str(i): work(bucket.settings, spec, task) for i in range(workers)))
+    return open_search(bucket, spec.name)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "rnn"])
+def test_at_window_one_workers_do_what_the_loop_does(bucket: Bucket, kind: str) -> None:
+    by_loop, by_one, by_two = (
+        renamed(make_small_spec("guided" if kind == "rnn" else "reinforce", kind)) for _ in "123"
+    )
+    expected = outcome(run_apart(bucket, by_loop))
+    assert outcome(run_by_workers(bucket, by_one)) == expected
+    assert outcome(run_by_workers(bucket, by_two, workers=2)) == expected
+
+
+def test_the_winner_is_taken_to_its_export(bucket: Bucket) -> None:
+    by_loop, by_two = (renamed(make_spec("cnn", finalize=WINNER, loop={"children": 2})) for _ in "12")
+    expected = outcome(run_apart(bucket, by_loop))
+    ledger = run_by_workers(bucket, by_two, workers=2)
+    assert outcome(ledger) == expected
+    final = steps.find_final(ledger)
+    assert final is not None
+    assert final.record is not None
+    assert "model.onnx" in steps.read_model(ledger, final.record.winner)
+
+
+def test_killed_at_every_write(bucket: Bucket) -> None:
+    undisturbed, killed = (renamed(make_small_spec("guided", "cnn")) for _ in "12")
+    expected = outcome(run_apart(bucket, undisturbed))
+    steps.open_search(bucket, killed.name, killed)
+    assert searches.killed_at_every_write(lambda: work(bucket.settings, killed)) > 20
+    assert outcome(open_search(bucket, killed.name)) == expected
+
+
+def test_workers_of_several_rounds_and_a_loop_are_one_search(bucket: Bucket) -> None:
+    spec = make_spec(loop={"children": 24, "children_per_round": 3, "window": 4, "rounds_per_update": 2})
+    steps.open_search(bucket, spec.name, spec)
+    searches.take_turns(
+        lambda: work(bucket.settings, spec, "a"),
+        lambda: searches.run(bucket.settings, spec, "b"),
+        lambda: work(bucket.settings, spec, "c"),
+    )
+    ledger = open_search(bucket, spec.name)
+    versions = [ledger.controller(number) for number in range(ledger.version().version + 1)]
+    applied = Counter(number for version in versions if version for number in version.version.applied)
+    assert applied == Counter(range(8)), "each round in one update"
+    assert ledger.version().children == 24
+
+
+def test_a_run_ends_at_its_round(bucket: Bucket) -> None:
+    spec = make_spec(loop={"children": 8, "children_per_round": 2, "window": 3})
+    work(bucket.settings, spec, until=2)
+    ledger = open_search(bucket, spec.name)
+    assert ledger.version().low_mark == 2
+    assert ledger.plan(2) is None
+
+
+def test_after_its_time_nothing_is_begun(bucket: Bucket) -> None:
+    spec = make_spec(loop={"children": 8, "children_per_round": 2})
+    ledger = steps.open_search(bucket, spec.name, spec)
+    now = iter(range(1000))
+    spent = steps.work(ledger, "a", 10.0, 4, report.card_of, clock=lambda: float(next(now)))
+    assert 0 < ledger.version().rounds < 4
+    assert spent.seconds["sampling"] > 0
+
+
+def test_it_waits_for_others_and_says_so(bucket: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
+    """All children of the window are held by others."""
+    spec = make_spec(loop={"children": 2, "children_per_round": 2})
+    ledger = steps.open_search(bucket, spec.name, spec)
+    (batch,) = steps.sample_architecture(ledger)
+    for child in batch.names:
+        assert searches.TRAIN.claim(ledger, child, "another")  # type: ignore[attr-defined]
+    slept, now = [], [0.0]
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    spent = steps.work(ledger, "a", 1.0, 1, report.card_of, clock=lambda: now[0], sleep=sleep)
+    assert spent.seconds["idle"] == pytest.approx(sum(slept))
+    assert sum(slept) == pytest.approx(1.0, abs=0.11)
+    assert spent.busy == 0
+    assert "idle" in capsys.readouterr().out
+
+
+def test_told_to_stop_it_gives_its_children_back_and_ends_well(bucket: Bucket) -> None:
+    child = {"epochs": 100_000, "batch": 16, "learning_rate": 0.001}
+    spec = make_spec("cnn", child=child, loop={"children": 4, "children_per_round": 4})
+    ledger = steps.open_search(bucket, spec.name, spec)
+
+    def step() -> None:
+        work(bucket.settings, spec)
+        bucket.put(f"went-on-{spec.name}", b"")
+
+    process = searches.start(step)
+    wait_for(lambda: ledger.claimed_children(0))
+    os.kill(process.pid, signal.SIGTERM)
+    assert join(process) == 0
+    assert bucket.get(f"went-on-{spec.name}"), "its task writes its outputs"
+    plan = ledger.plan(0)
+    assert plan is not None
+    free, busy = Observer(ledger).look_through(plan)
+    assert (len(free), busy) == (4, False)
+
+
+def test_what_each_worker_is_to_do(bucket: Bucket) -> None:
+    ledger = steps.open_search(bucket, (spec := make_spec(loop={"children": 8})).name, spec)
+    assert steps.plan_workers(ledger, 2, 3, 60) == [{"worker": i, "until": 3, "seconds": 60} for i in range(2)]
+    assert steps.plan_workers(ledger, 1, 0, 60)[0]["until"] == spec.loop.rounds
+    for numbers, words in (
+        ((0, 0, 60), "worker_count: 0 is too few; allowed: 1 or more"),
+        ((1, -1, 60), "rounds_per_run: -1 is negative; allowed"),
+        ((1, 0, 0), "seconds_per_run: 0; allowed: 1 to 82800"),
+        ((1, 0, 90_000), "seconds_per_run: 90000; allowed"),
+    ):
+        with pytest.raises(UserError, match=words):
+            steps.plan_workers(ledger, *numbers)
