@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 
+from rlnas.errors import UserError
 from rlnas.state import FinalRecord, Ledger, Observer
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch
 from rlnas.steps.evaluate import evaluate
@@ -19,7 +20,7 @@ from rlnas.steps.finalize import final_test, is_over, plan_final
 from rlnas.steps.sample_architecture import find_work
 from rlnas.steps.train_child import train_child
 from rlnas.steps.update_controller import update_controller
-from rlnas.steps.workers import ends_well_if_told_to_stop
+from rlnas.steps.workers import device, ends_well_if_told_to_stop
 
 BUSY = ("training", "evaluating")
 
@@ -89,9 +90,12 @@ def work(
         clock, sleep: of this machine, in seconds.
 
     Raises:
-        UserError: the winner cannot be finalized, or the data has changed.
+        UserError: the winner cannot be finalized, the data has changed, or short trials would be made on a GPU.
         StoreError: the store failed; nothing finished is lost.
     """
+    if ledger.spec.controller.asks_for_trials and device() != "cpu":
+        # Sampling would begin to use the GPU, and a process that does cannot be forked for children.
+        raise UserError("controller.trials: workers make no short trials on a GPU; allowed: 0, or the loop")
     spent, end, observer = Spent(clock), clock() + seconds, Observer(ledger)
 
     def pause(length: float) -> None:

@@ -145,3 +145,13 @@ def test_what_each_worker_is_to_do(bucket: Bucket) -> None:
     ):
         with pytest.raises(UserError, match=words):
             steps.plan_workers(ledger, *numbers)
+
+
+def test_short_trials_and_a_gpu_are_no_matter_of_workers(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that forks children must not have touched the GPU."""
+    spec = make_small_spec("guided", "rnn")
+    ledger = steps.open_search(bucket, spec.name, spec)
+    monkeypatch.setattr(searches.WORK, "device", lambda: "cuda")
+    with pytest.raises(UserError, match=r"controller.trials: workers make no short trials on a GPU; allowed: 0"):
+        steps.work(ledger, "a", HOUR, 1, report.card_of)
+    assert ledger.plan(0) is None
