@@ -17,7 +17,7 @@ from typing import Any
 from rlnas.spec import load_spec
 from rlnas.state import Bucket, EmbeddedStore
 from rlnas.steps import open_search
-from rlnas.steps.workers import children_at_once
+from rlnas.steps.processes import children_at_once
 
 CHILDREN, GOAL = 8, 0.8
 EVENT = re.compile(r"^(\d\d:\d\d:\d\d\.\d+) - INFO - (Executing task|Task) '([\w-]+)'")

@@ -51,9 +51,9 @@ def workers_pipeline(
         image_pull_secret: secret of the image's registry; need not exist.
         control_cpu, control_memory: request of each of the tasks that train and evaluate nothing.
         control_node_selector, control_tolerations: of the pods of the tasks that train and evaluate nothing; JSON.
-        training_cpu, training_memory: request of each of *train-child*, *evaluate* and *final-test*.
-        training_node_selector, training_tolerations: of the pods of *train-child*, *evaluate*, *final-test*; JSON.
-        accelerator_type: resource name of the GPUs of *train-child*, *evaluate* and *final-test*.
+        training_cpu, training_memory: request of each of *work* and *final-test*.
+        training_node_selector, training_tolerations: of the pods of *work*, *final-test*; JSON.
+        accelerator_type: resource name of the GPUs of *work* and *final-test*.
         accelerator_count: number of GPUs of each of these three; 0: none.
         store_secret_name: secret with `accesskey` and `secretkey` of the object store.
         store_config_map: config map with the `RLNAS_STORE_*` that are not secret, and `RLNAS_MODEL_REGISTRY`.
@@ -100,7 +100,8 @@ def workers_pipeline(
         )
         place(worked, training)
     finished = components.finish(search_name=search_name, placement=control.text)
-    place(finished, control).after(worked)
+    # A worker that fails, as one whose pod is deleted does here, is no reason to leave out the test and the export.
+    place(finished, control).after(worked).ignore_upstream_failure()
     with dsl.If(finished.outputs["Output"] == True):  # noqa: E712 - a condition of the pipeline, not of Python
         tested = components.final_test(search_name=search_name, placement=training.text)
         place(tested, training)

@@ -44,7 +44,7 @@ KfpNamespace = Annotated[
     str | None, typer.Option("--namespace", help="where pods run; KFP_NAMESPACE, or kubeflow, unless given")
 ]
 Workers = Annotated[
-    int, typer.Option(min=0, help="so many workers that go on by themselves; 0: the loop, whose steps are tasks")
+    int, typer.Option(min=0, help="so many tasks that do all steps; 0: the loop, with a task for each step")
 ]
 Control = Annotated[
     str | None,

@@ -195,9 +195,12 @@ def _sized(
 
     documents = list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
     if workers:
-        return arguments | {
-            "worker_count": workers
-        }, f"a run has at most {size_of_workers(documents, workers, arguments)}"
+        if arguments.get("worker_count", workers) != workers:
+            raise UserError(
+                f"--set worker_count={arguments['worker_count']}: and --workers {workers}; allowed: one of them"
+            )
+        size = size_of_workers(documents, workers, arguments)
+        return arguments | {"worker_count": workers}, f"a run has {workers} workers and at most {size}"
     if spec is None:
         check_rounds(documents, arguments)
         return arguments, ""

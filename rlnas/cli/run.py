@@ -12,7 +12,6 @@ from rlnas.cli.common import (
     Seed,
     SpecFile,
     TakesControl,
-    Workers,
     app,
     connect,
     console,
@@ -33,7 +32,9 @@ from rlnas.state import Bucket, find_search, open_search
 def run(
     spec_file: SpecFile,
     rounds: Annotated[int, typer.Option(min=0, help="so many rounds, or up to loop.replicas - 1 more; 0: all")] = 0,
-    workers: Workers = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, max=2, help="1 or 2 tasks that do all steps; 0: the loop, with a task for each step")
+    ] = 0,
     searcher: Searcher = None,
     name: Name = None,
     seed: Seed = None,

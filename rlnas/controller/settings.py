@@ -2,9 +2,9 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from rlnas.section import Section
+from rlnas.section import EARLIER, Section
 
 
 class ControllerSettings(Section):
@@ -54,7 +54,14 @@ class PolicySettings(ControllerSettings):
     hidden: int = Field(default=35, ge=1, le=4096)
     layers: int = Field(default=2, ge=1, le=8)
     init: float = Field(default=0.08, gt=0, le=1)
-    temperature: float = Field(default=1.0, ge=0.01, le=100)
+    temperature: float = Field(default=1.0, gt=0)
+
+    @field_validator("temperature")
+    @classmethod
+    def _leaves_a_choice(cls, temperature: float, info: ValidationInfo) -> float:
+        if info.context is not EARLIER and not 0.01 <= temperature <= 100:
+            raise ValueError(f"{temperature:g} leaves the controller no choice, or no say; allowed: 0.01 to 100")
+        return temperature
 
 
 class ReinforceSettings(PolicySettings):

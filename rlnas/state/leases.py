@@ -192,10 +192,17 @@ class Keeper:
 
 @dataclass
 class Observer:
-    """Watches other tasks' leases from one process, over its lifetime."""
+    """Watches other tasks' leases from one process, over its lifetime.
+
+    Args:
+        ledger: of the search.
+        clock: monotonic seconds.
+        trainers_score: a child that is trained and not scored is still of whoever trained it; else it is anybody's.
+    """
 
     ledger: Ledger
     clock: Callable[[], float] = time.monotonic
+    trainers_score: bool = False
     _seen: dict[str, tuple[tuple[str, str], float]] = field(default_factory=dict)
 
     def is_free(self, child: str) -> bool:
@@ -225,7 +232,7 @@ class Observer:
             child = child_id(plan.round, i)
             if child in finished:
                 continue
-            if child in trained or self.is_free(child):
+            if (child in trained and not self.trainers_score) or self.is_free(child):
                 free.append(i)
             else:
                 busy = True

@@ -6,7 +6,8 @@ from rlnas.steps.evaluate import evaluate
 from rlnas.steps.export_model import export_model, read_model
 from rlnas.steps.finalize import final_test, find_final, plan_grid, plan_retraining, winner_of
 from rlnas.steps.finish import finish
-from rlnas.steps.open_search import check_spec, open_search, plan_rounds, plan_workers
+from rlnas.steps.open_search import check_spec, open_search
+from rlnas.steps.plan_run import plan_rounds, plan_workers
 from rlnas.steps.prepare_data import prepare_data
 from rlnas.steps.register_model import register_model
 from rlnas.steps.sample_architecture import sample_architecture

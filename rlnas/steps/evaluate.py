@@ -10,8 +10,8 @@ from rlnas.spec import LARGEST_REWARD
 from rlnas.state import Bucket, Ledger, Plan, PlannedChild, Result, SearchRecord, StoreSettings, Summary, child_id
 from rlnas.state.records import FinishedChild
 from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
+from rlnas.steps.processes import children_at_once, device, ends_well_if_told_to_stop, run_in_processes, settle
 from rlnas.steps.train_child import failed_result
-from rlnas.steps.workers import children_at_once, device, ends_well_if_told_to_stop, run_in_processes, settle
 from rlnas.tensors import read_document
 
 

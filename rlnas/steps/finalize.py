@@ -17,7 +17,7 @@ from rlnas.state import Final, FinalModel, FinalRecord, Ledger, Observer, Plan, 
 from rlnas.state.records import FinishedChild, parse_child_id
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, architecture_of, batches, opener, trainer_of
 from rlnas.steps.data import check_data
-from rlnas.steps.workers import device
+from rlnas.steps.processes import device
 
 
 def is_over(ledger: Ledger) -> bool:
@@ -43,6 +43,19 @@ def plan_final(ledger: Ledger, sleep: Callable[[float], None] = time.sleep) -> l
     if final is None or ledger.summary(final.grid_round) is None:
         return plan_grid(ledger, sleep=sleep)
     return plan_retraining(ledger, sleep=sleep)
+
+
+def awaits_test(ledger: Ledger) -> bool:
+    """Whether all trainings of the best child of a search are done, and only its test and its export are left."""
+    final = find_final(ledger)
+    plan = ledger.plan(final.last_round) if final else None
+    return plan is not None and has_ended(ledger, plan)
+
+
+def has_ended(ledger: Ledger, plan: Plan) -> bool:
+    """Whether no child of a plan is still to be trained."""
+    ended = ledger.finished_children(plan.round) | ledger.trained_children(plan.round)
+    return all(child_id(plan.round, i) in ended for i in range(len(plan.children)))
 
 
 def winner_of(ledger: Ledger, child: str = "") -> str:
@@ -154,8 +167,7 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
     if plan is None and any(found.result.status == "ok" for found in best.values()):
         return None
     with_weights = ledger.trained_children(final.last_round)
-    ended = ledger.finished_children(final.last_round) | with_weights
-    if any(name not in ended for name, _ in trained.values()):
+    if plan and not has_ended(ledger, plan):
         print("other runs train a part of the models; they, or the next run, test them", flush=True)
         return None
     data = None

@@ -11,7 +11,7 @@ from rlnas.seeds import derive_seed
 from rlnas.spaces import Space, Tokens
 from rlnas.state import Ledger, ShortTrial
 from rlnas.steps.common import opener, trainer_of
-from rlnas.steps.workers import device
+from rlnas.steps.processes import device
 
 
 class TrainersForesight(Foresight):

@@ -10,7 +10,6 @@ from rlnas.state import Bucket, Ledger, create_search, find_search
 from rlnas.state import open_search as open_existing
 from rlnas.steps.common import opener
 from rlnas.steps.data import check_data, compare, data_of, follow_data, look_through
-from rlnas.steps.finalize import is_over
 from rlnas.steps.warm_start import look_up
 
 
@@ -58,59 +57,6 @@ def _take_up(ledger: Ledger, spec: SearchSpec) -> Ledger:
     ledger.bucket.probe()
     data_of(ledger)  # of a search that began before it was recorded
     return ledger
-
-
-def plan_rounds(ledger: Ledger, rounds_per_run: int) -> int:
-    """Count the turns of the loop that each replica takes in one run: a round each, and two for the winner.
-
-    Args:
-        ledger: of the search.
-        rounds_per_run: so many over all replicas, rounded up so that each does the same number; 0: as many as are left.
-
-    Returns:
-        At least 1: a search that is over has one turn with nothing to do.
-
-    Raises:
-        UserError: a negative number.
-    """
-    if rounds_per_run < 0:
-        raise UserError(f"rounds_per_run: {rounds_per_run} is negative; allowed: 0 (all that are left) or more")
-    loop = ledger.spec.loop
-    left = loop.rounds - ledger.version().rounds
-    turns = -(-min(left, rounds_per_run or left) // loop.replicas)
-    if not is_over(ledger) and left <= (rounds_per_run or left):
-        turns += 2  # the winner's grid, and its last training
-    return max(1, turns)
-
-
-LONGEST_WORK = 23 * 60 * 60
-"""Seconds after which a worker must begin nothing new: its pod is ended after a day."""
-
-
-def plan_workers(ledger: Ledger, workers: int, rounds_per_run: int, seconds_per_run: int) -> list[dict[str, int]]:
-    """Say what each worker of a run is to do.
-
-    Args:
-        ledger: of the search.
-        workers: how many side by side.
-        rounds_per_run: so many in all; 0: as many as are left.
-        seconds_per_run: after so many, a worker begins nothing new.
-
-    Returns:
-        For each its number, `worker`, the round at which the run ends, `until`, and `seconds`.
-
-    Raises:
-        UserError: a number that cannot be.
-    """
-    if workers < 1:
-        raise UserError(f"worker_count: {workers} is too few; allowed: 1 or more")
-    if rounds_per_run < 0:
-        raise UserError(f"rounds_per_run: {rounds_per_run} is negative; allowed: 0 (all that are left) or more")
-    if not 0 < seconds_per_run <= LONGEST_WORK:
-        raise UserError(f"seconds_per_run: {seconds_per_run}; allowed: 1 to {LONGEST_WORK}, since a pod has a day")
-    rounds = ledger.spec.loop.rounds
-    until = min(rounds, ledger.version().rounds + (rounds_per_run or rounds))
-    return [{"worker": number, "until": until, "seconds": seconds_per_run} for number in range(workers)]
 
 
 def check_spec(spec: SearchSpec, open_file: Opener) -> DataShape:

@@ -24,8 +24,8 @@ from rlnas.state import (
     suspects,
 )
 from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
+from rlnas.steps.processes import children_at_once, device, ends_well_if_told_to_stop, run_in_processes, settle
 from rlnas.steps.rungs import Rungs
-from rlnas.steps.workers import children_at_once, device, ends_well_if_told_to_stop, run_in_processes, settle
 from rlnas.tensors import add_to_document
 
 

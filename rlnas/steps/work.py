@@ -7,20 +7,19 @@ read stays read.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 
 from rlnas.errors import UserError
-from rlnas.state import FinalRecord, Ledger, Observer
+from rlnas.state import Ledger, Observer
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch
 from rlnas.steps.evaluate import evaluate
-from rlnas.steps.export_model import export_model
-from rlnas.steps.finalize import final_test, is_over, plan_final
+from rlnas.steps.finalize import awaits_test, is_over, plan_final
+from rlnas.steps.processes import device, ends_well_if_told_to_stop
 from rlnas.steps.sample_architecture import find_work
 from rlnas.steps.train_child import train_child
 from rlnas.steps.update_controller import update_controller
-from rlnas.steps.workers import device, ends_well_if_told_to_stop
 
 BUSY = ("training", "evaluating")
 
@@ -36,12 +35,10 @@ class Spent:
     Args:
         clock: monotonic seconds.
         seconds: by what it did: sampling, training, evaluating, updating, idle.
-        exported: files of the winner, if it was this worker that exported it.
     """
 
     clock: Callable[[], float]
     seconds: dict[str, float] = field(default_factory=dict)
-    exported: dict[str, bytes] = field(default_factory=dict)
 
     @contextmanager
     def on(self, what: str) -> Iterator[None]:
@@ -73,20 +70,19 @@ def work(
     task: str,
     seconds: float,
     until: int,
-    card: Callable[[Ledger, FinalRecord], str],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Spent:
-    """Sample, train, evaluate and update, and finalize the winner, until nothing is left to do or the time is over.
+    """Sample, train, evaluate and update, and train the winner, until nothing is left to do or the time is over.
 
-    A batch that was begun is trained to its end. Told to stop (SIGTERM), it gives its children back and returns.
+    What was begun is trained to its end. Told to stop (SIGTERM), it gives its children back and returns.
 
     Args:
         ledger: of the search.
         task: equal for two attempts of one task, different for any two tasks.
         seconds: after so many nothing new is begun.
-        until: the number of rounds at which the run ends; all of the search's: the winner is the run's matter, too.
-        card: writes the page that says what the exported model is.
+        until: the number of rounds at which the run ends; all of the search's: the winner's trainings are the run's
+            matter, too.
         clock, sleep: of this machine, in seconds.
 
     Raises:
@@ -96,52 +92,53 @@ def work(
     if ledger.spec.controller.asks_for_trials and device() != "cpu":
         # Sampling would begin to use the GPU, and a process that does cannot be forked for children.
         raise UserError("controller.trials: workers make no short trials on a GPU; allowed: 0, or the loop")
-    spent, end, observer = Spent(clock), clock() + seconds, Observer(ledger)
+    spent, end, loop = Spent(clock), clock() + seconds, ledger.spec.loop
 
-    def pause(length: float) -> None:
+    def pause(length: float = min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4)) -> None:
         if clock() + length > end:
             raise _TimeIsUp
         with spent.on("idle"):
             sleep(length)
 
-    def do(batch: Batch) -> None:
-        with spent.on("training"):
-            train_child(ledger, batch, task)
-        with spent.on("evaluating"):
-            evaluate(ledger, batch)
-
-    with ends_well_if_told_to_stop():
-        try:
-            version = ledger.version()
-            while version.low_mark < until and clock() < end:
-                with spent.on("sampling"):
-                    found = find_work(ledger, observer, until=until, planned_first=True)
-                if found is None:
-                    break
-                if not found:
-                    pause(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
-                    continue
-                do(_whole(found))
-                before = version.version
-                with spent.on("updating"):
-                    version = update_controller(ledger)
-                if version.version > before:
-                    print(f"round {version.rounds} of {ledger.spec.loop.rounds}: version {version.version}", flush=True)
-                elif found == [NOTHING_TO_DO]:
-                    pause(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
-            while until >= ledger.spec.loop.rounds <= version.low_mark and clock() < end and not is_over(ledger):
-                with spent.on("sampling"):
-                    found = plan_final(ledger, pause)
-                do(_whole(found))
-                with spent.on("evaluating"):
-                    tested = final_test(ledger)
-                if tested:
-                    with spent.on("exporting"):
-                        spent.exported = export_model(ledger, card)
-        except _TimeIsUp:
-            pass
+    with ends_well_if_told_to_stop(), suppress(_TimeIsUp):
+        observer, version = Observer(ledger, trainers_score=True), ledger.version()
+        while version.low_mark < until and clock() < end:
+            with spent.on("sampling"):
+                found = find_work(ledger, observer, until=until, planned_first=True)
+            if found is None:
+                break
+            if not found:
+                pause()
+                continue
+            _do(ledger, _whole(found), task, spent)
+            before = version.version
+            with spent.on("updating"):
+                version = update_controller(ledger)
+            if version.version > before:
+                print(f"round {version.rounds} of {loop.rounds}: version {version.version}", flush=True)
+            elif found == [NOTHING_TO_DO]:
+                if until < loop.rounds:
+                    break  # what is missing for an update is beyond this run
+                pause()
+        while until >= loop.rounds <= ledger.version().rounds and clock() < end:
+            if is_over(ledger) or awaits_test(ledger):
+                break
+            with spent.on("sampling"):
+                found = plan_final(ledger, pause)
+            batch = _whole(found)
+            trained = ledger.trained_children(batch.round).issuperset(batch.names)
+            _do(ledger, batch, task, spent)
+            if trained and not awaits_test(ledger):
+                pause()  # others train what is left
     print(spent, flush=True)
     return spent
+
+
+def _do(ledger: Ledger, batch: Batch, task: str, spent: Spent) -> None:
+    with spent.on("training"):
+        train_child(ledger, batch, task)
+    with spent.on("evaluating"):
+        evaluate(ledger, batch)
 
 
 def _whole(batches: list[Batch]) -> Batch:

@@ -54,7 +54,7 @@ def test_the_package_is_not_hidden_by_the_folder_of_its_tests():
 @pytest.mark.parametrize("module", MODULES)
 def test_a_component_is_small_and_only_carries_its_step(module):
     lines = (ROOT / "components" / f"{module}.py").read_text().splitlines()
-    assert len(lines) < 35, f"{len(lines)} lines: what it does belongs into rlnas/steps"
+    assert len(lines) < 40, f"{len(lines)} lines: what it does belongs into rlnas/steps"
 
 
 def test_open_search(bucket: Bucket, spec: SearchSpec):

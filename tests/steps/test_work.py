@@ -9,19 +9,21 @@ import searches
 from searches import make_small_spec, make_spec, outcome, renamed, run_apart
 from waiting import join, wait_for
 
-from rlnas import report, steps
+from rlnas import steps
 from rlnas.errors import UserError
 from rlnas.spec import SearchSpec
 from rlnas.state import Bucket, Ledger, Observer, StoreSettings, open_search
 from rlnas.steps.work import Spent
 
 HOUR = 3600.0
-WINNER = {"grid": {"learning_rate": [0.05, 0.1]}, "retrain": {"epochs": 3}, "references": []}
+WINNER = {"grid": {"learning_rate": [0.05, 0.1]}, "retrain": {"epochs": 3}, "references": ["no_skips"]}
 
 
 def work(settings: StoreSettings, spec: SearchSpec, task: str = "a", until: int | None = None) -> Spent:
     ledger = steps.open_search(Bucket(settings), spec.name, spec)
-    spent = steps.work(ledger, task, HOUR, until or spec.loop.rounds, report.card_of)
+    spent = steps.work(ledger, task, HOUR, until or spec.loop.rounds)
+    if ledger.spec.final:
+        steps.final_test(ledger)
     steps.finish(ledger)
     return spent
 
@@ -42,15 +44,37 @@ def test_at_window_one_workers_do_what_the_loop_does(bucket: Bucket, kind: str) 
     assert outcome(run_by_workers(bucket, by_two, workers=2)) == expected
 
 
-def test_the_winner_is_taken_to_its_export(bucket: Bucket) -> None:
-    by_loop, by_two = (renamed(make_spec("cnn", finalize=WINNER, loop={"children": 2})) for _ in "12")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_they_share_the_trainings_of_the_winner_and_of_its_references(bucket: Bucket, workers: int) -> None:
+    by_loop, by_workers = (renamed(make_spec("cnn", finalize=WINNER, loop={"children": 2})) for _ in "12")
     expected = outcome(run_apart(bucket, by_loop))
-    ledger = run_by_workers(bucket, by_two, workers=2)
+    steps.open_search(bucket, by_workers.name, by_workers)
+
+    def train(task: str) -> None:
+        ledger = open_search(Bucket(bucket.settings), by_workers.name)
+        steps.work(ledger, task, HOUR, by_workers.loop.rounds)
+
+    searches.take_turns(*(lambda task=str(i): train(task) for i in range(workers)))
+    ledger = open_search(bucket, by_workers.name)
+    assert steps.finalize.awaits_test(ledger)
+    assert ledger.test_readings() == 0, "that is a task of its own"
+    assert steps.final_test(ledger)
+    steps.finish(ledger)
     assert outcome(ledger) == expected
-    final = steps.find_final(ledger)
-    assert final is not None
-    assert final.record is not None
-    assert "model.onnx" in steps.read_model(ledger, final.record.winner)
+
+
+def test_a_run_of_fewer_rounds_than_an_update_takes_has_those_of_one(bucket: Bucket) -> None:
+    loop = {"children": 16, "children_per_round": 2, "window": 4, "rounds_per_update": 4}
+    spec = make_spec(loop=loop)
+    ledger = steps.open_search(bucket, spec.name, spec)
+    (share,) = steps.plan_workers(ledger, 1, 1, 60)
+    assert share["until"] == 4
+    work(bucket.settings, spec, until=share["until"])
+    assert ledger.version().rounds == 4
+    work(bucket.settings, spec, until=6)  # as another run left it: what is missing for an update is beyond it
+    assert ledger.version().rounds == 4
+    work(bucket.settings, spec)
+    assert ledger.version().rounds == 8
 
 
 def test_killed_at_every_write(bucket: Bucket) -> None:
@@ -88,7 +112,7 @@ def test_after_its_time_nothing_is_begun(bucket: Bucket) -> None:
     spec = make_spec(loop={"children": 8, "children_per_round": 2})
     ledger = steps.open_search(bucket, spec.name, spec)
     now = iter(range(1000))
-    spent = steps.work(ledger, "a", 10.0, 4, report.card_of, clock=lambda: float(next(now)))
+    spent = steps.work(ledger, "a", 10.0, 4, clock=lambda: float(next(now)))
     assert 0 < ledger.version().rounds < 4
     assert spent.seconds["sampling"] > 0
 
@@ -106,7 +130,7 @@ def test_it_waits_for_others_and_says_so(bucket: Bucket, capsys: pytest.CaptureF
         slept.append(seconds)
         now[0] += seconds
 
-    spent = steps.work(ledger, "a", 1.0, 1, report.card_of, clock=lambda: now[0], sleep=sleep)
+    spent = steps.work(ledger, "a", 1.0, 1, clock=lambda: now[0], sleep=sleep)
     assert spent.seconds["idle"] == pytest.approx(sum(slept))
     assert sum(slept) == pytest.approx(1.0, abs=0.11)
     assert spent.busy == 0
@@ -153,5 +177,5 @@ def test_short_trials_and_a_gpu_are_no_matter_of_workers(bucket: Bucket, monkeyp
     ledger = steps.open_search(bucket, spec.name, spec)
     monkeypatch.setattr(searches.WORK, "device", lambda: "cuda")
     with pytest.raises(UserError, match=r"controller.trials: workers make no short trials on a GPU; allowed: 0"):
-        steps.work(ledger, "a", HOUR, 1, report.card_of)
+        steps.work(ledger, "a", HOUR, 1)
     assert ledger.plan(0) is None

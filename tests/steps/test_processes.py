@@ -13,8 +13,8 @@ from waiting import LIMIT, join, wait_for
 
 from rlnas.children.recipes import CNNRecipe
 from rlnas.errors import SearchDeleted, StoreError, Unforeseen, UserError
-from rlnas.steps import workers
-from rlnas.steps.workers import ends_well_if_told_to_stop, run_in_processes
+from rlnas.steps import processes
+from rlnas.steps.processes import ends_well_if_told_to_stop, run_in_processes
 
 
 def has_ended(pid):
@@ -232,7 +232,7 @@ def test_told_to_stop_while_a_worker_starts(threads):
     def step():
         for _ in range(threads):
             threading.Thread(target=time.sleep, args=(LIMIT,), daemon=True).start()
-        process_class = workers._CONTEXT.Process
+        process_class = processes._CONTEXT.Process
         begin = process_class.start
 
         def begin_and_be_told(self):
@@ -256,7 +256,7 @@ def test_signals_are_as_before():
 
 def test_gpu_whose_memory_nobody_tells(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert workers.children_at_once(CNNRecipe(children_at_once=3), "cuda") == 3
+    assert processes.children_at_once(CNNRecipe(children_at_once=3), "cuda") == 3
     with pytest.raises(UserError, match=r"nvidia-smi .* allowed: .*child.children_at_once") as caught:
-        workers.children_at_once(CNNRecipe(), "cuda")
+        processes.children_at_once(CNNRecipe(), "cuda")
     assert "\n" not in str(caught.value)
