@@ -79,7 +79,7 @@ def read_spec(spec_file: Path, searcher: str | None, name: str | None) -> Search
     if searcher is not None:
         spec, left_out = with_searcher(spec, searcher)
         if left_out:
-            words = f"warning: {', '.join(left_out)} of the spec left out: they are not of {searcher}"
+            words = f"warning: {', '.join(left_out)} of the spec left out: searcher {searcher} has no such setting"
             console.print(words, soft_wrap=True)
     return spec if name is None else with_name(spec, name)
 
