@@ -39,7 +39,10 @@ def test_another_searcher_runs_by_its_defaults_and_what_is_left_out_is_said(
 ) -> None:
     status, out, err = rlnas("run", path, "--searcher", "guided")
     assert (status, err) == (0, "")
-    assert out.splitlines()[0] == "warning: controller.learning_rate of the spec left out: searcher guided has no such setting"
+    assert (
+        out.splitlines()[0]
+        == "warning: controller.learning_rate of the spec left out: searcher guided has no such setting"
+    )
     assert f"next: rlnas run {path} --searcher guided  (continues the search)" in out
     assert (started[0].name, started[0].document["controller"]) == ("mine", {"kind": "guided"})
     assert "warning" not in rlnas("run", path, "--searcher", "reinforce", "--name", "other")[1]

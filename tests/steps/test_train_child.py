@@ -17,7 +17,7 @@ from waiting import LIMIT, join, wait_for
 from rlnas.errors import StoreError, UserError
 from rlnas.state import Bucket, Ledger, Observer, leases, open_search
 from rlnas.state.records import Lease
-from rlnas.steps import evaluate, finish, sample_architecture, train_child, update_controller, workers
+from rlnas.steps import evaluate, finish, processes, sample_architecture, train_child, update_controller
 from rlnas.steps.common import Batch
 from rlnas.tensors import read_document
 
@@ -352,7 +352,7 @@ def test_input_that_a_person_can_mend_is_no_childs_failure(bucket, make_ledger, 
 def test_one_thread_a_child_where_processes_are_spawned(bucket, make_ledger, monkeypatch):
     """As on macOS: what the parent has set is not inherited."""
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.setattr(workers, "_CONTEXT", multiprocessing.get_context("spawn"))
+    monkeypatch.setattr(processes, "_CONTEXT", multiprocessing.get_context("spawn"))
     for module in (searches.TRAIN, searches.EVALUATE):
         monkeypatch.setattr(module, "trainer_of", module.trainer_of)  # put back in the end
     ledger = make_ledger(loop={"children": 1, "children_per_round": 1})
