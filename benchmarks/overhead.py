@@ -35,7 +35,7 @@ def measure() -> list[dict[str, Any]]:
             settings = store.start()
             ledger = open_search(Bucket(settings), spec.name, spec)
             parameters = {"search_name": spec.name, "rounds_per_run": 1}
-            command = [sys.executable, "-m", "pipelines.local", "search", json.dumps(parameters)]
+            command = [sys.executable, "-m", "pipelines.local", "search", json.dumps(parameters), str(os.getpid())]
             environment = os.environ | settings.to_environment()
             log = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
             results = [child.result for child in ledger.summaries()[0].children]
