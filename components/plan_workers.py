@@ -27,4 +27,4 @@ def plan_workers(
 
     with reported_errors():
         numbers = int(worker_count), int(rounds_per_run), int(seconds_per_run)
-        return [dict(share) for share in steps.plan_workers(ledger_of(search_name), *numbers)]
+        return steps.plan_workers(ledger_of(search_name), *numbers)

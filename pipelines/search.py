@@ -11,6 +11,7 @@ from kfp import dsl
 
 import components
 from components.image import BASE_IMAGE
+from pipelines.parts import begin, finish, take_winner
 from pipelines.placement import CONFIG, place, placements
 
 ROUNDS_PER_RUN = 5
@@ -81,10 +82,7 @@ def search_pipeline(
         data_volume_claim=data_volume_claim,
     )
 
-    prepared = components.prepare_data(search_name=search_name, search_spec=search_spec, placement=data.text)
-    place(prepared, data)
-    opened = components.open_search(search_name=search_name, search_spec=search_spec, placement=data.text)
-    place(opened, data).after(prepared)
+    opened = begin(search_name, search_spec, data)
     with dsl.ParallelFor(opened.output) as slot:
         planned = components.plan_rounds(
             search_name=search_name, rounds_per_run=rounds_per_run, slot=slot, placement=control.text
@@ -107,10 +105,5 @@ def search_pipeline(
                 search_name=search_name, evaluated=dsl.Collected(evaluated.outputs["Output"]), placement=control.text
             )
             place(updated, control)
-    finished = components.finish(search_name=search_name, placement=control.text)
-    place(finished, control).after(updated)
-    with dsl.If(finished.outputs["Output"] == True):  # noqa: E712 - a condition of the pipeline, not of Python
-        tested = components.final_test(search_name=search_name, placement=training.text)
-        place(tested, training)
-        exported = components.export_model(search_name=search_name, placement=data.text)
-        place(exported, data).after(tested)
+    finished = finish(search_name, control, updated)
+    take_winner(search_name, finished, data, training)

@@ -8,6 +8,7 @@ from kfp import dsl
 
 import components
 from components.image import BASE_IMAGE
+from pipelines.parts import begin, finish, take_winner
 from pipelines.placement import CONFIG, place, placements
 
 SECONDS_PER_RUN = 20 * 60 * 60
@@ -54,7 +55,7 @@ def workers_pipeline(
         training_cpu, training_memory: request of each of *work* and *final-test*.
         training_node_selector, training_tolerations: of the pods of *work*, *final-test*; JSON.
         accelerator_type: resource name of the GPUs of *work* and *final-test*.
-        accelerator_count: number of GPUs of each of these three; 0: none.
+        accelerator_count: number of GPUs of each of these two; 0: none.
         store_secret_name: secret with `accesskey` and `secretkey` of the object store.
         store_config_map: config map with the `RLNAS_STORE_*` that are not secret, and `RLNAS_MODEL_REGISTRY`.
         authority_config_map: config map with certificate authorities, mounted at /etc/rlnas/ca; need not exist.
@@ -79,10 +80,7 @@ def workers_pipeline(
         data_volume_claim=data_volume_claim,
     )
 
-    prepared = components.prepare_data(search_name=search_name, search_spec=search_spec, placement=data.text)
-    place(prepared, data)
-    opened = components.open_search(search_name=search_name, search_spec=search_spec, placement=data.text)
-    place(opened, data).after(prepared)
+    opened = begin(search_name, search_spec, data)
     planned = components.plan_workers(
         search_name=search_name,
         worker_count=worker_count,
@@ -99,11 +97,6 @@ def workers_pipeline(
             placement=training.text,
         )
         place(worked, training)
-    finished = components.finish(search_name=search_name, placement=control.text)
     # A worker that fails, as one whose pod is deleted does here, is no reason to leave out the test and the export.
-    place(finished, control).after(worked).ignore_upstream_failure()
-    with dsl.If(finished.outputs["Output"] == True):  # noqa: E712 - a condition of the pipeline, not of Python
-        tested = components.final_test(search_name=search_name, placement=training.text)
-        place(tested, training)
-        exported = components.export_model(search_name=search_name, placement=data.text)
-        place(exported, data).after(tested)
+    finished = finish(search_name, control, worked).ignore_upstream_failure()
+    take_winner(search_name, finished, data, training)

@@ -246,7 +246,7 @@ def _schedule(
     check_name(search)
     where = endpoint_or_fail(endpoint, namespace)
     with _package(search, queue, priority_class, workers) as package:
-        spec, unknown = _stored_spec(search)
+        spec, unknown = (None, "") if workers else _stored_spec(search)  # workers are as many whatever the spec
         arguments, size = _sized(package, spec, run_parameters(package, settings), workers)
         made = Cluster(where).schedule(package, search, cron, max_concurrency, arguments, service_account, replace)
         requests = requests_of(package, arguments)
