@@ -5,6 +5,7 @@ The only module that opens test data. Each function is a task of its own; betwee
 """
 
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -13,11 +14,16 @@ from rlnas.errors import ChildFailure, UserError
 from rlnas.seeds import derive_seed
 from rlnas.software import versions
 from rlnas.spec import check_references
-from rlnas.state import Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals
+from rlnas.state import Claim, Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals
+from rlnas.state.leases import hold, release
 from rlnas.state.records import FinishedChild, parse_child_id
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, architecture_of, batches, opener, trainer_of
 from rlnas.steps.data import check_data
 from rlnas.steps.processes import device
+
+
+TEST = 999
+"""The place in the round of the last trainings whose lease is that of the test; there are not so many trainings."""
 
 
 def is_over(ledger: Ledger) -> bool:
@@ -69,7 +75,7 @@ def winner_of(ledger: Ledger, child: str = "") -> str:
 
 def find_final(ledger: Ledger, child: str = "") -> Final | None:
     """Return how far a winner is (empty: the search's best child), or None if its finalization has not begun."""
-    tries = _tries(ledger, _winner(ledger, child)[1])
+    tries = _tries(finals(ledger), _winner(ledger, child)[1])
     return tries[-1] if tries else None
 
 
@@ -97,10 +103,11 @@ def plan_grid(
         raise UserError(f"search {ledger.name}: nothing is finalized; allowed: a spec with a finalize section")
     check_references(ledger.spec.child, references)
     winner, planned, samples = _winner(ledger, child)
-    tries = _tries(ledger, planned)
+    known = list(finals(ledger))  # read once: another run may begin this very winner's way at any moment
+    tries = _tries(known, planned)
     record = tries[-1].record if tries else None
     if not tries or (child and record and not record.models[0].test):
-        number = sum(1 for _ in finals(ledger))
+        number = len(known)
         names = ["", *_possible(ledger, planned, references)]
         models = [(name, point) for name in names for point in settings.points]
         seed = derive_seed(ledger.spec.seed, "grid", winner, len(tries))
@@ -126,7 +133,7 @@ def plan_retraining(ledger: Ledger, child: str = "", sleep: Callable[[float], No
     Returns:
         Batches of children to train; one empty batch if there are none, or if others still train the grid.
     """
-    tries, settings = _tries(ledger, _winner(ledger, child)[1]), ledger.spec.final
+    tries, settings = _tries(finals(ledger), _winner(ledger, child)[1]), ledger.spec.final
     final = tries[-1] if tries else None
     if final is None or settings is None or final.record:
         return [NOTHING_TO_DO]
@@ -146,8 +153,17 @@ def plan_retraining(ledger: Ledger, child: str = "", sleep: Callable[[float], No
     return _to_train(ledger, ledger.plan(final.last_round), sleep)
 
 
-def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
+def final_test(
+    ledger: Ledger, child: str = "", sleep: Callable[[float], None] = time.sleep
+) -> FinalRecord | None:
     """Open the test data, once, and score the winner and its reference models; unopened if there is no winner to test.
+
+    Of several that want to test one winner, one does; the others wait for its record, or for its lease to expire.
+
+    Args:
+        ledger: of the search.
+        child: the winner; empty: the search's best.
+        sleep: how to wait, in seconds.
 
     Returns:
         The record, whoever made it; None if others still train the models.
@@ -170,6 +186,10 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
     if plan and not has_ended(ledger, plan):
         print("other runs train a part of the models; they, or the next run, test them", flush=True)
         return None
+    held = _hold_test(ledger, final, sleep)
+    if held is None:  # another one's record is there
+        _tidy(ledger, final)
+        return final.record
     data = None
     if "" in trained and trained[""][0] in with_weights:
         check_data(ledger)
@@ -182,8 +202,22 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
             models.append(FinalModel(child="", reference=reference, recipe=found.recipe, reason=found.result.detail))
     winner = _winner(ledger, child)[0]
     ledger.create_final(final.number, FinalRecord(winner=winner, models=tuple(models), software=versions()))
+    release(ledger, held)
     _tidy(ledger, final)
     return final.record
+
+
+def _hold_test(ledger: Ledger, final: Final, sleep: Callable[[float], None]) -> Claim | None:
+    """Take the right to read test data for a winner; None: it is tested by now."""
+    observer, name, task = Observer(ledger), child_id(final.last_round, TEST), f"test-{secrets.token_hex(8)}"
+    while final.record is None:
+        if observer.is_free(name) and (held := hold(ledger, name, task)):
+            if final.record is None:
+                return held
+            release(ledger, held)
+        else:
+            sleep(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
+    return None
 
 
 def _winner(ledger: Ledger, child: str) -> tuple[str, PlannedChild, int]:
@@ -208,9 +242,9 @@ def _winner(ledger: Ledger, child: str) -> tuple[str, PlannedChild, int]:
     return child_id(number, index), plan.children[index], plan.samples
 
 
-def _tries(ledger: Ledger, planned: PlannedChild) -> list[Final]:
+def _tries(known: Iterable[tuple[Final, Plan]], planned: PlannedChild) -> list[Final]:
     """Return every way that a winner, or another child of the same architecture, has gone; all but the last in vain."""
-    return [final for final, plan in finals(ledger) if plan.children[0].tokens == planned.tokens]
+    return [final for final, plan in known if plan.children[0].tokens == planned.tokens]
 
 
 def _possible(ledger: Ledger, planned: PlannedChild, references: Sequence[str]) -> list[str]:
