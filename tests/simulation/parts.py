@@ -3,6 +3,8 @@
 import hashlib
 import itertools
 import json
+import os
+import signal
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -57,9 +59,11 @@ class SteadyRecipe(EpochRecipe):
     architecture: ClassVar[type[Architecture]] = TabularArchitecture
 
     kind: Literal["steady"] = "steady"
-    epochs: int = 3
-    seconds: float = 10.0
+    epochs: int = 4
+    seconds: float = 12.0
     """Of an epoch."""
+    poison: bool = False
+    """Whether some architectures kill the process that trains them."""
 
 
 class Steady(Trainer):
@@ -84,6 +88,8 @@ class Steady(Trainer):
         for epoch in range(done, self.recipe.epochs):
             time.sleep(self.recipe.seconds)
             text = hashlib.sha256(f"{text}/{architecture.tokens}/{seed}/{epoch}".encode()).hexdigest()[:16]
+            if epoch == 2 and self.recipe.poison and architecture.tokens[0] == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
             if epoch == 1 and int(text, 16) % 11 == 0:
                 raise ChildFailure("not_finite", "loss is nan")
             weights = pack({}, {"hash": text})

@@ -18,13 +18,14 @@ import rlnas.children.precision
 import rlnas.children.training  # noqa: F401
 from rlnas.state import Bucket, StoreSettings
 from rlnas.state.answers import Answer
-from rlnas.state.bucket import PAGE, Keys
-from simulation import enter
-from simulation.parts import register
+from rlnas.state.bucket import Keys
+from simulation import enter, parts
 from simulation.promises import HISTORY_ROUNDS
 from simulation.world import Process, World
 
 SETTINGS = StoreSettings(endpoint="simulated:1", access_key="simulated", secret_key="simulated", bucket="rlnas")
+PAGE = 5
+"""Keys in a page of a listing, so that pages tear: what comes and goes between two of them may be missed."""
 _now: list[World] = []
 
 
@@ -135,8 +136,11 @@ def _signal(number: int, handler: Any) -> Any:
 
 
 def _kill(pid: int, number: int) -> None:
-    living = any(process.pid == pid and not process.ended for process in _now[-1].processes.values())
-    if not living:
+    if number == signal.SIGKILL:
+        _now[-1].kill(_now[-1].me)
+        _now[-1].pause(0.0)
+    process = _now[-1].by_pid.get(pid)
+    if process is None or process.ended:
         raise ProcessLookupError
 
 
@@ -156,7 +160,7 @@ def module(name: str) -> Any:
 @cache
 def install() -> None:
     """Put the world in the place of the machine, once for this process."""
-    register()
+    parts.register()
     signals = SimpleNamespace(
         signal=_signal,
         pthread_sigmask=lambda how, which: None,
@@ -171,8 +175,9 @@ def install() -> None:
         step.device = lambda: "cpu"
     train.settle = evaluate.settle = lambda trainer, at_once: None
     leases._host = lambda: _now[-1].me.host
-    leases.os = SimpleNamespace(getpid=lambda: _now[-1].me.pid, kill=_kill)
+    leases.os = parts.os = SimpleNamespace(getpid=lambda: _now[-1].me.pid, kill=_kill)  # type: ignore[attr-defined]
     secrets.token_hex = lambda size: "%0*x" % (2 * size, _now[-1].random.getrandbits(8 * size))
+    module("state.bucket").PAGE = PAGE
     ledger = module("state.ledger")
     ledger.parse_spec = _parsed_once(ledger.parse_spec)
     ledger.HISTORY_ROUNDS = module("state.garbage").HISTORY_ROUNDS = HISTORY_ROUNDS

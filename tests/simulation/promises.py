@@ -12,11 +12,11 @@ from rlnas.tensors import read_document
 from simulation.parts import Tally
 
 if TYPE_CHECKING:
-    from simulation.world import Process, World
+    from simulation.world import World
 
 FACTS = ("plans", "results", "summaries", "controllers", "history", "finals", "suggestions", "snapshots")
 """Folders whose objects are created once and never change."""
-HISTORY_ROUNDS = 2
+HISTORY_ROUNDS = 3
 """Summaries in a bundle of a simulated search, which is short."""
 
 
@@ -30,10 +30,11 @@ class Watch:
     Args:
         world: to be watched.
         lease: seconds without a sign of life after which a child may be taken from a process that lives.
+        rounds: of the search.
     """
 
-    def __init__(self, world: "World", lease: float) -> None:
-        self._world, self._lease = world, lease
+    def __init__(self, world: "World", lease: float, rounds: int) -> None:
+        self._world, self._lease, self._rounds = world, lease, rounds
         self._first = ""
         self._sign_of_life: dict[str, float] = {}
         self._too_late: set[tuple[str, str]] = set()  # claims of children that had a result by then
@@ -52,8 +53,10 @@ class Watch:
         root, _, name = key.partition(f"{key.split('/')[2]}/")
         folder, _, file = name.partition("/")
         child, root = file.partition(".")[0], key.removesuffix(name)
-        if folder in FACTS and before is not None and after is not None and before != after:
-            self._say(f"{name} was changed")
+        if folder in FACTS and before is not None and after is not None:
+            self._say(f"{name} was written again")
+        if folder == "controllers" and int(child) > self._rounds:
+            self._say(f"{name}: there are {self._rounds} rounds")
         if folder == "snapshots" and after is None and f"{root}results/{child}.json" not in self._world.objects:
             self._say(f"{name} was deleted before the child had a result")
         elif folder in FACTS[:-1] and after is None:
@@ -62,6 +65,8 @@ class Watch:
             self._sign_of_life[child] = self._world.now
             if before is not None and read_document(after)["epoch"] < read_document(before)["epoch"]:
                 self._say(f"{name} went back from epoch {read_document(before)['epoch']}")
+        if folder == "results" and before is None and after is not None:
+            self._ended(root, child, after)
         if folder == "leases" and after is not None:
             self._leased(root, child, before, after)
 
@@ -70,6 +75,15 @@ class Watch:
             old, new = SearchRecord.from_bytes(before, key), SearchRecord.from_bytes(after, key)
             if old.incarnation != new.incarnation and not old.deleting:
                 self._say("the search was replaced by another one")
+
+    def _ended(self, root: str, child: str, result: bytes) -> None:
+        lease = self._world.objects.get(f"{root}leases/{child}.json")
+        checkpoint = self._world.objects.get(f"{root}checkpoints/{child}.safetensors")
+        if Result.from_bytes(result, child).status != "lost" or not (lease and checkpoint and self._world.running):
+            return
+        start, now = Lease.from_bytes(lease.data, child).start[0], read_document(checkpoint.data)["epoch"]
+        if now > start and self._sign_of_life[child] < self._world.running.began:
+            self._say(f"{child} was given up though it had come from epoch {start} to {now}")
 
     def _leased(self, root: str, child: str, before: bytes | None, after: bytes) -> None:
         new, old = Lease.from_bytes(after, child), before and Lease.from_bytes(before, child)
@@ -81,31 +95,35 @@ class Watch:
                 self._too_late.add(claim)
         elif claim in self._too_late and new.state == "active" and new.fruitless > old.fruitless:
             self._say(f"{child} had its result when it was claimed, and is trained again")
+        if old and old.state == "expired" and new.state == "active":
+            self._world.counts["overlap"] += self._lives(old)  # a zombie, which may thaw
         if not old or old.state != "active" or not self._lives(old):
             return
         if new.state == "expired" and since < self._lease:
             self._say(f"the lease of {child} was declared dead {since:.0f} s after a sign of life")
+        if new.owner.nonce != old.owner.nonce:
+            self._world.counts["overlap"] += 1
         if new.owner.task != old.owner.task:
             self._say(f"{child} was taken from {old.owner.task}, which trains it, by {new.owner.task}")
 
     def _lives(self, lease: Lease) -> bool:
-        process = self._process(lease.owner.pid)
+        process = self._world.by_pid.get(lease.owner.pid)
         return process is not None and not process.ended and not process.dead
-
-    def _process(self, pid: int) -> "Process | None":
-        return next((process for process in self._world.processes.values() if process.pid == pid), None)
 
     def _say(self, what: str) -> None:
         self._first = self._first or what
+        self._world.stopped = True
 
 
-def check(objects: Mapping[str, bytes], spec: SearchSpec, interrupted_tests: int = 0) -> tuple[bytes, ...]:
+def check(objects: Mapping[str, bytes], spec: SearchSpec, interrupted_tests: int = 0, mild: bool = False) -> tuple[bytes, ...]:
     """Check the objects of a search that has come to its end.
 
     Args:
         objects: below the search's incarnation, by key.
         spec: of the search; its searcher is a `Tally`.
         interrupted_tests: tests of the winner that were killed, or stood still: another one may have read test data then.
+
+        mild: only requests were disturbed, so that no child needed a second attempt.
 
     Returns:
         The chain of controllers.
@@ -120,6 +138,8 @@ def check(objects: Mapping[str, bytes], spec: SearchSpec, interrupted_tests: int
     _budget(objects, spec, versions, plans)
     _replay(spec, chain, versions, summaries)
     _rounds(objects, spec, versions, plans, summaries)
+    if mild and any(child.result.attempts > 1 for summary in summaries for child in summary.children):
+        raise Broken("an answer that was lost has cost an attempt")
     _suggestions(objects, plans)
     _leaders(objects, spec, versions[-1], summaries)
     if spec.final is not None and versions[-1].leaders:

@@ -19,7 +19,9 @@ from simulation.world import Disturbance, Endless, Process, Storm, World
 install()
 NAME = "simulated"
 LEASE = 40.0
-"""Seconds; a child trains for about as long."""
+"""Seconds; a child trains for a little longer."""
+MILD = ("refused", "unavailable", "cut", "lost")
+"""Disturbances of requests: they cost no attempt."""
 MOST_CLOSING_RUNS = 6
 
 
@@ -47,24 +49,28 @@ class Draw:
         chance = self.chance = Random(f"draw {seed}")
         self.synchronous = chance.random() < 0.5
         self.rounds = chance.choice((1, 2, 3, 4))
-        per_round = chance.choice((1, 2, 2, 3))
+        per_round = chance.choice((1, 2, 2, 3, 3))
         window = 1 if self.synchronous else chance.choice((2, 3, 5))
         self.rungs = chance.random() < 0.3
         self.finalize = chance.random() < 0.25
         self.patient = chance.random() < 0.6  # no child is ever given up as lost
+        self.mild = chance.random() < 0.1  # one run, whose requests are disturbed, and nothing else
+        poison = not (self.patient or self.mild) and chance.random() < 0.4
         self.replicas = chance.randint(1, min(window, 2))
         self.suggestions = 0 if chance.random() < 0.7 else chance.randint(1, 3)
-        self.runs = chance.choice((1, 1, 2, 2, 3))
+        self.runs = 1 if self.mild else chance.choice((1, 2, 2, 3, 3))
         self.workers = [chance.randint(1, 3) if chance.random() < 0.4 else 0 for _ in range(self.runs)]
-        fierce = chance.choice((0.0, 0.3, 1.0, 1.0, 3.0))
+        fierce = 5.0 if self.mild else chance.choice((0.0, 0.3, 1.0, 1.0, 3.0))
         chances = {
             "kill": 0.004, "kill-node": 0.0007, "kill-in-flight": 0.003, "freeze": 0.003, "term": 0.001,
             "refused": 0.003, "unavailable": 0.003, "cut": 0.002,
             "kill-after": 0.004, "freeze-after": 0.003, "lost": 0.004, "again": 0.002,
         }  # fmt: skip
+        if self.mild:
+            chances = {kind: value for kind, value in chances.items() if kind in MILD}
         self.storm = Storm(
             until=chance.choice((150.0, 400.0, 900.0)) if fierce else 0.0,
-            freeze=chance.choice((5.0, LEASE, 2 * LEASE)),
+            freeze=chance.choice((5.0, LEASE, LEASE, 2 * LEASE)),
             chances={kind: value * fierce * chance.choice((0, 1, 1, 2)) for kind, value in chances.items()},
         )
         self.spec = _spec(
@@ -80,13 +86,14 @@ class Draw:
             chance.choice(("tally", "tally", "history-tally")),
             chance.choice(("penalty", "neutral")),
             chance.choice(("all", "finished")),
+            poison,
         )
 
 
 @cache
 def _spec(
     rounds: int, per_round: int, per_batch: int, window: int, per_update: int, replicas: int, rungs: bool,
-    finalize: bool, attempts: int, searcher: str, lost: str, learn_from: str,
+    finalize: bool, attempts: int, searcher: str, lost: str, learn_from: str, poison: bool,
 ) -> SearchSpec:  # fmt: skip
     return parse_spec(
         {
@@ -94,7 +101,7 @@ def _spec(
             "seed": 1,
             "space": {"kind": "tabular", "choices": list(CHOICES)},
             "dataset": {"kind": "formula"},
-            "child": {"kind": "steady", "children_at_once": 2, "rungs": [1, 2] if rungs else []},
+            "child": {"kind": "steady", "children_at_once": 2, "rungs": [1, 2] if rungs else [], "poison": poison},
             "controller": {"kind": searcher},
             "loop": {
                 "children": rounds * per_round, "children_per_round": per_round, "children_per_batch": per_batch,
@@ -117,7 +124,7 @@ def play(seed: int, without: frozenset[Disturbance] = frozenset(), log: bool = F
     """
     draw = Draw(seed)
     world = World(seed, Storm() if calm else draw.storm, without, [] if log else None)
-    watch = Watch(world, LEASE)
+    watch = Watch(world, LEASE, draw.rounds)
     broken, chain = "", ()
     with inside(world):
         try:
@@ -126,16 +133,25 @@ def play(seed: int, without: frozenset[Disturbance] = frozenset(), log: bool = F
             else:
                 _begin(world, draw)
             world.run()
+            watch.raise_first()
             _close(world, draw)
             watch.raise_first()
             of_tests = [d for d in world.disturbances if ".final" in d.process and d.kind.startswith(("kill", "freeze", "term"))]
-            chain = check(_objects(world), draw.spec, len(of_tests))
+            chain = check(objects_of(world), draw.spec, len(of_tests), draw.mild)
         except (Broken, Endless) as error:
             broken = f"{type(error).__name__}: {error}" if isinstance(error, Endless) else str(error)
     return Outcome(seed, broken, dict(world.counts), tuple(world.disturbances), chain, tuple(world.log or ()))
 
 
-def _objects(world: World) -> dict[str, bytes]:
+def verdict(seed: int, outcome: Outcome) -> str:
+    """Return the promise that a schedule broke; empty: none."""
+    draw = Draw(seed)
+    if outcome.broken or not (draw.synchronous and draw.patient and not draw.suggestions):
+        return outcome.broken
+    return "" if outcome.chain == reference(seed) else "controllers differ from those of an undisturbed search"
+
+
+def objects_of(world: World) -> dict[str, bytes]:
     """Return what lies below the search's incarnation."""
     roots = {"/".join(key.split("/")[:3]) + "/" for key in world.objects if key.count("/") > 2}
     if len(roots) != 1:
@@ -178,7 +194,7 @@ def _close(world: World, draw: Draw) -> None:
         run = _Run(world, draw, 100 + number, closing=True)
         run.begin()
         world.run()
-        if run.complete:
+        if run.complete or world.stopped:
             return
     raise Broken(f"the search does not end: {run.why}")
 
@@ -210,10 +226,10 @@ class _Run:
         if not self._task("finish", lambda: steps.finish(_ledger())):
             return
         version = self.last.value
-        if self.draw.finalize and version.rounds >= spec.loop.rounds:
+        if self.draw.finalize and version.rounds >= spec.loop.rounds and version.leaders:
             if not self._task("final", lambda: steps.final_test(_ledger())):
                 return
-            self.complete = self.last.value is not None or not version.leaders
+            self.complete = self.last.value is not None
             self.why = "the winner is not tested"
         else:
             self.complete = version.rounds >= spec.loop.rounds
@@ -284,7 +300,7 @@ class _Run:
         return good
 
     def _pod(self, name: str, function: Callable[[], Any]) -> Process:
-        if not self.closing and self.chance.random() < 0.02:  # delivered twice
+        if not (self.closing or self.draw.mild) and self.chance.random() < 0.03:  # delivered twice
             self.world.start(f"{self.name}.{name}.twice", function)
         node = f"node{self.chance.randrange(3)}" if self.chance.random() < 0.5 else ""
         return self.world.start(f"{self.name}.{name}", function, host=node)
@@ -298,8 +314,3 @@ class _Run:
             raise Broken(f"{process.name}: {type(error).__name__}: {error}") from error
         if isinstance(error, Unforeseen):
             raise Broken(f"{process.name}: {error}") from error
-
-
-def seeds(first: int, count: int) -> Iterator[int]:
-    """Return the seeds of so many schedules."""
-    return iter(range(first, first + count))

@@ -9,6 +9,7 @@ without changing the others: that is how a failing schedule is made short.
 import hashlib
 import heapq
 import signal
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,9 @@ from rlnas.state.bucket import CREATE, REPLACE
 
 MASK = 2**64 - 1
 SILENCE = Answer(0, "the connection was cut")
-LONGEST = 200_000
+WRITES_WEIGH = 4.0
+"""How much more often than other requests a write is disturbed."""
+LONGEST = 60_000
 """Steps of one schedule after which it counts as endless."""
 
 
@@ -83,6 +86,7 @@ class Process:
         self.world, self.name, self.pod, self.host = world, name, pod, host
         self.pid = world.next_pid()
         self.number = int.from_bytes(hashlib.sha256(f"{world.seed}/{name}".encode()).digest()[:8], "big")
+        self.began = world.now
         self.steps = 0
         self.ended = False
         self.dead = False
@@ -148,6 +152,9 @@ class World:
         self.watchers: list[Callable[[str, bytes | None, bytes | None], None]] = []
         self.random = Random(seed)
         self.processes: dict[str, Process] = {}
+        self.by_pid: dict[int, Process] = {}
+        self._pods: dict[str, list[Process]] = {}  # those that live
+        self._keys: list[str] = []  # of the objects, in order
         self._queue: list[tuple[float, int, Process | None, int, Callable[[], Any] | None]] = []
         self._number = 0
         self._pids = 1000
@@ -155,6 +162,9 @@ class World:
         self._frozen: dict[str, float] = {}  # pods, until when
         self.hub = getcurrent()
         self.running: Process | None = None
+        self.longest = LONGEST
+        self.stopped = False
+        """Whether enough was seen."""
 
     # --- processes ---
 
@@ -177,7 +187,8 @@ class World:
             name += "'"
         process = Process(self, name, function, pod or name, host or pod or name)
         process.driver = driver
-        self.processes[name] = process
+        self.processes[name] = self.by_pid[process.pid] = process
+        self._pods.setdefault(process.pod, []).append(process)
         self._due(process, 0.0)
         return process
 
@@ -191,8 +202,8 @@ class World:
         Raises:
             Endless: there is no end to it.
         """
-        for steps in range(LONGEST):
-            if not self._queue:
+        for steps in range(self.longest):
+            if not self._queue or self.stopped:
                 return
             time, _, process, woken, what = heapq.heappop(self._queue)
             self.now = max(self.now, time)
@@ -210,8 +221,12 @@ class World:
         """A process has ended: those that it leads end with it, and those that wait for it go on."""
         process.ended = True
         self.note(process, f"ended with {process.exitcode}")
-        for other in list(self.processes.values()):
-            if other.pod == process.name and not other.ended:
+        living = self._pods[process.pod]
+        living.remove(process)
+        if not living:
+            del self._pods[process.pod]
+        if process.pod == process.name:
+            for other in list(living):
                 self.kill(other)
         for waiting in list(self._waiting.values()):
             self._due(waiting, 0.0)
@@ -308,8 +323,8 @@ class World:
             raise Killed
         process.steps += 1
         self.counts[method] += 1
-        step = process.steps
-        kind = self._fate(process, BEFORE, 0)
+        step, weight = process.steps, WRITES_WEIGH if method == "PUT" else 1.0
+        kind = self._fate(process, BEFORE, 0, weight)
         if kind == "kill-in-flight":
             self.at(self.now + process.draw(step, 3) ** 4 * self.storm.freeze * 3, lambda: self._late(key, apply))
         if kind:
@@ -324,7 +339,7 @@ class World:
         answer = apply()
         if self.log is not None:
             self.note(process, f"{method} {key}: {answer.status} {answer.code}")
-        if kind := self._fate(process, AFTER, 2):
+        if kind := self._fate(process, AFTER, 2, weight):
             if kind == "again":
                 self.at(self.now + process.draw(step, 3) * 5, lambda: self._late(key, apply))
             self._befall(process, kind)
@@ -340,13 +355,13 @@ class World:
 
     # --- what may befall a process ---
 
-    def _fate(self, process: Process, kinds: Sequence[str], what: int) -> str:
+    def _fate(self, process: Process, kinds: Sequence[str], what: int, weight: float = 1.0) -> str:
         """Return what befalls a process at this step; empty: nothing."""
         if process.driver or self.now >= self.storm.until:
             return ""
         x = process.draw(process.steps, what * 10 + 5)
         for kind in kinds:
-            x -= self.storm.chances.get(kind, 0.0)
+            x -= weight * self.storm.chances.get(kind, 0.0)
             if x < 0:
                 found = Disturbance(process.name, process.steps, kind)
                 if found in self.without:
@@ -366,17 +381,18 @@ class World:
             self.tell_to_stop(leader)
             self.at(self.now + 30, lambda: self.kill(leader))  # the grace of a pod
         elif kind == "kill-node":
-            for other in list(self.processes.values()):
-                if other.host == process.host or other.draw(process.steps, 7) < 0.5:
-                    if not other.driver and other is not process:
+            for pod in list(self._pods.values()):
+                for other in list(pod):
+                    same_node = other.host == process.host or other.draw(process.steps, 7) < 0.5
+                    if same_node and not other.driver and other is not process:
                         self.kill(other)
             self._die(process)
         elif kind.startswith("kill"):
             if process.draw(process.steps, 8) < 0.5 and process.name != process.pod:
                 self._die(process)  # this process alone: the kernel was short of memory
             leader = self.processes[process.pod]
-            for other in list(self.processes.values()):
-                if other.pod == process.pod and other is not process:
+            for other in list(self._pods.get(process.pod, ())):
+                if other is not process:
                     self.kill(other)
             self.kill(leader)
             self._die(process)
@@ -416,6 +432,8 @@ class World:
                 return Answer(404, "NoSuchKey")
             if found.etag != headers[REPLACE]:
                 return Answer(412, "PreconditionFailed")
+        if found is None:
+            insort(self._keys, key)
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
         self.objects[key] = Stored(data, etag)
         for watcher in self.watchers:
@@ -426,10 +444,15 @@ class World:
         """Delete objects."""
         for key in keys:
             if found := self.objects.pop(key, None):
+                del self._keys[bisect_left(self._keys, key)]
                 for watcher in self.watchers:
                     watcher(key, found.data, None)
         return Answer(200)
 
     def keys(self, prefix: str, start_after: str | None) -> Iterator[str]:
         """Yield keys below a prefix in order."""
-        return iter(sorted(k for k in self.objects if k.startswith(prefix) and k > (start_after or "")))
+        first = bisect_left(self._keys, prefix) if start_after is None else bisect_right(self._keys, max(start_after, prefix))
+        for place in range(first, len(self._keys)):
+            if not (key := self._keys[place]).startswith(prefix):
+                return
+            yield key

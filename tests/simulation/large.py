@@ -1,0 +1,93 @@
+"""A large search: 12,800 children by 64 workers, with one kill for every twenty children."""
+
+from collections import Counter
+from random import Random
+
+import simulation
+from rlnas import steps
+from rlnas.spec import SearchSpec, parse_spec
+from rlnas.state import open_search
+from simulation.parts import CHOICES
+from simulation.patches import SimulatedBucket, inside
+from simulation.promises import Broken, Watch, check
+from simulation.schedules import LEASE, NAME, objects_of
+from simulation.world import Process, World
+
+CHILDREN, WORKERS, ROUND = 12_800, 64, 8
+CHILDREN_A_KILL = 20
+
+
+def _spec() -> SearchSpec:
+    return parse_spec(
+        {
+            "name": NAME,
+            "space": {"kind": "tabular", "choices": list(CHOICES)},
+            "dataset": {"kind": "formula"},
+            "child": {"kind": "steady", "children_at_once": 2, "epochs": 1},
+            "controller": {"kind": "tally"},
+            "loop": {"children": CHILDREN, "children_per_round": ROUND, "window": 2 * WORKERS},
+            "failures": {"lease_seconds": LEASE, "attempts": 100},
+            "finalize": None,
+        }
+    )
+
+
+class _Fleet:
+    """Workers; one that is killed is replaced."""
+
+    def __init__(self, world: World, spec: SearchSpec) -> None:
+        self._world, self._spec = world, spec
+        self._chance = Random("fleet")
+        self._number = 0
+        self.kills = 0
+
+    def live(self) -> None:
+        """Work at the search until it is complete; a driver."""
+        workers = [self._begin() for _ in range(WORKERS)]
+        while workers:
+            self._world.wait(workers)
+            ended = [worker for worker in workers if worker.ended]
+            workers = [worker for worker in workers if not worker.ended]
+            for worker in ended:
+                if worker.error:
+                    raise Broken(f"{worker.name}: {worker.error}")
+                workers += [self._begin()] if worker.exitcode else []
+        self._world.start("finish", lambda: steps.finish(open_search(SimulatedBucket(), NAME)))
+
+    def _begin(self) -> Process:
+        self._number += 1
+        name, until = f"worker{self._number}", self._spec.loop.rounds
+        ledger = open_search  # in the worker's own process
+        worker = self._world.start(name, lambda: steps.work(ledger(SimulatedBucket(), NAME), name, 1e9, until))
+        # A worker is killed after the time in which it would train so many children.
+        children_a_second = 2 / 12.0
+        life = self._chance.expovariate(children_a_second / CHILDREN_A_KILL)
+        self._world.at(self._world.now + life, lambda: self._kill(worker))
+        return worker
+
+    def _kill(self, worker: Process) -> None:
+        if not worker.ended:
+            self.kills += 1
+            self._world.kill(worker)
+
+
+def large() -> int:
+    """Run the search and print what it took; return 0 if every promise was kept."""
+    start, spec, world = simulation.REAL_MONOTONIC(), _spec(), World(1)
+    world.longest = 10**9
+    watch, fleet = Watch(world, LEASE, spec.loop.rounds), _Fleet(world, spec)
+    with inside(world):
+        world.start("open", lambda: steps.open_search(SimulatedBucket(), NAME, spec), driver=True)
+        world.run()
+        world.start("fleet", fleet.live, driver=True)
+        world.run()
+        watch.raise_first()
+        check(objects_of(world), spec)
+    methods = Counter({method: world.counts[method] for method in ("GET", "PUT", "LIST", "DELETE")})
+    each = ", ".join(f"{method} {count / CHILDREN:.1f}" for method, count in methods.items())
+    print(
+        f"{CHILDREN:,} children by {WORKERS} workers, {fleet.kills} killed: budget exact, every reward in one update;"
+        f" {methods.total() / CHILDREN:.1f} requests a child ({each});"
+        f" {simulation.REAL_MONOTONIC() - start:.0f} s here, {world.now / 3600:.1f} h simulated"
+    )
+    return 0
