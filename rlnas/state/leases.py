@@ -2,7 +2,7 @@
 
 A lease has expired when one observer has seen one unchanged lease and checkpoint for a full time to live on its own
 clock; clocks are never compared. An observer on the owner's own host need not wait: it sees whether the process lives,
-or, where one began it that goes on with its child when it ends, whether that one does.
+and the one that began it, which trains the child anew if it dies, and may score it.
 A checkpoint is also the sign of life, so children that end within a third of the time to live write none.
 An attempt counts as fruitless from the moment before it trains until it makes progress: one that is killed between
 claiming and training says nothing against the child.
@@ -268,11 +268,13 @@ def _host() -> str:
 
 
 def _is_dead(owner: Owner) -> bool:
-    """Whether the owner ran on this host and is gone for certain."""
-    if owner.host != _host():
-        return False
+    """Whether the owner ran on this host and is gone for certain, and its leader, if it has one."""
+    return owner.host == _host() and all(_is_gone(pid) for pid in (owner.pid, owner.leader) if pid is not None)
+
+
+def _is_gone(pid: int) -> bool:
     try:
-        os.kill(owner.leader or owner.pid, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:

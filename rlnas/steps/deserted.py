@@ -48,7 +48,7 @@ class Deserted:
             free = [batch for batch in of_round if begun.isdisjoint(batch.names)]
             if free and (begun or self.ledger.plan(number)):
                 return free
-            if number in rests and not in_good_hands:
+            if not free and number in rests and not in_good_hands:
                 finished = self.ledger.finished_children(number)
                 if left := self._left(of_round, begun, finished):
                     return left
