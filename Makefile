@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO := build/demo
+ARM64 := manylinux2014_aarch64 manylinux_2_27_aarch64 manylinux_2_28_aarch64  # of Debian 12: glibc 2.36
 
 .DEFAULT_GOAL := help
-.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench bench-search bench-transfer bench-search-real bench-rungs bench-gpu pipelines image lock clean
+.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench bench-search bench-transfer bench-search-real bench-rungs bench-gpu bench-workers pipelines image sbom check-arm64 lock clean
 
 help:  ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +95,9 @@ bench-search-real: $(INSTALLED)  ## the same where children are trained for real
 bench-gpu: $(INSTALLED)  ## what a search costs on this GPU, in under 8 minutes
 	$(BIN)/python -m benchmarks.gpu
 
+bench-workers: $(INSTALLED)  ## requests of 8 workers on one search while they are killed, and pods a child
+	$(BIN)/python -m benchmarks workers
+
 bench-rungs: $(INSTALLED)  ## what stopping children early saves and costs, in whole searches; SEEDS=n
 	$(BIN)/python -m benchmarks.rungs $(if $(SEEDS),--seeds $(SEEDS))
 
@@ -102,6 +106,20 @@ pipelines: $(INSTALLED)  ## compile the pipelines into build/pipelines
 
 image:  ## build the image; images/build.sh explains the variables that it reads
 	images/build.sh
+
+sbom:  ## write build/rlnas.cdx.json, the image's Python packages as CycloneDX, by a tool in an environment of its own
+	@mkdir -p build
+	@$(PYTHON) -m venv build/sbom && build/sbom/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom || \
+	    { echo "make sbom: skipped: the package index has no cyclonedx-bom"; exit 0; }; \
+	build/sbom/bin/cyclonedx-py requirements images/requirements.lock --pyproject pyproject.toml --output-reproducible --output-file build/rlnas.cdx.json && \
+	echo "written: build/rlnas.cdx.json"
+
+check-arm64: $(INSTALLED)  ## ask the package index whether every package of the image has a wheel for arm64
+	@missing=; while IFS== read -r name _ version; do \
+	    $(BIN)/pip index versions --disable-pip-version-check --only-binary :all: --python-version 3.11 $(ARM64:%=--platform %) $$name 2> /dev/null | \
+	        sed -n 's/^Available versions: //p' | tr -d ' ' | tr ',' '\n' | grep -qxF -- "$$version" || missing="$$missing $$name==$$version"; \
+	done < images/requirements.lock; \
+	if [ -n "$$missing" ]; then echo "without a wheel for arm64:$$missing"; exit 1; else echo "all packages of the image have a wheel for arm64"; fi
 
 lock: $(INSTALLED)  ## write what is installed, as the tested set, into requirements.lock
 	$(BIN)/pip freeze --disable-pip-version-check --exclude-editable --exclude rlnas | LC_ALL=C sort -f > requirements.lock

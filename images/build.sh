@@ -12,6 +12,8 @@
 #   PIP_CONFIG_FILE                     a pip.conf that stays out of the image, for indexes with a password
 #   WHEELS                              a folder of wheels that are preferred, such as `pip download` makes
 #   ENGINE, BUILD_FLAGS                 docker, podman or buildah, and more flags for its build
+#   SOURCE                              where the code is from, for the image's labels [git's origin, if that is a URL]
+#   SOURCE_DATE_EPOCH                   when it was built, for the labels, in seconds since 1970 [now]
 #   PUSH                                true: push both tags
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -30,7 +32,11 @@ done
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 commit=$(git describe --always --abbrev=40 --dirty --exclude '*' 2> /dev/null || echo unknown)
 tags=("$image" "${image%:*}:$version")
+# Without a name or a password that the URL may hold.
+source=${SOURCE:-$({ git config --get remote.origin.url 2> /dev/null || true; } | sed -nE 's#^(https?)://([^/@]*@)?#\1://#p')}
+created=$(date -u -d "@${SOURCE_DATE_EPOCH:-$(date +%s)}" +%FT%TZ)
 flags=(--build-arg "VERSION=$version" --build-arg "COMMIT=$commit")
+flags+=(--build-arg "SOURCE=${source:-unknown}" --build-arg "CREATED=$created")
 for name in BASE_IMAGE PIP_INDEX_URL PIP_EXTRA_INDEX_URL; do
     [ -z "${!name:-}" ] || flags+=(--build-arg "$name=${!name}")
 done

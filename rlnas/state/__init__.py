@@ -5,7 +5,7 @@ from rlnas.state.earlier import Earlier
 from rlnas.state.embedded import EmbeddedStore, store_of
 from rlnas.state.finals import Final, finals
 from rlnas.state.garbage import collect_garbage
-from rlnas.state.leases import Claim, Keeper, Observer, claim, hold, suspects
+from rlnas.state.leases import Claim, Keeper, Observer, claim, hold, suspects, this_process
 from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, searcher_of
 from rlnas.state.left import Left, left_of
 from rlnas.state.records import (
@@ -74,4 +74,5 @@ __all__ = [
     "searcher_of",
     "store_of",
     "suspects",
+    "this_process",
 ]

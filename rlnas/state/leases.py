@@ -1,7 +1,8 @@
 """Leases: who trains which child. They save work; truth is in the results, whoever wrote them first.
 
 A lease has expired when one observer has seen one unchanged lease and checkpoint for a full time to live on its own
-clock; clocks are never compared. An observer on the owner's own host need not wait: it sees whether the process lives.
+clock; clocks are never compared. An observer on the owner's own host need not wait: it sees whether the process lives,
+and the one that began it, which trains the child anew if it dies, and may score it.
 A checkpoint is also the sign of life, so children that end within a third of the time to live write none.
 An attempt counts as fruitless from the moment before it trains until it makes progress: one that is killed between
 claiming and training says nothing against the child.
@@ -37,7 +38,7 @@ class Claim:
     checkpoint_etag: str | None = None
 
 
-def claim(ledger: Ledger, child: str, task: str) -> Claim | None:
+def claim(ledger: Ledger, child: str, task: str, leader: int | None = None) -> Claim | None:
     """Take a child to train it now, or find that there is nothing to train.
 
     The claim is written twice: who holds the child (`hold`), and, as the last thing before it trains, that this attempt
@@ -47,11 +48,12 @@ def claim(ledger: Ledger, child: str, task: str) -> Claim | None:
         ledger: of the search.
         child: its name.
         task: who asks; the same task may take its child back at once, another one only when the lease has ended.
+        leader: the process of the task, if that is another one: while it lives, the child is the task's.
 
     Returns:
         The claim, or None: it has ended, is trained, or is held by somebody else.
     """
-    mine = hold(ledger, child, task)
+    mine = hold(ledger, child, task, leader)
     if mine is None:
         return None
     mine.lease = mine.lease.model_copy(update={"fruitless": mine.lease.fruitless + 1})
@@ -62,12 +64,12 @@ def claim(ledger: Ledger, child: str, task: str) -> Claim | None:
     return mine
 
 
-def hold(ledger: Ledger, child: str, task: str) -> Claim | None:
+def hold(ledger: Ledger, child: str, task: str, leader: int | None = None) -> Claim | None:
     """Take a child, and say nothing of its training: if this process ends, that is no attempt in vain.
 
     A child that was trained too often without progress gets the result `lost` here. Arguments and result as of `claim`.
     """
-    owner = Owner(task=task, nonce=secrets.token_hex(8), host=_host(), pid=os.getpid())
+    owner = Owner(task=task, nonce=secrets.token_hex(8), host=_host(), pid=os.getpid(), leader=leader)
     lease = Lease(attempt=1, owner=owner, state="active", start=(0, 0), fruitless=0)
     etag = ledger.bucket.create(ledger.lease_key(child), lease.to_bytes())
     mine = Claim(child, lease, etag) if etag else _take_over(ledger, child, owner)
@@ -214,7 +216,9 @@ class Observer:
         lease = Lease.from_bytes(found.data, key)
         if lease.state != "active":
             return True
-        if not _is_dead(lease.owner) and not self._unchanged_too_long(child, found.etag):
+        # What this process began itself and is not at any more, it has given up.
+        given_up = lease.owner.host == _host() and lease.owner.leader == os.getpid()
+        if not given_up and not _is_dead(lease.owner) and not self._unchanged_too_long(child, found.etag):
             return False
         expired = lease.model_copy(update={"state": "expired"})
         return self.ledger.bucket.replace(key, expired.to_bytes(), found.etag) is not None
@@ -248,6 +252,11 @@ class Observer:
         return now - since >= self.ledger.spec.failures.lease_seconds
 
 
+def this_process() -> int:
+    """Return the id of this process, for those that it begins."""
+    return os.getpid()
+
+
 def _host() -> str:
     """Say within what a process id means one process: this boot of this host, and this container of it."""
     parts = [socket.gethostname()]
@@ -259,11 +268,13 @@ def _host() -> str:
 
 
 def _is_dead(owner: Owner) -> bool:
-    """Whether the owner ran on this host and is gone for certain."""
-    if owner.host != _host():
-        return False
+    """Whether the owner ran on this host and is gone for certain, and its leader, if it has one."""
+    return owner.host == _host() and all(_is_gone(pid) for pid in (owner.pid, owner.leader) if pid is not None)
+
+
+def _is_gone(pid: int) -> bool:
     try:
-        os.kill(owner.pid, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:

@@ -41,6 +41,7 @@ from rlnas.tensors import pack, read_document, unpack
 
 SEARCHES = "searches/"
 HISTORY_ROUNDS = 100
+KEPT_CONTROLLERS = 4
 MODEL_CARD = "README.md"
 """The last file of an export to be written."""
 
@@ -78,6 +79,8 @@ class Ledger:
         self.record = record
         self.name: str = record.spec["name"]
         self.root = f"{SEARCHES}{self.name}/{record.incarnation}/"
+        self._plan: Plan | None = None  # the last one that was read or made
+        self._controllers: dict[int, Controller] = {}  # the last ones that were read or made
 
     @cached_property
     def spec(self) -> SearchSpec:
@@ -142,14 +145,23 @@ class Ledger:
         Raises:
             StoreError: what is there is damaged.
         """
+        if known := self._controllers.get(number):
+            return known
         key = self._version_key(number)
         found = self.bucket.get(key)
         if found is None:
             return None
         try:
-            return Controller(Version.model_validate(read_document(found.data)), found.data)
+            return self._keep(Controller(Version.model_validate(read_document(found.data)), found.data))
         except ValueError as error:
             raise StoreError(f"{key} is damaged: {error}") from None
+
+    def _keep(self, controller: Controller) -> Controller:
+        """Spare the next reading of a version; not of the first one, by which a search that was deleted is seen."""
+        if number := controller.version.version:
+            last = {**self._controllers, number: controller}
+            self._controllers = dict(list(last.items())[-KEPT_CONTROLLERS:])  # at once: there may be threads
+        return controller
 
     def _first_version(self) -> Controller:
         """Create version 0, a pure function of the search: whoever needs it first makes it."""
@@ -203,7 +215,7 @@ class Ledger:
             return None
         self.bucket.put(self.key("head.json"), str(version.version).encode())
         self._tidy(before, version, [name for name, _ in children])
-        return Controller(version, data)
+        return self._keep(Controller(version, data))
 
     @property
     def keeps_history(self) -> bool:
@@ -257,13 +269,18 @@ class Ledger:
 
     def plan(self, round_number: int) -> Plan | None:
         """Return a round's plan, or None."""
-        key = self.key(f"plans/{round_number:06d}.json")
-        found = self.bucket.get(key)
-        return Plan.from_bytes(found.data, key) if found else None
+        plan = self._plan
+        if plan is None or plan.round != round_number:
+            key = self.key(f"plans/{round_number:06d}.json")
+            found = self.bucket.get(key)
+            plan = self._plan = Plan.from_bytes(found.data, key) if found else None
+        return plan
 
     def create_plan(self, plan: Plan) -> bool:
         """Plan a round; False if it is planned already."""
         created = self.bucket.create(self.key(f"plans/{plan.round:06d}.json"), plan.to_bytes())
+        if created:
+            self._plan = plan
         if created and plan.round < self.spec.loop.rounds:
             self.bucket.put(self.key("next.json"), str(plan.round + 1).encode())
         return created is not None
@@ -291,6 +308,12 @@ class Ledger:
     def claimed_children(self, round_number: int) -> set[str]:
         """Return the children of a round that somebody has begun to train."""
         return self._names("leases/", round_number)
+
+    def claimed_from(self, round_number: int) -> list[str]:
+        """Return the children of a round, and of all after it, that somebody has begun to train, in order."""
+        prefix = self.key("leases/")
+        keys = self.bucket.list_all(prefix, start_after=f"{prefix}{round_number:06d}")
+        return [key.removeprefix(prefix).partition(".")[0] for key in keys]
 
     def trained_children(self, round_number: int) -> set[str]:
         """Return the children of a round that have snapshots."""

@@ -118,12 +118,16 @@ class Plan(Record):
 
 
 class Owner(Record):
-    """Who holds a lease: a task, and one process of it. Host and process id let others there see it is dead."""
+    """Who holds a lease: a task, and one process of it. Host and process id let others there see it is dead.
+
+    Where the task's own process began that one, it is the leader: it trains the child anew if the other one dies.
+    """
 
     task: str
     nonce: str
     host: str
     pid: int
+    leader: int | None = None
 
 
 class Lease(Record):

@@ -1,6 +1,7 @@
 """Evaluate trained children on validation data; children in training are scored on it at their rungs only."""
 
 import math
+from collections.abc import Collection
 from functools import partial
 
 from rlnas.children import Trainer
@@ -37,20 +38,27 @@ def evaluate(ledger: Ledger, batch: Batch) -> dict[str, Result]:
     if todo:
         with ends_well_if_told_to_stop():
             _score(ledger, plan, todo)
-    of_round = summarise(ledger, plan)
+    of_round = summarise(ledger, plan, finished.union(todo))
     return {name: result for name in batch.names if (result := of_round.get(name) or ledger.result(name)) is not None}
 
 
-def summarise(ledger: Ledger, plan: Plan) -> dict[str, Result]:
+def summarise(ledger: Ledger, plan: Plan, ended: Collection[str] = ()) -> dict[str, Result]:
     """Sum a round up if all its children have ended.
+
+    Args:
+        ledger: of the search.
+        plan: of the round.
+        ended: children that most probably have; where these are all, nobody asks first which have.
 
     Returns:
         The results by child; empty if some have not.
     """
     names = [child_id(plan.round, i) for i in range(len(plan.children))]
-    if not ledger.finished_children(plan.round).issuperset(names):
+    if not (set(ended).issuperset(names) or ledger.finished_children(plan.round).issuperset(names)):
         return {}
     results = {name: result for name in names if (result := ledger.result(name)) is not None}
+    if len(results) < len(names):
+        return {}
     children = tuple(
         FinishedChild(**child.model_dump(), result=results[name])
         for name, child in zip(names, plan.children, strict=True)

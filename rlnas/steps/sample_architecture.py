@@ -8,6 +8,7 @@ from rlnas.seeds import derive_seed
 from rlnas.state import Controller, Ledger, Observer, Plan, PlannedChild, Version
 from rlnas.state.suggestions import read_suggestions
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, batches
+from rlnas.steps.deserted import Deserted
 from rlnas.steps.finalize import plan_final
 from rlnas.steps.foresight import TrainersForesight
 from rlnas.steps.rungs import bars
@@ -37,7 +38,12 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
 
 
 def find_work(
-    ledger: Ledger, observer: Observer, replica: int = 0, until: int | None = None, planned_first: bool = False
+    ledger: Ledger,
+    observer: Observer,
+    replica: int = 0,
+    until: int | None = None,
+    planned_first: bool = False,
+    deserted: Deserted | None = None,
 ) -> list[Batch] | None:
     """Plan the next round, or find what is left behind.
 
@@ -47,6 +53,7 @@ def find_work(
         replica: as of `sample_architecture`.
         until: no round from this number on is begun; None: all that there are.
         planned_first: a new round is planned only when nothing of an earlier one is free.
+        deserted: a new round is planned only when this finds no batch that is left behind.
 
     Returns:
         Batches of children to train; one empty batch if there is nothing to do before an update; an empty list if
@@ -59,6 +66,8 @@ def find_work(
         return None
     last = loop.rounds if until is None else min(until, loop.rounds)
     window = range(version.low_mark, min(last, version.low_mark + loop.window))
+    if deserted and (left := deserted.find(version, window)):
+        return left
     if planned_first:
         for plan, free, _ in _under_way(ledger, version, window, observer):
             if free:

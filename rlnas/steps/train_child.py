@@ -22,6 +22,7 @@ from rlnas.state import (
     claim,
     parse_child_id,
     suspects,
+    this_process,
 )
 from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
 from rlnas.steps.processes import children_at_once, device, ends_well_if_told_to_stop, run_in_processes, settle
@@ -47,15 +48,18 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
     plan = ledger.plan(batch.round) if batch.children else None
     if plan is None:
         return
-    done = ledger.finished_children(batch.round) | ledger.trained_children(batch.round)
+    begun = ledger.claimed_children(batch.round)
+    done: set[str] = set()
+    if not begun.isdisjoint(batch.names):  # what nobody has begun has not ended
+        done = ledger.finished_children(batch.round) | ledger.trained_children(batch.round)
     todo = [name for name in batch.names if name not in done]
     if not todo:
         return
     with ends_well_if_told_to_stop():
-        _train(ledger, batch, plan, todo, task)
+        _train(ledger, batch, plan, todo, begun, task)
 
 
-def _train(ledger: Ledger, batch: Batch, plan: Plan, todo: list[str], task: str) -> None:
+def _train(ledger: Ledger, batch: Batch, plan: Plan, todo: list[str], begun: set[str], task: str) -> None:
     import torch
 
     torch.set_num_threads(1)  # one thread a child: faster side by side, and the same sums on every machine
@@ -69,10 +73,10 @@ def _train(ledger: Ledger, batch: Batch, plan: Plan, todo: list[str], task: str)
     trainers = {name: trainer_of(ledger, on, child.recipe) for name, child in planned.items()}
 
     at_once = children_at_once(spec.child, on)
+    here = this_process()
     work = partial(
-        _train_in_process, ledger.bucket.settings, ledger.record, trainers, data, rungs, planned, at_once, task
+        _train_in_process, ledger.bucket.settings, ledger.record, trainers, data, rungs, planned, at_once, task, here
     )
-    begun = ledger.claimed_children(batch.round)
     alone = suspects(ledger, [name for name in todo if name in begun])
     run_in_processes(work, todo, at_once, spec.failures.attempts + 1, alone)
 
@@ -86,11 +90,12 @@ def _train_in_process(
     planned: dict[str, PlannedChild],
     at_once: int,
     task: str,
+    leader: int,
     child: str,
 ) -> None:
     settle(trainers[child], at_once)
     ledger = Ledger(Bucket(settings), record)  # connections are not shared between processes
-    train_one(ledger, trainers[child], data, child, planned[child], task, rungs)
+    train_one(ledger, trainers[child], data, child, planned[child], task, leader, rungs)
 
 
 def train_one(
@@ -100,6 +105,7 @@ def train_one(
     child: str,
     planned: PlannedChild,
     task: str,
+    leader: int,
     rungs: Rungs | None = None,
 ) -> None:
     """Claim a child, train it and store its snapshots, or its failure."""
@@ -113,7 +119,7 @@ def train_one(
         stopping = True
 
     signal.signal(signal.SIGTERM, stop)
-    held = claim(ledger, child, task)
+    held = claim(ledger, child, task, leader)
     if held is None:
         return
     start = time.monotonic()

@@ -21,7 +21,7 @@ def update_controller(ledger: Ledger) -> Version:
     while True:
         version = head.version
         window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
-        due = _due(ledger, version, window)
+        due, more = _due(ledger, version, window)
         if not due:
             return version
         policies = {version.version: head.state}
@@ -35,7 +35,10 @@ def update_controller(ledger: Ledger) -> Version:
         rounds = [_experience(summary, policies[summary.policy_version], finished) for summary in due]
         state, numbers = ledger.searcher.learn(head.state, rounds)
         staleness = max(version.version - summary.policy_version for summary in due)
-        head = ledger.commit(head, due, state, numbers | {"staleness": float(staleness)}) or ledger.head()
+        committed = ledger.commit(head, due, state, numbers | {"staleness": float(staleness)})
+        if committed and not more:
+            return committed.version  # whoever completes a round from now on applies it
+        head = committed or ledger.head()
 
 
 def _experience(summary: Summary, policy: SearcherState, finished: bool) -> Experience:
@@ -56,16 +59,17 @@ def _experience(summary: Summary, policy: SearcherState, finished: bool) -> Expe
     )
 
 
-def _due(ledger: Ledger, version: Version, window: range) -> list[Summary]:
+def _due(ledger: Ledger, version: Version, window: range) -> tuple[list[Summary], bool]:
+    """Return the rounds to apply now, and whether others are complete that may be due after them."""
     if not window:
-        return []
+        return [], False
     loop = ledger.spec.loop
     if loop.window == 1:
         only = ledger.summary(version.low_mark)
-        return [only] if only else []
+        return [only] if only else [], False
     ready = [r for r in ledger.complete_rounds(version.low_mark) if r in window and r not in version.extras]
     unapplied = len(window) - len(version.extras)
     if len(ready) < min(loop.rounds_per_update, unapplied):
-        return []
+        return [], False
     chosen = [ledger.summary(number) for number in ready[: loop.rounds_per_update]]
-    return [summary for summary in chosen if summary is not None]
+    return [summary for summary in chosen if summary is not None], len(ready) > loop.rounds_per_update

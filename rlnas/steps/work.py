@@ -14,6 +14,7 @@ from itertools import chain
 from rlnas.errors import UserError
 from rlnas.state import Ledger, Observer
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch
+from rlnas.steps.deserted import Deserted
 from rlnas.steps.evaluate import evaluate
 from rlnas.steps.finalize import awaits_test, is_over, plan_final
 from rlnas.steps.processes import device, ends_well_if_told_to_stop
@@ -102,9 +103,10 @@ def work(
 
     with ends_well_if_told_to_stop(), suppress(_TimeIsUp):
         observer, version = Observer(ledger, trainers_score=True), ledger.version()
+        deserted = Deserted(ledger, observer)
         while version.low_mark < until and clock() < end:
             with spent.on("sampling"):
-                found = find_work(ledger, observer, until=until, planned_first=True)
+                found = find_work(ledger, observer, until=until, deserted=deserted)
             if found is None:
                 break
             if not found:

@@ -42,6 +42,23 @@ def test_the_image_switches_telemetry_off():
     assert re.search(r"^\s+ORT_DISABLE_TELEMETRY=1 ", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
 
 
+@pytest.mark.parametrize("given", ["VERSION", "COMMIT", "SOURCE", "CREATED"])
+def test_the_image_says_where_it_comes_from(given):
+    assert f'="${{{given}}}"' in (ROOT / "Dockerfile").read_text()
+    assert f'"{given}=$' in (ROOT / "images/build.sh").read_text()
+
+
+def test_a_password_does_not_come_into_the_labels(tmp_path):
+    (tmp_path / "docker").write_text("#!/bin/sh\necho $@\n")
+    (tmp_path / "docker").chmod(0o755)
+    (tmp_path / "config").write_text('[remote "origin"]\nurl = https://me:secret@example.org/team/rlnas\n')
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "ENGINE": "docker", "GIT_CONFIG_GLOBAL": f"{tmp_path}/config"}
+    environment |= {"GIT_DIR": f"{tmp_path}/none"}
+    done = subprocess.run([str(ROOT / "images/build.sh")], env=environment, capture_output=True, text=True, check=True)
+    assert "SOURCE=https://example.org/team/rlnas" in done.stdout
+    assert "secret" not in done.stdout
+
+
 @pytest.mark.parametrize("engine", ["docker", "podman", "buildah"])
 def test_the_script_builds_tags_and_pushes_with_any_engine(tmp_path, engine):
     """With an engine that only writes down what it is told."""
@@ -56,13 +73,20 @@ def test_the_script_builds_tags_and_pushes_with_any_engine(tmp_path, engine):
         "BASE_IMAGE": "base:1",
         "PIP_INDEX_URL": "https://index",
         "WHEELS": "/wheels",
+        "SOURCE_DATE_EPOCH": "0",
         "PUSH": "true",
     }
     done = subprocess.run([str(ROOT / "images/build.sh")], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     build, *pushes = log.read_text().splitlines()
     tags = ["host:5000/team/rlnas:latest", "host:5000/team/rlnas:0.1.0"]
-    for part in ("BASE_IMAGE=base:1", "PIP_INDEX_URL=https://index", "wheels=/wheels", "VERSION=0.1.0"):
+    for part in (
+        "BASE_IMAGE=base:1",
+        "PIP_INDEX_URL=https://index",
+        "wheels=/wheels",
+        "VERSION=0.1.0",
+        "CREATED=1970-01-01T00:00:00Z",
+    ):
         assert part in build
     assert all(f"--tag {tag}" in build for tag in tags)
     assert pushes == [f"push {tag}" for tag in tags]

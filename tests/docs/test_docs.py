@@ -19,7 +19,7 @@ from searches import make_spec, run
 from pipelines.compile import compile_all
 from pipelines.rounds import Shape, rounds_that_fit
 from pipelines.search import ROUNDS_PER_RUN, search_pipeline
-from pipelines.size import MOST_PODS
+from pipelines.size import MOST_PODS, size_of_workers
 from rlnas.children import RECIPES
 from rlnas.cli.common import app
 from rlnas.cluster import run_parameters
@@ -257,5 +257,19 @@ def test_the_table_of_pods_is_that_of_the_package(tmp_path: Path) -> None:
     assert f"below {MOST_PODS} pods" in TEXTS["kubeflow.md"]
 
 
+def test_the_pods_of_loop_and_workers_are_those_of_the_packages(tmp_path: Path) -> None:
+    compile_all(tmp_path)
+    loop, by_workers = (
+        list(yaml.safe_load_all((tmp_path / f"{name}.yaml").read_text())) for name in ("search", "workers")
+    )
+    most, alone = rounds_that_fit(loop, Shape(1, 2)), Shape().size(loop, 0).pods
+    run = size_of_workers(by_workers, 8, {}).pods
+    for children in (32, 512, 12_800):
+        rounds = children // 8
+        pods = (-(-rounds // most) - 1) * alone + Shape(1, 2).size(loop, rounds).pods
+        runs = -(-children // (8 * 30 * 20))
+        assert re.search(rf"^\| {children:,} \| {pods:,} \| {runs * run:,}\b", TEXTS["README.md"], re.MULTILINE)
+
+
 def test_the_readme_is_short() -> None:
-    assert len(TEXTS["README.md"].splitlines()) < 120
+    assert len(TEXTS["README.md"].splitlines()) < 140
