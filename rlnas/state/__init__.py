@@ -8,6 +8,18 @@ from rlnas.state.garbage import collect_garbage
 from rlnas.state.leases import Claim, Keeper, Observer, claim, hold, suspects
 from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, searcher_of
 from rlnas.state.left import Left, left_of
+from rlnas.state.marks import (
+    Watch,
+    budget_reached,
+    end_at_budget,
+    ended_line,
+    extend,
+    pause,
+    paused_line,
+    renew,
+    resume,
+    stop,
+)
 from rlnas.state.records import (
     DataRecord,
     FinalModel,
@@ -58,11 +70,16 @@ __all__ = [
     "StoreSettings",
     "Summary",
     "Version",
+    "Watch",
+    "budget_reached",
     "child_id",
     "claim",
     "collect_garbage",
     "create_search",
     "delete_search",
+    "end_at_budget",
+    "ended_line",
+    "extend",
     "finals",
     "find_search",
     "hold",
@@ -71,7 +88,12 @@ __all__ = [
     "move_data",
     "open_search",
     "parse_child_id",
+    "pause",
+    "paused_line",
+    "renew",
+    "resume",
     "searcher_of",
+    "stop",
     "store_of",
     "suspects",
 ]
