@@ -140,6 +140,12 @@ def ended_line(ledger: Ledger) -> str:
     return f"search {ledger.name} is ended ({mark}) with {ledger.children:,} children" if mark else ""
 
 
+def marks_of(ledger: Ledger) -> list[str]:
+    """Say what has become of a search since it began, a line each."""
+    lines = (paused_line(ledger), ended_line(ledger), *(f"changed: {change}" for change in ledger.record.changes))
+    return [line for line in lines if line]
+
+
 def end_at_budget(ledger: Ledger, clock: Clock = time.time) -> bool:
     """End a search whose hours, or whose device hours, are used up; one that has ended stays as it is."""
     why = "" if ledger.record.ended else budget_reached(ledger, clock)
@@ -193,8 +199,8 @@ def _extended(ledger: Ledger, changes: Mapping[str, Any], by: str, at: float, ma
     if HOURS in changes and after.loop.hours is not None and record.created is None:
         raise UserError(f"{HOURS}: nobody wrote down when search {ledger.name} began; allowed: {DEVICE_HOURS}")
     update: dict[str, Any] = {}
-    if after.loop.children != ledger.children and CHILDREN in changes:
-        if after.loop.children < ledger.children:
+    if CHILDREN in changes and not old[CHILDREN] == new[CHILDREN] == ledger.children:
+        if new[CHILDREN] <= ledger.children:
             raise UserError(f"{CHILDREN}: {new[CHILDREN]}; allowed: more than {ledger.children}, which the search has")
         update["finals_from"] = _room_for_rounds(ledger)
     made += [Change(field=f, before=old[f], after=new[f], by=by, at=at) for f in changes if old[f] != new[f]]
