@@ -272,6 +272,17 @@ class SearchSpec(Section):
         return (self.controller.begun_label if begun else "") or self.controller.label
 
     @property
+    def limits(self) -> str:
+        """What ends the search, or a child of it, before its budget of children does, in a line; empty: nothing."""
+        loop, child = self.loop, self.child.time_limit
+        hours = [
+            *([f"{loop.hours:g} hours after its creation"] if loop.hours else []),
+            *([f"after {loop.device_hours:g} device hours"] if loop.device_hours else []),
+        ]
+        ends = [f"it ends {' or '.join(hours)}, if that is before its {loop.children:,} children"] if hours else []
+        return "; ".join(ends + ([f"a child fails after {child:g} s of training"] if child else []))
+
+    @property
     def recipes(self) -> Iterator[Recipe]:
         """Every recipe that a child of the search, or its winner, may be trained by."""
         yield self.child

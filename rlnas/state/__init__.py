@@ -11,6 +11,7 @@ from rlnas.state.left import Left, left_of
 from rlnas.state.marks import (
     Watch,
     budget_reached,
+    changed_spec,
     end_at_budget,
     ended_line,
     extend,
@@ -22,6 +23,7 @@ from rlnas.state.marks import (
     stop,
 )
 from rlnas.state.records import (
+    Change,
     DataRecord,
     FinalModel,
     FinalRecord,
@@ -49,6 +51,7 @@ from rlnas.state.settings import StoreSettings
 __all__ = [
     "MODEL_CARD",
     "Bucket",
+    "Change",
     "Claim",
     "Controller",
     "DataRecord",
@@ -73,6 +76,7 @@ __all__ = [
     "Version",
     "Watch",
     "budget_reached",
+    "changed_spec",
     "child_id",
     "claim",
     "collect_garbage",
