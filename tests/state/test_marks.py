@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import searches
-from searches import SAMPLE, killed_at_every_write, make_spec, outcome, renamed, run_apart, take_turns
+from searches import EVALUATE, SAMPLE, killed_at_every_write, make_spec, outcome, renamed, run_apart, take_turns
 from test_leases import CHILD, Clock, checkpoint, elsewhere, lease_of  # noqa: F401 - a fixture among them
 
 from rlnas import steps
@@ -18,6 +18,7 @@ from rlnas.state import (
     Keeper,
     Ledger,
     Observer,
+    Result,
     claim,
     delete_search,
     extend,
@@ -62,9 +63,9 @@ def tell_round(ledger: Ledger, number: int, reward: float = 0.5, seconds: float 
     """Give every child of a round a result, and sum it up; nothing is applied."""
     plan = ledger.plan(number)
     for index in range(len(plan.children)):
-        result = steps.ask_tell.Result(status="ok", reward=reward, seconds=seconds)
+        result = Result(status="ok", reward=reward, seconds=seconds)
         ledger.create_result(f"{number:06d}-{index:03d}", result)
-    steps.evaluate.summarise(ledger, plan)
+    EVALUATE.summarise(ledger, plan)
 
 
 def train_round(ledger: Ledger, **told: float) -> int:
@@ -179,7 +180,7 @@ def test_a_round_that_was_planned_after_the_end_never_counts(begin: Any) -> None
     assert steps.sample_architecture(again(ledger)) == [NOTHING_TO_DO]
     # More children: then it is the very round that would have been planned now.
     extend(ledger, {"loop.children": 20}, BY)
-    assert steps.update_controller(late).rounds == 2
+    assert steps.update_controller(again(late)).rounds == 2
 
 
 def test_rounds_that_were_finished_between_the_mark_and_the_counting_count(begin: Any) -> None:
