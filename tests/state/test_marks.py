@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import searches
 from searches import EVALUATE, SAMPLE, killed_at_every_write, make_spec, outcome, renamed, run_apart, take_turns
-from test_leases import CHILD, Clock, checkpoint, elsewhere, lease_of  # noqa: F401 - a fixture among them
 
 from rlnas import steps
 from rlnas.children import Interrupted
@@ -28,11 +27,22 @@ from rlnas.state import (
     resume,
     stop,
 )
-from rlnas.state.records import STOPPED, Change, End
+from rlnas.state.records import STOPPED, Change, End, Lease
 from rlnas.steps.common import NOTHING_TO_DO
+from rlnas.tensors import pack
 
 BY = "Ada@desk"
 HOUR = 3600.0
+CHILD = "000000-001"
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
@@ -118,8 +128,8 @@ def test_a_training_sees_a_pause_within_half_a_minute_and_costs_no_request_befor
     assert not ledger.bucket.requests
     clock.now = 30.0
     with pytest.raises(Interrupted, match="the search is paused"):
-        keeper.beat(lambda: checkpoint(1))
-    assert lease_of(ledger).state == "released"
+        keeper.beat(lambda: pack({}, {"epoch": 1, "step": 0, "seconds": 1.0}))
+    assert Lease.from_bytes(ledger.bucket.get(ledger.lease_key(CHILD)).data, "lease").state == "released"
     resume(again(ledger))
     assert claim(ledger, CHILD, "b").lease.start == (1, 0)
 
