@@ -119,7 +119,7 @@ def run(
             steps.train_child(ledger, batch, f"{task}/{turn}/{number}")
             steps.evaluate(ledger, batch)
         steps.update_controller(ledger)
-        reached = steps.finish(ledger).rounds == ledger.spec.loop.rounds
+        reached = steps.finish(ledger).rounds == ledger.rounds
         if reached and (ledger.spec.final is None or steps.final_test(ledger)):
             return ledger
         assert turn < 100, "the search does not come to its end"

@@ -192,9 +192,7 @@ def print_leaders(ledger: Ledger, now: Version, top: int) -> None:
     if now.children and not now.leaders:
         first = ledger.summaries()[0].children[0]
         console.print(f"no child was scored; the first: {fate_of(first.result)}")
-    console.print(
-        f"{now.children} of {ledger.spec.loop.children} children, {now.failed} failed; scores are of validation data"
-    )
+    console.print(f"{now.children} of {ledger.children} children, {now.failed} failed; scores are of validation data")
 
 
 def print_final(record: FinalRecord) -> None:

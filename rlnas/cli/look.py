@@ -49,7 +49,7 @@ def list_all(as_json: AsJson = False) -> None:
             continue
         listed.append(s.to_json())
         best = f"{s.leaders[0].reward:.4f}" if s.leaders else "-"
-        state = "complete" if s.complete else "open"
+        state = "complete" if s.complete else "paused" if s.paused else "open"
         rows.append([s.name, f"{s.children}/{s.budget}", str(s.failed), f"{s.round}/{s.rounds}", best, state])
     if as_json:
         print_json(listed)
@@ -93,6 +93,7 @@ def status(
             *([("epochs", words)] if (words := now.epochs_in_words) else []),
             ("rounds", f"{now.round} of {now.rounds} applied, controller version {now.version}"),
         ]
+        rows += [("changed", str(change)) for change in now.changes]
         rows += [(name.replace("_", " "), f"{value:.4f}") for name, value in now.numbers.items()]
         if now.leaders:
             rows.append(("best so far", f"{now.leaders[0].child}, reward {now.leaders[0].reward:.4f}"))

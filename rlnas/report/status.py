@@ -6,7 +6,7 @@ from typing import Any
 from rlnas.errors import UserError
 from rlnas.report.spent import epochs_in_words
 from rlnas.state import Ledger, Left, Result, child_id, left_of, parse_child_id
-from rlnas.state.records import Leader, Lineage
+from rlnas.state.records import Change, End, Leader, Lineage, Pause
 
 HOW_TO_GO_ON = "the next run goes on from here: rlnas submit SPEC on Kubeflow, rlnas run SPEC here, or a schedule"
 
@@ -27,6 +27,8 @@ class SearchStatus:
         numbers: of its last update, such as `baseline` and `entropy`.
         leaders: the best children, best first.
         left: what is left to do.
+        paused, ended: by whom or why, and when; None: it is not.
+        changes: of its spec since it began.
         epochs, epochs_saved: that scored children were trained, and that were saved by stopping them at rungs; None:
             the search has no rungs.
     """
@@ -47,6 +49,9 @@ class SearchStatus:
     left: Left
     epochs: int | None = None
     epochs_saved: int | None = None
+    paused: Pause | None = None
+    ended: End | None = None
+    changes: tuple[Change, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -64,14 +69,18 @@ class SearchStatus:
         """Return it as plain JSON values."""
         best = self.leaders[0].model_dump(mode="json") if self.leaders else None
         begun = self.warm_start.model_dump(mode="json") if self.warm_start else None
+        marks = {"paused": self.paused, "ended": self.ended}
         fields = {name: value for name, value in vars(self).items() if name not in ("leaders", "left")}
         fields |= {"warm_start": begun, "winner_left": self.left.winner}
+        fields |= {name: mark and mark.model_dump(mode="json") for name, mark in marks.items()}
+        fields["changes"] = [change.model_dump(mode="json") for change in self.changes]
         return fields | {"complete": self.complete, "best": best}
 
 
 def read_status(ledger: Ledger) -> SearchStatus:
     """Read how far a search is."""
-    version, loop = ledger.version(), ledger.spec.loop
+    ledger.refresh()
+    version = ledger.version()
     finished, held = ledger.under_way(version)
     return SearchStatus(
         name=ledger.name,
@@ -79,17 +88,20 @@ def read_status(ledger: Ledger) -> SearchStatus:
         label=ledger.spec.label,
         warm_start=ledger.record.warm_start,
         children=version.children + len(finished),
-        budget=loop.children,
+        budget=ledger.children,
         failed=version.failed,
         running=len(held),
         round=version.rounds,
-        rounds=loop.rounds,
+        rounds=ledger.rounds,
         version=version.version,
         epochs=version.epochs if ledger.rungs else None,
         epochs_saved=version.epochs_saved if ledger.rungs else None,
         numbers=version.numbers,
         leaders=version.leaders,
         left=left_of(ledger, version),
+        paused=ledger.record.paused,
+        ended=ledger.record.ended,
+        changes=ledger.record.changes,
     )
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from rlnas.children import Interrupted, Judge, Verdict
 from rlnas.state.bucket import Object
 from rlnas.state.ledger import Ledger
+from rlnas.state.marks import Watch
 from rlnas.state.records import Lease, Owner, Plan, Result, child_id
 from rlnas.tensors import add_to_document, read_document
 
@@ -163,17 +164,20 @@ class Keeper:
         self._judge = judge
         self._interval = min(BEAT_SECONDS, ledger.spec.failures.lease_seconds / 3)
         self._last = clock()
+        self._watch = Watch(ledger, clock)
 
     def beat(self, state: Callable[[], bytes]) -> None:
         """Keep a checkpoint when one is due.
 
         Raises:
-            Interrupted: this process is to stop, or another one holds the child by now.
+            Interrupted: this process is to stop, the search is paused or gone, or another process holds the child by
+                now.
         """
-        if self._stopping():
+        why = "told to stop" if self._stopping() else self._watch.halt
+        if why:
             self._save(state())
             release(self._ledger, self._held)
-            raise Interrupted("told to stop")
+            raise Interrupted(why)
         if self._clock() - self._last >= self._interval:
             self._save(state())
             self._last = self._clock()

@@ -1,5 +1,6 @@
 """The objects of a search as they lie in the store (see the table in docs/state.md)."""
 
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
@@ -51,8 +52,51 @@ class Lineage(Record):
         return f"{children} and its controller, version {self.version}" if self.controller else children
 
 
+class Pause(Record):
+    """Nothing new is begun in the search until a person resumes it."""
+
+    by: str
+    at: float  # seconds since 1970, as of all marks
+
+    def __str__(self) -> str:
+        return f"by {self.by}, {moment(self.at)}"
+
+
+STOPPED = "stopped"
+
+
+class End(Record):
+    """No round is planned any more. The mark is made first, then the rounds that are planned by then are counted."""
+
+    why: str  # STOPPED, or the field of the spec that is the budget
+    at: float
+    by: str = ""  # who stopped it
+    rounds: int | None = None  # that the search has in the end; None: not counted yet
+
+    def __str__(self) -> str:
+        if self.why == STOPPED:
+            return f"stopped by {self.by}, {moment(self.at)}"
+        return f"{self.why} was reached, {moment(self.at)}"
+
+
+class Change(Record):
+    """A field of the spec that a person changed while the search was there."""
+
+    field: str
+    before: Any
+    after: Any
+    by: str
+    at: float
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.after}, before {self.before}; by {self.by}, {moment(self.at)}"
+
+
 class SearchRecord(Record):
-    """`search.json`: what the search is. The spec's text, not its parsed form, so that reading it needs no plugin."""
+    """`search.json`: what the search is. The spec's text, not its parsed form, so that reading it needs no plugin.
+
+    The one fact of a search that changes: whoever changes it compares and swaps, see `rlnas.state.marks`.
+    """
 
     schema_version: Literal[1] = SCHEMA
     spec: dict[str, Any]
@@ -61,6 +105,12 @@ class SearchRecord(Record):
     incarnation: str
     warm_start: Lineage | None = None
     deleting: bool = False
+    created: float | None = None  # seconds since 1970; None: nobody wrote it down
+    finals_from: int | None = None  # the number of the first round beyond all that a search can have; None: its budget
+    paused: Pause | None = None
+    ended: End | None = None
+    changes: tuple[Change, ...] = ()
+    revision: int = 0  # counts the changes of this record, so that no content ever comes back
 
 
 class DataRecord(Record):
@@ -293,6 +343,11 @@ class Version(Record):
     def rounds(self) -> int:
         """Rounds applied so far."""
         return self.low_mark + len(self.extras)
+
+
+def moment(at: float) -> str:
+    """Write a time for people."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def child_id(round_number: int, index: int) -> str:

@@ -4,6 +4,7 @@ from rlnas.steps.ask_tell import ask, tell
 from rlnas.steps.doubts import doubts_of
 from rlnas.steps.evaluate import evaluate
 from rlnas.steps.export_model import export_model, read_model
+from rlnas.steps.extend import extend
 from rlnas.steps.finalize import final_test, find_final, plan_grid, plan_retraining, winner_of
 from rlnas.steps.finish import finish
 from rlnas.steps.open_search import check_spec, open_search
@@ -23,6 +24,7 @@ __all__ = [
     "doubts_of",
     "evaluate",
     "export_model",
+    "extend",
     "final_test",
     "find_final",
     "finish",

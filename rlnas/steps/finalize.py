@@ -17,10 +17,18 @@ from rlnas.spec import check_references
 from rlnas.state import Claim, Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals
 from rlnas.state.leases import hold, release
 from rlnas.state.records import FinishedChild, parse_child_id
-from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, architecture_of, batches, opener, trainer_of
+from rlnas.steps.common import (
+    NOTHING_TO_DO,
+    POLL_SECONDS,
+    Batch,
+    architecture_of,
+    batches,
+    may_begin,
+    opener,
+    trainer_of,
+)
 from rlnas.steps.data import check_data
 from rlnas.steps.processes import device
-
 
 TEST = 999
 """The place in the round of the last trainings whose lease is that of the test; there are not so many trainings."""
@@ -31,7 +39,7 @@ def is_over(ledger: Ledger) -> bool:
     version = ledger.version()
     if ledger.spec.final is None:
         return True
-    if version.rounds < ledger.spec.loop.rounds:
+    if version.rounds < ledger.rounds:
         return False
     final = find_final(ledger) if version.leaders else None
     return not version.leaders or bool(final and final.record)
@@ -41,9 +49,9 @@ def plan_final(ledger: Ledger, sleep: Callable[[float], None] = time.sleep) -> l
     """Return what is next for the best child of a search whose budget is reached: its grid, or its last training.
 
     Returns:
-        Batches of children to train and evaluate; one empty batch if there are none.
+        Batches of children to train and evaluate; one empty batch if there are none, or the search is paused.
     """
-    if is_over(ledger):
+    if not may_begin(ledger) or is_over(ledger) or ledger.version().rounds < ledger.rounds:
         return [NOTHING_TO_DO]
     final = find_final(ledger)
     if final is None or ledger.summary(final.grid_round) is None:
@@ -75,6 +83,8 @@ def winner_of(ledger: Ledger, child: str = "") -> str:
 
 def find_final(ledger: Ledger, child: str = "") -> Final | None:
     """Return how far a winner is (empty: the search's best child), or None if its finalization has not begun."""
+    if not child and ledger.version().rounds < ledger.rounds:
+        return None  # the search was extended: its best child may be another one in the end
     tries = _tries(finals(ledger), _winner(ledger, child)[1])
     return tries[-1] if tries else None
 
@@ -93,7 +103,8 @@ def plan_grid(
         sleep: how to wait, in seconds, where others train what is left.
 
     Returns:
-        Batches of children to train and evaluate; one empty batch if the search's winner is tested already.
+        Batches of children to train and evaluate; one empty batch if the search's winner is tested already, or the
+        search is paused.
 
     Raises:
         UserError: there is no such child, it cannot be finalized so, or it was named and is tested already.
@@ -102,6 +113,8 @@ def plan_grid(
     if settings is None:
         raise UserError(f"search {ledger.name}: nothing is finalized; allowed: a spec with a finalize section")
     check_references(ledger.spec.child, references)
+    if not may_begin(ledger):
+        return [NOTHING_TO_DO]
     winner, planned, samples = _winner(ledger, child)
     known = list(finals(ledger))  # read once: another run may begin this very winner's way at any moment
     tries = _tries(known, planned)
@@ -111,6 +124,7 @@ def plan_grid(
         names = ["", *_possible(ledger, planned, references)]
         models = [(name, point) for name in names for point in settings.points]
         seed = derive_seed(ledger.spec.seed, "grid", winner, len(tries))
+        ledger.refresh()  # an extension may just have moved these rounds out of the way of the search's own
         if not ledger.create_plan(_plan(Final(ledger, number).grid_round, samples, winner, planned, models, seed)):
             return plan_grid(ledger, child, references, sleep)  # another winner was named at this very moment
         tries, record = [*tries, Final(ledger, number)], None
@@ -131,8 +145,11 @@ def plan_retraining(ledger: Ledger, child: str = "", sleep: Callable[[float], No
     """Choose each candidate's recipe by validation data, and plan its last training.
 
     Returns:
-        Batches of children to train; one empty batch if there are none, or if others still train the grid.
+        Batches of children to train; one empty batch if there are none, if others still train the grid, or if the
+        search is paused.
     """
+    if not may_begin(ledger):
+        return [NOTHING_TO_DO]
     tries, settings = _tries(finals(ledger), _winner(ledger, child)[1]), ledger.spec.final
     final = tries[-1] if tries else None
     if final is None or settings is None or final.record:
@@ -153,9 +170,7 @@ def plan_retraining(ledger: Ledger, child: str = "", sleep: Callable[[float], No
     return _to_train(ledger, ledger.plan(final.last_round), sleep)
 
 
-def final_test(
-    ledger: Ledger, child: str = "", sleep: Callable[[float], None] = time.sleep
-) -> FinalRecord | None:
+def final_test(ledger: Ledger, child: str = "", sleep: Callable[[float], None] = time.sleep) -> FinalRecord | None:
     """Open the test data, once, and score the winner and its reference models; unopened if there is no winner to test.
 
     Of several that want to test one winner, one does; the others wait for its record, or for its lease to expire.
@@ -166,7 +181,7 @@ def final_test(
         sleep: how to wait, in seconds.
 
     Returns:
-        The record, whoever made it; None if others still train the models.
+        The record, whoever made it; None if others still train the models, or the search is paused.
 
     Raises:
         UserError: the dataset has no test data, or the data has changed since the search began.
@@ -178,6 +193,8 @@ def final_test(
     if record := final.record:
         _tidy(ledger, final)  # whoever made it may have been killed before
         return record
+    if not may_begin(ledger):
+        return None
     plan = ledger.plan(final.last_round)
     trained = {c.reference: (child_id(final.last_round, i), c) for i, c in enumerate(plan.children if plan else ())}
     if plan is None and any(found.result.status == "ok" for found in best.values()):
@@ -223,7 +240,7 @@ def _hold_test(ledger: Ledger, final: Final, sleep: Callable[[float], None]) -> 
 def _winner(ledger: Ledger, child: str) -> tuple[str, PlannedChild, int]:
     """Return the winner's name, its proposal, and the number of samples before its round."""
     if not child:
-        version, rounds = ledger.version(), ledger.spec.loop.rounds
+        version, rounds = ledger.version(), ledger.rounds
         if version.rounds < rounds:
             raise UserError(
                 f"search {ledger.name} has {rounds - version.rounds} rounds left; allowed: a search that is complete,"
@@ -236,7 +253,7 @@ def _winner(ledger: Ledger, child: str) -> tuple[str, PlannedChild, int]:
         number, index = parse_child_id(child)
     except ValueError as error:
         raise UserError(f"child: {error}") from None
-    plan = ledger.plan(number) if number < ledger.spec.loop.rounds else None
+    plan = ledger.plan(number) if number < ledger.rounds else None
     if plan is None or index >= len(plan.children):
         raise UserError(f"child: search {ledger.name} has proposed no child {child}")
     return child_id(number, index), plan.children[index], plan.samples
@@ -291,6 +308,8 @@ def _to_train(ledger: Ledger, plan: Plan | None, sleep: Callable[[float], None])
         if free or not busy:
             return batches(plan.round, free or [0], ledger.spec.loop.children_per_batch)
         sleep(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
+        if not may_begin(ledger):
+            return [NOTHING_TO_DO]
 
 
 def _best_of_grid(final: Final) -> dict[str, FinishedChild] | None:

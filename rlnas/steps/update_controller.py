@@ -2,7 +2,7 @@
 
 from rlnas.controller import Experience, SearcherState, Trial
 from rlnas.errors import StoreError
-from rlnas.state import Ledger, Summary, Version
+from rlnas.state import Ledger, Summary, Version, renew
 
 
 def update_controller(ledger: Ledger) -> Version:
@@ -17,13 +17,15 @@ def update_controller(ledger: Ledger) -> Version:
     Raises:
         StoreError: the store failed, or lacks what it must have.
     """
-    loop, head = ledger.spec.loop, ledger.head()
+    head = ledger.head()
     while True:
-        version = head.version
-        window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
-        due, more = _due(ledger, version, window)
+        version, rounds, loop = head.version, ledger.rounds, ledger.spec.loop
+        due, more = _due(ledger, version, range(version.low_mark, min(rounds, version.low_mark + loop.window)))
         if not due:
             return version
+        renew(ledger)  # after the rounds were read, and before one counts: see `rlnas.state.marks`
+        if ledger.rounds != rounds:
+            continue
         policies = {version.version: head.state}
         for summary in due:
             if summary.policy_version not in policies:
@@ -68,7 +70,7 @@ def _due(ledger: Ledger, version: Version, window: range) -> tuple[list[Summary]
         only = ledger.summary(version.low_mark)
         return [only] if only else [], False
     ready = [r for r in ledger.complete_rounds(version.low_mark) if r in window and r not in version.extras]
-    unapplied = len(window) - len(version.extras)
+    unapplied = len(set(window).difference(version.extras))
     if len(ready) < min(loop.rounds_per_update, unapplied):
         return [], False
     chosen = [ledger.summary(number) for number in ready[: loop.rounds_per_update]]

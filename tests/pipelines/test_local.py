@@ -372,7 +372,7 @@ def test_a_winner_whose_run_is_killed_is_tested_once_and_exported_all_the_same(f
     (folder / "spec.yaml").write_text(yaml.safe_dump(document))
     process = start(folder)
     ledger = ledger_of(folder)
-    wait_for(lambda: ledger.plan(ledger.spec.loop.rounds), "its grid is not begun")
+    wait_for(lambda: ledger.plan(ledger.finals_from), "its grid is not begun")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     ran = rlnas(folder, "run", "spec.yaml")

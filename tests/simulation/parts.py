@@ -160,6 +160,9 @@ def register() -> None:
     DATASETS["formula"] = f"{__name__}:Formula"
     RECIPES["steady"] = f"{__name__}:SteadyRecipe"
     TRAINERS["steady"] = f"{__name__}:Steady"
-    for kind, searcher, settings in (("tally", "Tally", "TallySettings"), ("history-tally", "HistoryTally", "HistorySettings")):
+    for kind, searcher, settings in (
+        ("tally", "Tally", "TallySettings"),
+        ("history-tally", "HistoryTally", "HistorySettings"),
+    ):
         SEARCHERS[kind] = f"{__name__}:{searcher}"
         SETTINGS[kind] = f"{__name__}:{settings}"

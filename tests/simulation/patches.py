@@ -14,7 +14,6 @@ from typing import Any
 
 import torch  # noqa: F401 - no process of a world should need to import it
 
-import rlnas.children.precision
 import rlnas.children.training  # noqa: F401
 from rlnas.state import Bucket, StoreSettings
 from rlnas.state.answers import Answer
@@ -166,7 +165,9 @@ def install() -> None:
         pthread_sigmask=lambda how, which: None,
         **{name: getattr(signal, name) for name in ("SIGTERM", "SIG_DFL", "SIG_IGN", "SIG_BLOCK", "SIG_UNBLOCK")},
     )
-    processes, train, evaluate, leases = map(module, ("steps.processes", "steps.train_child", "steps.evaluate", "state.leases"))
+    processes, train, evaluate, leases = map(
+        module, ("steps.processes", "steps.train_child", "steps.evaluate", "state.leases")
+    )
     processes._CONTEXT = SimpleNamespace(Process=_Fork, SimpleQueue=_Queue)
     processes.wait, processes.signal, train.signal = _wait, signals, signals
     processes.stop_with_parent = lambda pid: None  # the world ends those that a process leads with it
@@ -197,7 +198,7 @@ def _parsed_once(parse: Callable[..., Any]) -> Callable[..., Any]:
     return parsed
 
 
-class inside:  # noqa: N801 - a context
+class inside:
     """Within the block, the product's code sees this world."""
 
     def __init__(self, world: World) -> None:

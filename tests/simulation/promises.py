@@ -115,7 +115,9 @@ class Watch:
         self._world.stopped = True
 
 
-def check(objects: Mapping[str, bytes], spec: SearchSpec, interrupted_tests: int = 0, mild: bool = False) -> tuple[bytes, ...]:
+def check(
+    objects: Mapping[str, bytes], spec: SearchSpec, interrupted_tests: int = 0, mild: bool = False
+) -> tuple[bytes, ...]:
     """Check the objects of a search that has come to its end.
 
     Args:
@@ -164,9 +166,7 @@ def _chain(objects: Mapping[str, bytes]) -> tuple[bytes, ...]:
     return tuple(objects[name] for name in names)
 
 
-def _budget(
-    objects: Mapping[str, bytes], spec: SearchSpec, versions: list[Version], plans: list[Plan]
-) -> None:
+def _budget(objects: Mapping[str, bytes], spec: SearchSpec, versions: list[Version], plans: list[Plan]) -> None:
     """Every reward is in exactly one update, and there are no more children than the budget has."""
     rounds, applied = spec.loop.rounds, [number for version in versions for number in version.applied]
     if sorted(applied) != list(range(rounds)):

@@ -1,6 +1,6 @@
 """One schedule: a search, who works at it, and what befalls them, all drawn from a seed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from random import Random
@@ -136,7 +136,9 @@ def play(seed: int, without: frozenset[Disturbance] = frozenset(), log: bool = F
             watch.raise_first()
             _close(world, draw)
             watch.raise_first()
-            of_tests = [d for d in world.disturbances if ".final" in d.process and d.kind.startswith(("kill", "freeze", "term"))]
+            of_tests = [
+                d for d in world.disturbances if ".final" in d.process and d.kind.startswith(("kill", "freeze", "term"))
+            ]
             chain = check(objects_of(world), draw.spec, len(of_tests), draw.mild)
         except (Broken, Endless) as error:
             broken = f"{type(error).__name__}: {error}" if isinstance(error, Endless) else str(error)
@@ -254,7 +256,10 @@ class _Run:
             if not self.closing and self.chance.random() < 0.05 and self.draw.chance.random() < 0.5:
                 batches = [Batch(self.chance.randrange(self.draw.rounds), (0,))]  # Kubeflow's cache answers
             trained = self._together(
-                [(f"train.{where}.{i}", self._train(batch, f"{self.name}.{where}.{i}")) for i, batch in enumerate(batches)]
+                [
+                    (f"train.{where}.{i}", self._train(batch, f"{self.name}.{where}.{i}"))
+                    for i, batch in enumerate(batches)
+                ]
             )
             if not trained and self.chance.random() < 0.5:
                 return
@@ -270,14 +275,10 @@ class _Run:
     def _task(self, name: str, function: Callable[[], Any]) -> bool:
         return self._together([(name, function)])
 
-    def _together(
-        self, tasks: list[tuple[str, Callable[[], Any]]], parts: list[Callable[[], Any]] = []
-    ) -> bool:
+    def _together(self, tasks: list[tuple[str, Callable[[], Any]]], parts: list[Callable[[], Any]] = []) -> bool:
         """Run tasks side by side, each again once or twice if it fails; return whether all have succeeded."""
         running = {name: (function, 0, self._pod(name, function)) for name, function in tasks}
-        drivers = [
-            self.world.start(f"{self.name}.part{i}", part, driver=True) for i, part in enumerate(parts)
-        ]
+        drivers = [self.world.start(f"{self.name}.part{i}", part, driver=True) for i, part in enumerate(parts)]
         good = True
         while running:
             self.world.wait([process for _, _, process in running.values()])

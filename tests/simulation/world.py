@@ -451,7 +451,11 @@ class World:
 
     def keys(self, prefix: str, start_after: str | None) -> Iterator[str]:
         """Yield keys below a prefix in order."""
-        first = bisect_left(self._keys, prefix) if start_after is None else bisect_right(self._keys, max(start_after, prefix))
+        first = (
+            bisect_left(self._keys, prefix)
+            if start_after is None
+            else bisect_right(self._keys, max(start_after, prefix))
+        )
         for place in range(first, len(self._keys)):
             if not (key := self._keys[place]).startswith(prefix):
                 return
