@@ -10,7 +10,7 @@ from rlnas.state import open_search
 from simulation.parts import CHOICES
 from simulation.patches import SimulatedBucket, inside
 from simulation.promises import Broken, Watch, check
-from simulation.schedules import LEASE, NAME, objects_of
+from simulation.schedules import LEASE, NAME, objects_of, record_of
 from simulation.world import Process, World
 
 CHILDREN, WORKERS, ROUND = 12_800, 64, 8
@@ -82,7 +82,7 @@ def large() -> int:
         world.start("fleet", fleet.live, driver=True)
         world.run()
         watch.raise_first()
-        check(objects_of(world), spec)
+        check(objects_of(world), record_of(world))
     methods = Counter({method: world.counts[method] for method in ("GET", "PUT", "LIST", "DELETE")})
     each = ", ".join(f"{method} {count / CHILDREN:.1f}" for method, count in methods.items())
     print(

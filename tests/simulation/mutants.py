@@ -183,6 +183,18 @@ MUTANTS = (
         "steps.sample_architecture:_propose",
         ("suggestions=taken + len(suggested)", "suggestions=taken"),
     ),
+    # marks
+    _mutant(
+        "an update does not look whether the search has ended meanwhile",
+        "steps.update_controller:update_controller",
+        ("if ledger.rounds != rounds:", "if False:"),
+    ),
+    _mutant("a pause is not seen", "state.marks:renew", ("ledger.record.paused is None", "True")),
+    _mutant(
+        "the rounds of a search that was stopped are counted before it is marked",
+        "state.marks:end",
+        ("made = amend(", "mark = mark.model_copy(update={'rounds': ledger.first_free_round()}); made = amend("),
+    ),
     # results
     _mutant(
         "a result is written over another",

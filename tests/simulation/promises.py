@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rlnas.controller import Experience, SearcherState, Trial
-from rlnas.spec import SearchSpec
-from rlnas.state.records import KEPT_SNAPSHOTS, History, Lease, Plan, Result, SearchRecord, Summary, Version, child_id
+from rlnas.spec import MOST_ROUNDS, SearchSpec, parse_spec
+from rlnas.state.records import KEPT_SNAPSHOTS, FinalRecord, History, Lease, Plan, Result, SearchRecord, Summary, Version, child_id
 from rlnas.state.suggestions import Suggestion
 from rlnas.tensors import read_document
 from simulation.parts import Tally
@@ -36,6 +36,7 @@ class Watch:
     def __init__(self, world: "World", lease: float, rounds: int) -> None:
         self._world, self._lease, self._rounds = world, lease, rounds
         self._first = ""
+        self._paused: float | None = None
         self._sign_of_life: dict[str, float] = {}
         self._too_late: set[tuple[str, str]] = set()  # claims of children that had a result by then
         world.watchers.append(self._look)
@@ -55,6 +56,9 @@ class Watch:
         child, root = file.partition(".")[0], key.removesuffix(name)
         if folder in FACTS and before is not None and after is not None:
             self._say(f"{name} was written again")
+        running = self._world.running
+        if folder == "plans" and running and self._paused is not None and running.began > self._paused:
+            self._say(f"{name} was made by a task that began when the search was paused")
         if folder == "controllers" and int(child) > self._rounds:
             self._say(f"{name}: there are {self._rounds} rounds")
         if folder == "snapshots" and after is None and f"{root}results/{child}.json" not in self._world.objects:
@@ -75,6 +79,7 @@ class Watch:
             old, new = SearchRecord.from_bytes(before, key), SearchRecord.from_bytes(after, key)
             if old.incarnation != new.incarnation and not old.deleting:
                 self._say("the search was replaced by another one")
+            self._paused = self._paused or self._world.now if new.paused else None
 
     def _ended(self, root: str, child: str, result: bytes) -> None:
         lease = self._world.objects.get(f"{root}leases/{child}.json")
@@ -116,13 +121,13 @@ class Watch:
 
 
 def check(
-    objects: Mapping[str, bytes], spec: SearchSpec, interrupted_tests: int = 0, mild: bool = False
+    objects: Mapping[str, bytes], record: SearchRecord, interrupted_tests: int = 0, mild: bool = False
 ) -> tuple[bytes, ...]:
     """Check the objects of a search that has come to its end.
 
     Args:
         objects: below the search's incarnation, by key.
-        spec: of the search; its searcher is a `Tally`.
+        record: of the search; its searcher is a `Tally`.
         interrupted_tests: tests of the winner that were killed, or stood still: another one may have read test data then.
 
         mild: only requests were disturbed, so that no child needed a second attempt.
@@ -133,19 +138,21 @@ def check(
     Raises:
         Broken: a promise was not kept.
     """
-    rounds, chain = spec.loop.rounds, _chain(objects)
+    spec, chain = parse_spec(record.spec, "record"), _chain(objects)
+    ended = record.ended.rounds if record.ended else None
+    rounds = spec.loop.rounds if ended is None else min(ended, spec.loop.rounds)
     versions = [Version.model_validate(read_document(data)) for data in chain]
     plans = [Plan.from_bytes(_there(objects, f"plans/{r:06d}.json"), "") for r in range(rounds)]
     summaries = [Summary.from_bytes(_there(objects, f"summaries/{r:06d}.json"), "") for r in range(rounds)]
-    _budget(objects, spec, versions, plans)
-    _replay(spec, chain, versions, summaries)
-    _rounds(objects, spec, versions, plans, summaries)
+    _budget(objects, versions, plans, may_lie_beyond=ended is not None)
+    _replay(spec, chain, versions, summaries, bool(record.ended or record.changes))
+    _rounds(objects, spec, plans, summaries)
     if mild and any(child.result.attempts > 1 for summary in summaries for child in summary.children):
         raise Broken("an answer that was lost has cost an attempt")
     _suggestions(objects, plans)
-    _leaders(objects, spec, versions[-1], summaries)
+    _leaders(objects, versions[-1], summaries)
     if spec.final is not None and versions[-1].leaders:
-        _tested_once(objects, spec.loop.rounds, 1 + interrupted_tests)
+        _tested_once(objects, interrupted_tests)
     for k in range(versions[-1].low_mark // HISTORY_ROUNDS):
         bundle = History.from_bytes(_there(objects, f"history/{k:06d}.json"), "").summaries
         if list(bundle) != summaries[k * HISTORY_ROUNDS : (k + 1) * HISTORY_ROUNDS]:
@@ -166,20 +173,30 @@ def _chain(objects: Mapping[str, bytes]) -> tuple[bytes, ...]:
     return tuple(objects[name] for name in names)
 
 
-def _budget(objects: Mapping[str, bytes], spec: SearchSpec, versions: list[Version], plans: list[Plan]) -> None:
-    """Every reward is in exactly one update, and there are no more children than the budget has."""
-    rounds, applied = spec.loop.rounds, [number for version in versions for number in version.applied]
+def _budget(
+    objects: Mapping[str, bytes], versions: list[Version], plans: list[Plan], may_lie_beyond: bool
+) -> None:
+    """Every reward is in exactly one update, and there are no more children than the budget has.
+
+    Where a search was stopped, a plan may lie beyond its end, by a process that did not know of it yet.
+    """
+    rounds, applied = len(plans), [number for version in versions for number in version.applied]
     if sorted(applied) != list(range(rounds)):
         raise Broken(f"rounds applied: {applied}, not each of {rounds} once")
-    if versions[-1].children != spec.loop.children or sum(len(p.children) for p in plans) != spec.loop.children:
-        raise Broken(f"{versions[-1].children} children, not {spec.loop.children}")
-    for key in objects:
-        if key.startswith("plans/") and int(key[6:12]) >= rounds and not Plan.from_bytes(objects[key], "").winner:
-            raise Broken(f"{key} is beyond the budget")
+    if versions[-1].children != sum(len(plan.children) for plan in plans):
+        raise Broken(f"{versions[-1].children} children, not those of {rounds} rounds")
+    beyond = [key for key in objects if key.startswith("plans/") and int(key[6:12]) >= rounds]
+    if strange := [key for key in beyond if not (may_lie_beyond or Plan.from_bytes(objects[key], "").winner)]:
+        raise Broken(f"{strange[0]} is beyond the budget")
 
 
-def _replay(spec: SearchSpec, chain: tuple[bytes, ...], versions: list[Version], summaries: list[Summary]) -> None:
-    """Each version is what its records say, learned from with the policies that proposed them."""
+def _replay(
+    spec: SearchSpec, chain: tuple[bytes, ...], versions: list[Version], summaries: list[Summary], other_budgets: bool
+) -> None:
+    """Each version is what its records say, learned from with the policies that proposed them.
+
+    Where there were other budgets in between, the last rounds of one of them were applied without waiting for more.
+    """
     tally, loop = Tally(spec.space, spec.controller), spec.loop
     states = [SearcherState(memory=version.memory) for version in versions]
     for parent, data, version in zip(versions, chain, versions[1:], strict=False):
@@ -187,7 +204,8 @@ def _replay(spec: SearchSpec, chain: tuple[bytes, ...], versions: list[Version],
             raise Broken(f"version {version.version} is not of the parent that is there")
         window = range(parent.low_mark, min(loop.rounds, parent.low_mark + loop.window))
         left = len(window) - len(parent.extras)
-        if len(version.applied) != min(loop.rounds_per_update, left) and len(version.applied) != left:
+        few = len(version.applied) < min(loop.rounds_per_update, left) and not other_budgets
+        if few or len(version.applied) > loop.rounds_per_update:
             raise Broken(f"version {version.version} applies {len(version.applied)} rounds")
         told = []
         for number in version.applied:
@@ -212,9 +230,7 @@ def _replay(spec: SearchSpec, chain: tuple[bytes, ...], versions: list[Version],
             raise Broken(f"version {version.version} is not what its records say")
 
 
-def _rounds(
-    objects: Mapping[str, bytes], spec: SearchSpec, versions: list[Version], plans: list[Plan], summaries: list[Summary]
-) -> None:
+def _rounds(objects: Mapping[str, bytes], spec: SearchSpec, plans: list[Plan], summaries: list[Summary]) -> None:
     """A summary is its plan and its results; a child was given up only after so many attempts without progress."""
     failures = spec.failures
     for plan, summary in zip(plans, summaries, strict=True):
@@ -245,8 +261,9 @@ def _suggestions(objects: Mapping[str, bytes], plans: list[Plan]) -> None:
         raise Broken(f"suggestions {taken} were taken up of {waiting}")
 
 
-def _leaders(objects: Mapping[str, bytes], spec: SearchSpec, last: Version, summaries: list[Summary]) -> None:
+def _leaders(objects: Mapping[str, bytes], last: Version, summaries: list[Summary]) -> None:
     """The best are known, what they need is kept, and nothing else lies there."""
+    rounds = len(summaries)
     scored = sorted(
         (-child.result.reward, child_id(summary.round, i))
         for summary in summaries
@@ -256,17 +273,27 @@ def _leaders(objects: Mapping[str, bytes], spec: SearchSpec, last: Version, summ
     leaders = [(-leader.reward, leader.child) for leader in last.leaders]
     if leaders != scored[:20]:
         raise Broken(f"leaderboard {leaders}, not {scored[:20]}")
-    if left := [key for key in objects if key.startswith("checkpoints/")]:
+    tested = {FinalRecord.from_bytes(data, "").winner for key, data in objects.items() if key.startswith("finals/")}
+    plans = {key[6:12]: Plan.from_bytes(data, "") for key, data in objects.items() if key.startswith("plans/")}
+    # Beyond the end of a search that was stopped, and on the way of a winner that is none any more, somebody may go on.
+    over = [r for r, plan in plans.items() if int(r) < rounds or (plan.winner in tested and int(r) % 2 == 0)]
+    if left := [key for key in objects if key.startswith("checkpoints/") and key[12:18] in over]:
         raise Broken(f"left behind: {left}")
-    beyond = f"snapshots/{spec.loop.rounds:06d}"
-    snapshots = {key for key in objects if key.startswith("snapshots/") and key < beyond}
+    snapshots = {key for key in objects if key.startswith("snapshots/") and key[10:16] in over}
     if snapshots != {f"snapshots/{child}.safetensors" for _, child in leaders[:KEPT_SNAPSHOTS]}:
         raise Broken(f"snapshots {sorted(snapshots)}, not of {leaders[:KEPT_SNAPSHOTS]}")
 
 
-def _tested_once(objects: Mapping[str, bytes], rounds: int, most: int) -> None:
-    """The winner went its way once, and test data was not read more often than it had to be."""
-    plans = [key for key in sorted(objects) if key.startswith("plans/") and int(key[6:12]) >= rounds]
-    tests, readings = ([key for key in objects if key.startswith(folder)] for folder in ("finals/", "test-readings/"))
-    if len(plans) > 2 or len(tests) != 1 or len(readings) > most:
-        raise Broken(f"{len(plans)} plans, {len(tests)} tests and {len(readings)} readings of test data for one winner")
+def _tested_once(objects: Mapping[str, bytes], interrupted: int) -> None:
+    """Each winner went its way once, and test data was read once for it, or once more for each that was interrupted."""
+    grids = [Plan.from_bytes(data, "").winner for key, data in objects.items() if _is_grid(key)]
+    tested = [FinalRecord.from_bytes(data, "").winner for key, data in objects.items() if key.startswith("finals/")]
+    readings = sum(key.startswith("test-readings/") for key in objects)
+    if not tested or len(set(tested)) < len(tested) or len(set(grids)) < len(grids):
+        raise Broken(f"winners: {grids} went their way, {tested} were tested")
+    if readings > len(tested) + interrupted:
+        raise Broken(f"test data was read {readings} times for {tested}")
+
+
+def _is_grid(key: str) -> bool:
+    return key.startswith("plans/") and int(key[6:12]) >= MOST_ROUNDS and int(key[6:12]) % 2 == 0

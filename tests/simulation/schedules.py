@@ -9,7 +9,9 @@ from typing import Any
 from rlnas import steps
 from rlnas.errors import SearchDeleted, UserError
 from rlnas.spec import SearchSpec, parse_spec
-from rlnas.state import Ledger, open_search
+from rlnas.state import Ledger, open_search, pause, resume, stop
+from rlnas.state.ledger import record_key
+from rlnas.state.records import SearchRecord
 from rlnas.steps.common import NOTHING_TO_DO, Batch
 from simulation.parts import CHOICES
 from simulation.patches import SimulatedBucket, inside, install
@@ -57,6 +59,9 @@ class Draw:
         self.mild = chance.random() < 0.1  # one run, whose requests are disturbed, and nothing else
         poison = not (self.patient or self.mild) and chance.random() < 0.4
         self.replicas = chance.randint(1, min(window, 2))
+        self.more_rounds = chance.choice((1, 2)) if chance.random() < 0.12 else 0
+        self.stopped = chance.random() < 0.1
+        self.pauses = chance.randint(1, 2) if chance.random() < 0.15 and not self.mild else 0
         self.suggestions = 0 if chance.random() < 0.7 else chance.randint(1, 3)
         self.runs = 1 if self.mild else chance.choice((1, 2, 2, 3, 3))
         self.workers = [chance.randint(1, 3) if chance.random() < 0.4 else 0 for _ in range(self.runs)]
@@ -73,8 +78,7 @@ class Draw:
             freeze=chance.choice((5.0, LEASE, LEASE, 2 * LEASE)),
             chances={kind: value * fierce * chance.choice((0, 1, 1, 2)) for kind, value in chances.items()},
         )
-        self.spec = _spec(
-            self.rounds,
+        document = (
             per_round,
             chance.choice((1, 2, per_round)),
             window,
@@ -88,6 +92,8 @@ class Draw:
             chance.choice(("all", "finished")),
             poison,
         )
+        self.spec = _spec(self.rounds, *document)
+        self.longest = _spec(self.rounds + self.more_rounds, *document)
 
 
 @cache
@@ -124,22 +130,22 @@ def play(seed: int, without: frozenset[Disturbance] = frozenset(), log: bool = F
     """
     draw = Draw(seed)
     world = World(seed, Storm() if calm else draw.storm, without, [] if log else None)
-    watch = Watch(world, LEASE, draw.rounds)
+    watch = Watch(world, LEASE, draw.rounds + draw.more_rounds)
     broken, chain = "", ()
     with inside(world):
         try:
             if calm:
-                _Run(world, draw, 0, closing=True).begin()
+                _Run(world, draw, 0, closing=True, reference=True).begin()
             else:
                 _begin(world, draw)
             world.run()
             watch.raise_first()
-            _close(world, draw)
+            _close(world, draw, calm)
             watch.raise_first()
             of_tests = [
                 d for d in world.disturbances if ".final" in d.process and d.kind.startswith(("kill", "freeze", "term"))
             ]
-            chain = check(objects_of(world), draw.spec, len(of_tests), draw.mild)
+            chain = check(objects_of(world), record_of(world), len(of_tests), draw.mild)
         except (Broken, Endless) as error:
             broken = f"{type(error).__name__}: {error}" if isinstance(error, Endless) else str(error)
     return Outcome(seed, broken, dict(world.counts), tuple(world.disturbances), chain, tuple(world.log or ()))
@@ -150,7 +156,7 @@ def verdict(seed: int, outcome: Outcome) -> str:
     draw = Draw(seed)
     if outcome.broken or not (draw.synchronous and draw.patient and not draw.suggestions):
         return outcome.broken
-    return "" if outcome.chain == reference(seed) else "controllers differ from those of an undisturbed search"
+    return "" if outcome.chain == reference(seed, len(outcome.chain)) else "controllers differ from those of an undisturbed search"
 
 
 def objects_of(world: World) -> dict[str, bytes]:
@@ -162,9 +168,14 @@ def objects_of(world: World) -> dict[str, bytes]:
     return {key.removeprefix(root): found.data for key, found in world.objects.items() if key.startswith(root)}
 
 
-def reference(seed: int) -> tuple[bytes, ...]:
-    """Return the chain of a schedule's search where nothing disturbs it."""
-    return _chain_of(Draw(seed).spec.sha256, seed)
+def record_of(world: World) -> SearchRecord:
+    """Return the record of the search."""
+    return SearchRecord.from_bytes(world.objects[record_key(NAME)].data, "search.json")
+
+
+def reference(seed: int, versions: int) -> tuple[bytes, ...]:
+    """Return the chain of a schedule's search, so many versions of it, where nothing disturbs it."""
+    return _chain_of(Draw(seed).longest.sha256, seed)[:versions]
 
 
 @cache
@@ -176,6 +187,17 @@ def _begin(world: World, draw: Draw) -> None:
     for number in range(draw.runs):
         start = 0.0 if number == 0 else draw.chance.uniform(0, 120)
         world.at(start, _Run(world, draw, number).begin)
+    verbs: list[tuple[str, Callable[[], Any]]] = []
+    if draw.more_rounds:
+        children = (draw.rounds + draw.more_rounds) * draw.spec.loop.children_per_round
+        verbs.append(("extend", lambda: steps.extend(_ledger(), {"loop.children": children}, "person")))
+    if draw.stopped:
+        verbs.append(("stop", lambda: stop(_ledger(), "person")))
+    for _ in range(draw.pauses):
+        verbs += [("pause", lambda: pause(_ledger(), "person")), ("resume", lambda: resume(_ledger()))]
+    for number, (name, verb) in enumerate(verbs):
+        time = draw.chance.uniform(0, 60 * draw.rounds)
+        world.at(time, lambda name=f"{name}{number}", verb=verb: world.start(name, verb))
     for number in range(draw.suggestions):
         world.at(draw.chance.uniform(0, 200), lambda n=number: world.start(f"suggest{n}", lambda: _suggest(n)))
 
@@ -189,11 +211,18 @@ def _ledger() -> Ledger:
     return open_search(SimulatedBucket(), NAME)
 
 
-def _close(world: World, draw: Draw) -> None:
+def _work(task: str, seconds: float) -> Any:
+    ledger = _ledger()
+    return steps.work(ledger, task, seconds, ledger.rounds)
+
+
+def _close(world: World, draw: Draw, reference: bool) -> None:
     """When the storm is over and all have ended, undisturbed runs must bring the search to its end."""
     world.storm = Storm()
+    world.start("resume", lambda: resume(_ledger()), driver=True)
+    world.run()
     for number in range(MOST_CLOSING_RUNS):
-        run = _Run(world, draw, 100 + number, closing=True)
+        run = _Run(world, draw, 100 + number, closing=True, reference=reference)
         run.begin()
         world.run()
         if run.complete or world.stopped:
@@ -204,8 +233,8 @@ def _close(world: World, draw: Draw) -> None:
 class _Run:
     """A run of the pipeline: tasks that are pods, one after another and side by side."""
 
-    def __init__(self, world: World, draw: Draw, number: int, closing: bool = False) -> None:
-        self.world, self.draw, self.closing = world, draw, closing
+    def __init__(self, world: World, draw: Draw, number: int, closing: bool = False, reference: bool = False) -> None:
+        self.world, self.draw, self.closing, self.reference = world, draw, closing, reference
         self.name = f"run{number}"
         self.workers = 0 if closing else draw.workers[number]
         self.chance = Random(f"{world.seed}/{self.name}")
@@ -217,7 +246,7 @@ class _Run:
         self.world.start(self.name, self._live, driver=True)
 
     def _live(self) -> None:
-        spec = self.draw.spec
+        spec = self.draw.longest if self.reference else self.draw.spec
         if not self._task("open", lambda: steps.open_search(SimulatedBucket(), NAME, spec)):
             return
         if self.workers:
@@ -227,23 +256,23 @@ class _Run:
             self._together([], [lambda slot=slot: self._loop(slot) for slot in loops])
         if not self._task("finish", lambda: steps.finish(_ledger())):
             return
-        version = self.last.value
-        if self.draw.finalize and version.rounds >= spec.loop.rounds and version.leaders:
+        version, rounds = self.last.value, Ledger(SimulatedBucket(), record_of(self.world)).rounds
+        if self.draw.finalize and version.rounds >= rounds and version.leaders:
             if not self._task("final", lambda: steps.final_test(_ledger())):
                 return
             self.complete = self.last.value is not None
             self.why = "the winner is not tested"
         else:
-            self.complete = version.rounds >= spec.loop.rounds
-            self.why = f"{version.rounds} of {spec.loop.rounds} rounds"
+            self.complete = version.rounds >= rounds
+            self.why = f"{version.rounds} of {rounds} rounds"
 
     def _worker(self, number: int) -> Callable[[], Any]:
         seconds = self.chance.choice((100.0, 100_000.0))
         task = f"{self.name}/work{number}"
-        return lambda: steps.work(_ledger(), task, seconds, self.draw.spec.loop.rounds)
+        return lambda: _work(task, seconds)
 
     def _loop(self, slot: int) -> None:
-        turns = self.draw.rounds * 2 + 4 if self.closing else self.chance.choice((2, 5, 9))
+        turns = (self.draw.rounds + self.draw.more_rounds) * 2 + 4 if self.closing else self.chance.choice((2, 5, 9))
         idle = 0
         for turn in range(turns):
             where = f"{slot}.{turn}"
