@@ -4,7 +4,7 @@ Importing this package replaces the clock of its whole process, so it runs as a 
 """
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -28,7 +28,7 @@ def _monotonic() -> float:
     return world.clock() if (world := _world()) else REAL_MONOTONIC()
 
 
-def _sleep(seconds: float) -> None:
+def _sleep(seconds: Any) -> None:
     world.sleep(seconds) if (world := _world()) else REAL_SLEEP(seconds)
 
 

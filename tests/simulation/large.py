@@ -7,8 +7,9 @@ import simulation
 from rlnas import steps
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import open_search
+from simulation import patches
 from simulation.parts import CHOICES
-from simulation.patches import SimulatedBucket, inside
+from simulation.patches import SimulatedBucket, inside, module
 from simulation.promises import Broken, Watch, check
 from simulation.schedules import LEASE, NAME, objects_of, record_of
 from simulation.world import Process, World
@@ -39,41 +40,43 @@ class _Fleet:
         self._world, self._spec = world, spec
         self._chance = Random("fleet")
         self._number = 0
+        self._workers: list[Process] = []
+        self._results = 0
         self.kills = 0
+        world.watchers.append(self._look)
 
     def live(self) -> None:
         """Work at the search until it is complete; a driver."""
-        workers = [self._begin() for _ in range(WORKERS)]
-        while workers:
-            self._world.wait(workers)
-            ended = [worker for worker in workers if worker.ended]
-            workers = [worker for worker in workers if not worker.ended]
+        self._workers = [self._begin() for _ in range(WORKERS)]
+        while self._workers:
+            self._world.wait(self._workers)
+            ended = [worker for worker in self._workers if worker.ended]
+            self._workers = [worker for worker in self._workers if not worker.ended]
             for worker in ended:
                 if worker.error:
                     raise Broken(f"{worker.name}: {worker.error}")
-                workers += [self._begin()] if worker.exitcode else []
+                self._workers += [self._begin()] if worker.exitcode else []
         self._world.start("finish", lambda: steps.finish(open_search(SimulatedBucket(), NAME)))
 
     def _begin(self) -> Process:
         self._number += 1
         name, until = f"worker{self._number}", self._spec.loop.rounds
-        ledger = open_search  # in the worker's own process
-        worker = self._world.start(name, lambda: steps.work(ledger(SimulatedBucket(), NAME), name, 1e9, until))
-        # A worker is killed after the time in which it would train so many children.
-        children_a_second = 2 / 12.0
-        life = self._chance.expovariate(children_a_second / CHILDREN_A_KILL)
-        self._world.at(self._world.now + life, lambda: self._kill(worker))
-        return worker
+        return self._world.start(name, lambda: steps.work(open_search(SimulatedBucket(), NAME), name, 1e9, until))
 
-    def _kill(self, worker: Process) -> None:
-        if not worker.ended:
-            self.kills += 1
-            self._world.kill(worker)
+    def _look(self, key: str, before: bytes | None, after: bytes | None) -> None:
+        """Kill one of the workers for every so many results."""
+        if "/results/" in key and before is None:
+            self._results += 1
+            living = [worker for worker in self._workers if not worker.ended]
+            if self._results % CHILDREN_A_KILL == 0 and living:
+                self.kills += 1
+                self._world.kill(self._chance.choice(living))
 
 
 def large() -> int:
     """Run the search and print what it took; return 0 if every promise was kept."""
     start, spec, world = simulation.REAL_MONOTONIC(), _spec(), World(1)
+    module("state.bucket").PAGE = patches.PAGE = 1000  # as stores have it
     world.longest = 10**9
     watch, fleet = Watch(world, LEASE, spec.loop.rounds), _Fleet(world, spec)
     with inside(world):

@@ -97,7 +97,8 @@ MUTANTS = (
     _mutant(
         "rounds above the low mark are forgotten",
         "state.ledger:Ledger.commit",
-        ("{*parent.version.extras, *(summary.round for summary in summaries)}", "{summary.round for summary in summaries}"),
+        ("{*parent.version.extras, *(summary.round for summary in summaries)}",
+         "{summary.round for summary in summaries}"),
     ),
     _mutant(
         "the low mark runs ahead",
@@ -205,13 +206,18 @@ MUTANTS = (
     _mutant(
         "a summary before all results",
         "steps.evaluate:summarise",
-        ("if not ledger.finished_children(plan.round).issuperset(names):", "if not ledger.finished_children(plan.round):"),
+        ("    if len(results) < len(names):\n        return {}\n", ""),
+        ("ledger.finished_children(plan.round).issuperset(names)", "ledger.finished_children(plan.round)"),
         ("for name, child in zip(names, plan.children, strict=True)",
          "for name, child in zip(names, plan.children, strict=True) if name in results"),
     ),
     # leases
     _mutant("a lease never ends", "state.leases:Observer._unchanged_too_long", ("now - since >=", "now - since < 0 >")),
-    _mutant("a lease ends at once", "state.leases:Observer._unchanged_too_long", ("now - since >=", "1e9 + now - since >=")),
+    _mutant(
+        "a lease ends at once",
+        "state.leases:Observer._unchanged_too_long",
+        ("now - since >=", "1e9 + now - since >="),
+    ),
     _mutant(
         "a sign of life is not seen",
         "state.leases:Observer._unchanged_too_long",

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from random import Random
 from typing import Any, ClassVar, Literal
 
@@ -83,7 +83,7 @@ class Steady(Trainer):
         monitor: Monitor,
     ) -> bytes:
         """Return what all epochs have come to, in the document of the snapshots."""
-        state = read_document(checkpoint) if checkpoint else {"epoch": 0, "hash": "", "rungs": []}
+        state: dict[str, Any] = read_document(checkpoint) if checkpoint else {"epoch": 0, "hash": "", "rungs": []}
         done, text, rungs = state["epoch"], state["hash"], [tuple(rung) for rung in state["rungs"]]
         for epoch in range(done, self.recipe.epochs):
             time.sleep(self.recipe.seconds)
@@ -93,12 +93,12 @@ class Steady(Trainer):
             if epoch == 1 and int(text, 16) % 11 == 0:
                 raise ChildFailure("not_finite", "loss is nan")
             weights = pack({}, {"hash": text})
-            if epoch + 1 < self.recipe.epochs and (verdict := monitor.rung(epoch + 1, lambda w=weights: w)):
+            if epoch + 1 < self.recipe.epochs and (verdict := monitor.rung(epoch + 1, partial(bytes, weights))):
                 rungs.append((epoch + 1, verdict.score))
                 if not verdict.goes_on:
                     return pack({}, {"hash": text, "seconds": 1.0, "rungs": rungs, "stopped": epoch + 1})
             at = {"epoch": epoch + 1, "step": 0, "hash": text, "rungs": rungs}
-            monitor.beat(lambda at=at: pack({}, at))
+            monitor.beat(partial(pack, {}, at))
         return pack({}, {"hash": text, "seconds": 1.0} | ({"rungs": rungs} if rungs else {}))
 
     def evaluate(self, architecture: TabularArchitecture, snapshots: bytes, data: Validation[Table]) -> Evaluation:

@@ -7,10 +7,10 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from types import SimpleNamespace
-from typing import Any
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, TextIO, cast
 
 import torch  # noqa: F401 - no process of a world should need to import it
 
@@ -37,13 +37,15 @@ class SimulatedBucket(Bucket):
         self._patience = patience
         self._lock = threading.Lock()
 
-    def _send(self, method: str, key: str, data: bytes | None = None, headers: Any = {}) -> list[Answer]:
+    def _send(
+        self, method: str, key: str, data: bytes | None = None, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> list[Answer]:
         world = _now[-1]
         apply = (lambda: world.get(key)) if data is None else (lambda: world.put(key, data, headers))
         return self._persist(method, lambda: world.request(method, key, apply))
 
     def list(self, prefix: str, start_after: str | None = None, limit: int = PAGE) -> Keys:
-        world, page = _now[-1], []
+        world, page = _now[-1], Keys()
 
         def apply() -> Answer:
             page[:] = [key for key, _ in zip(world.keys(prefix, start_after), range(min(limit, PAGE)), strict=False)]
@@ -54,7 +56,7 @@ class SimulatedBucket(Bucket):
         return page
 
     def folders(self, prefix: str) -> Keys:
-        world, found = _now[-1], []
+        world, found = _now[-1], Keys()
 
         def apply() -> Answer:
             rest = (key.removeprefix(prefix) for key in world.keys(prefix, None))
@@ -117,7 +119,7 @@ class _Fork:
 
     @property
     def exitcode(self) -> int | None:
-        return self._process and self._process.exitcode
+        return self._process.exitcode if self._process else None
 
 
 _forks: dict[int, Process] = {}
@@ -141,6 +143,11 @@ def _kill(pid: int, number: int) -> None:
     process = _now[-1].by_pid.get(pid)
     if process is None or process.ended:
         raise ProcessLookupError
+
+
+def _token_hex(size: int | None = None) -> str:
+    assert size is not None
+    return f"{_now[-1].random.getrandbits(8 * size):0{2 * size}x}"
 
 
 class _Silence:
@@ -176,8 +183,9 @@ def install() -> None:
         step.device = lambda: "cpu"
     train.settle = evaluate.settle = lambda trainer, at_once: None
     leases._host = lambda: _now[-1].me.host
-    leases.os = parts.os = SimpleNamespace(getpid=lambda: _now[-1].me.pid, kill=_kill)  # type: ignore[attr-defined]
-    secrets.token_hex = lambda size: "%0*x" % (2 * size, _now[-1].random.getrandbits(8 * size))
+    leases.os = SimpleNamespace(getpid=lambda: _now[-1].me.pid, kill=_kill)
+    vars(parts)["os"] = leases.os
+    vars(secrets)["token_hex"] = _token_hex
     module("state.bucket").PAGE = PAGE
     ledger = module("state.ledger")
     ledger.parse_spec = _parsed_once(ledger.parse_spec)
@@ -210,7 +218,7 @@ class inside:
         _now.append(self._world)
         _forks.clear()
         enter(self._world)
-        self._out, sys.stdout = sys.stdout, _Silence()  # type: ignore[assignment]
+        self._out, sys.stdout = sys.stdout, cast(TextIO, _Silence())
         return self._world
 
     def __exit__(self, *error: object) -> None:

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 from rlnas.controller import Experience, SearcherState, Trial
 from rlnas.spec import MOST_ROUNDS, SearchSpec, parse_spec
-from rlnas.state.records import KEPT_SNAPSHOTS, FinalRecord, History, Lease, Plan, Result, SearchRecord, Summary, Version, child_id
+from rlnas.state.records import (
+    KEPT_SNAPSHOTS,
+    FinalRecord,
+    History,
+    Lease,
+    Plan,
+    Result,
+    SearchRecord,
+    Summary,
+    Version,
+    child_id,
+)
 from rlnas.state.suggestions import Suggestion
 from rlnas.tensors import read_document
 from simulation.parts import Tally
@@ -128,7 +139,8 @@ def check(
     Args:
         objects: below the search's incarnation, by key.
         record: of the search; its searcher is a `Tally`.
-        interrupted_tests: tests of the winner that were killed, or stood still: another one may have read test data then.
+        interrupted_tests: tests of the winner that were killed, or stood still: another one may have read test
+            data then.
 
         mild: only requests were disturbed, so that no child needed a second attempt.
 
@@ -173,9 +185,7 @@ def _chain(objects: Mapping[str, bytes]) -> tuple[bytes, ...]:
     return tuple(objects[name] for name in names)
 
 
-def _budget(
-    objects: Mapping[str, bytes], versions: list[Version], plans: list[Plan], may_lie_beyond: bool
-) -> None:
+def _budget(objects: Mapping[str, bytes], versions: list[Version], plans: list[Plan], may_lie_beyond: bool) -> None:
     """Every reward is in exactly one update, and there are no more children than the budget has.
 
     Where a search was stopped, a plan may lie beyond its end, by a process that did not know of it yet.

@@ -1,8 +1,8 @@
 """One schedule: a search, who works at it, and what befalls them, all drawn from a seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from random import Random
 from typing import Any
 
@@ -131,7 +131,7 @@ def play(seed: int, without: frozenset[Disturbance] = frozenset(), log: bool = F
     draw = Draw(seed)
     world = World(seed, Storm() if calm else draw.storm, without, [] if log else None)
     watch = Watch(world, LEASE, draw.rounds + draw.more_rounds)
-    broken, chain = "", ()
+    broken, chain = "", tuple[bytes, ...]()
     with inside(world):
         try:
             if calm:
@@ -156,7 +156,11 @@ def verdict(seed: int, outcome: Outcome) -> str:
     draw = Draw(seed)
     if outcome.broken or not (draw.synchronous and draw.patient and not draw.suggestions):
         return outcome.broken
-    return "" if outcome.chain == reference(seed, len(outcome.chain)) else "controllers differ from those of an undisturbed search"
+    return (
+        ""
+        if outcome.chain == reference(seed, len(outcome.chain))
+        else "controllers differ from those of an undisturbed search"
+    )
 
 
 def objects_of(world: World) -> dict[str, bytes]:
@@ -197,9 +201,9 @@ def _begin(world: World, draw: Draw) -> None:
         verbs += [("pause", lambda: pause(_ledger(), "person")), ("resume", lambda: resume(_ledger()))]
     for number, (name, verb) in enumerate(verbs):
         time = draw.chance.uniform(0, 60 * draw.rounds)
-        world.at(time, lambda name=f"{name}{number}", verb=verb: world.start(name, verb))
+        world.at(time, partial(world.start, f"{name}{number}", verb))
     for number in range(draw.suggestions):
-        world.at(draw.chance.uniform(0, 200), lambda n=number: world.start(f"suggest{n}", lambda: _suggest(n)))
+        world.at(draw.chance.uniform(0, 200), partial(world.start, f"suggest{number}", partial(_suggest, number)))
 
 
 def _suggest(number: int) -> None:
@@ -253,7 +257,7 @@ class _Run:
             self._together([(f"work{i}", self._worker(i)) for i in range(self.workers)])
         else:
             loops = range(1 if self.closing else self.draw.replicas)
-            self._together([], [lambda slot=slot: self._loop(slot) for slot in loops])
+            self._together([], [partial(self._loop, slot) for slot in loops])
         if not self._task("finish", lambda: steps.finish(_ledger())):
             return
         version, rounds = self.last.value, Ledger(SimulatedBucket(), record_of(self.world)).rounds
@@ -293,7 +297,7 @@ class _Run:
             if not trained and self.chance.random() < 0.5:
                 return
             for i, batch in enumerate(batches):
-                if not self._task(f"evaluate.{where}.{i}", lambda b=batch: steps.evaluate(_ledger(), b)):
+                if not self._task(f"evaluate.{where}.{i}", partial(self._evaluate, batch)):
                     return
             if not self._task(f"update.{where}", lambda: steps.update_controller(_ledger())):
                 return
@@ -301,10 +305,13 @@ class _Run:
     def _train(self, batch: Batch, task: str) -> Callable[[], Any]:
         return lambda: steps.train_child(_ledger(), batch, task)
 
+    def _evaluate(self, batch: Batch) -> Any:
+        return steps.evaluate(_ledger(), batch)
+
     def _task(self, name: str, function: Callable[[], Any]) -> bool:
         return self._together([(name, function)])
 
-    def _together(self, tasks: list[tuple[str, Callable[[], Any]]], parts: list[Callable[[], Any]] = []) -> bool:
+    def _together(self, tasks: list[tuple[str, Callable[[], Any]]], parts: Sequence[Callable[[], Any]] = ()) -> bool:
         """Run tasks side by side, each again once or twice if it fails; return whether all have succeeded."""
         running = {name: (function, 0, self._pod(name, function)) for name, function in tasks}
         drivers = [self.world.start(f"{self.name}.part{i}", part, driver=True) for i, part in enumerate(parts)]

@@ -11,7 +11,7 @@ import heapq
 import signal
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple, NoReturn
@@ -202,7 +202,7 @@ class World:
         Raises:
             Endless: there is no end to it.
         """
-        for steps in range(self.longest):
+        for _ in range(self.longest):
             if not self._queue or self.stopped:
                 return
             time, _, process, woken, what = heapq.heappop(self._queue)
@@ -215,7 +215,7 @@ class World:
                     self._due(process, until - self.now)
                 else:
                     self._go_on(process)
-        raise Endless(f"{steps + 1:,} steps, {self.now:,.0f} s")
+        raise Endless(f"{self.longest:,} steps, {self.now:,.0f} s")
 
     def end(self, process: Process) -> None:
         """A process has ended: those that it leads end with it, and those that wait for it go on."""
@@ -422,7 +422,7 @@ class World:
         found = self.objects.get(key)
         return Answer(200, data=found.data, etag=found.etag) if found else Answer(404, "NoSuchKey")
 
-    def put(self, key: str, data: bytes, headers: dict[str, str]) -> Answer:
+    def put(self, key: str, data: bytes, headers: Mapping[str, str]) -> Answer:
         """Write an object, if the condition of the headers holds."""
         found = self.objects.get(key)
         if CREATE in headers and found is not None:
