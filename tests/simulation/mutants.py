@@ -166,8 +166,8 @@ MUTANTS = (
     _mutant(
         "a plan is written over another",
         "state.ledger:Ledger.create_plan",
-        ('created = self.bucket.create(self.key(f"plans/{plan.round:06d}.json"), plan.to_bytes())',
-         'self.bucket.put(self.key(f"plans/{plan.round:06d}.json"), plan.to_bytes()); created = "won"'),
+        ("created = self.bucket.create(self._plan_key(plan.round), plan.to_bytes())",
+         "self.bucket.put(self._plan_key(plan.round), plan.to_bytes()); created = 'won'"),
     ),
     _mutant(
         "seeds are drawn anew",
@@ -177,7 +177,7 @@ MUTANTS = (
     _mutant(
         "the search ends a round too early",
         "steps.sample_architecture:find_work",
-        ("if version.rounds >= loop.rounds:", "if version.rounds >= loop.rounds - 1:"),
+        ("if version.rounds >= ledger.rounds:", "if version.rounds >= ledger.rounds - 1:"),
     ),
     _mutant(
         "a suggestion is taken up twice",
