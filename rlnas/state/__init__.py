@@ -1,6 +1,8 @@
 """Where a search is remembered: an S3 bucket, and the ledger on it."""
 
 from rlnas.state.bucket import Bucket, Object
+from rlnas.state.conformance import Check, check_store, verdict
+from rlnas.state.crew import Crew
 from rlnas.state.earlier import Earlier
 from rlnas.state.embedded import EmbeddedStore, store_of
 from rlnas.state.finals import Final, finals
@@ -36,8 +38,10 @@ from rlnas.state.settings import StoreSettings
 __all__ = [
     "MODEL_CARD",
     "Bucket",
+    "Check",
     "Claim",
     "Controller",
+    "Crew",
     "DataRecord",
     "Earlier",
     "EmbeddedStore",
@@ -59,6 +63,7 @@ __all__ = [
     "Summary",
     "Version",
     "child_id",
+    "check_store",
     "claim",
     "collect_garbage",
     "create_search",
@@ -74,4 +79,5 @@ __all__ = [
     "searcher_of",
     "store_of",
     "suspects",
+    "verdict",
 ]
