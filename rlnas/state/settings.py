@@ -101,7 +101,7 @@ class StoreSettings:
 
     @classmethod
     def all_from_environment(cls, environ: Mapping[str, str]) -> list[StoreSettings]:
-        """The settings for each endpoint of one store: that of `RLNAS_STORE_ENDPOINT`, those of `RLNAS_STORE_ENDPOINTS`.
+        """The settings for each endpoint of one store, which `RLNAS_STORE_ENDPOINT` and `RLNAS_STORE_ENDPOINTS` name.
 
         Without either there is none.
         """
