@@ -204,7 +204,8 @@ def test_a_single_writer_needs_no_conditions(proxied: Bucket, proxy: FaultyProxy
 
 def test_every_check_is_explained() -> None:
     text = (Path(__file__).parents[2] / "docs/commands.md").read_text("utf-8")
-    explained = re.findall(r"^\| ([a-z -]+) \|", text.partition("| check | what is tried |")[2].partition("\n\n")[0], re.M)
+    table = text.partition("| check | what is tried |")[2].partition("\n\n")[0]
+    explained = re.findall(r"^\| ([a-z -]+) \|", table, re.MULTILINE)
     assert explained == [promise.name for promise in PROMISES]
 
 
