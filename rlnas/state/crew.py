@@ -41,10 +41,15 @@ class Connection(Bucket):
     Attributes:
         held: the next write sends its headers, and its body when all others at this barrier are that far, too.
         lose: so many of the next answers are lost after the store has given them.
+
+    Args:
+        settings: of one endpoint.
+        stopped: nothing more is sent once this is set.
     """
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, stopped: threading.Event) -> None:
         super().__init__(settings, PATIENCE)
+        self._stopped = stopped
         self.held: threading.Barrier | None = None
         self.lose = 0
         self._most: int | None = None
@@ -68,6 +73,7 @@ class Connection(Bucket):
 
     def _persist(self, method: str, attempt: Callable[[], Answer]) -> Answers:
         def robbed() -> Answer:
+            demand(not self._stopped.is_set(), "stopped")
             answer = attempt()
             if self.lose:
                 self.lose -= 1
@@ -109,8 +115,10 @@ class Crew:
     """
 
     def __init__(self, endpoints: Sequence[StoreSettings], connections: int = CONNECTIONS) -> None:
-        self.connections = [Connection(endpoints[i % len(endpoints)]) for i in range(connections)]
+        self._stopped = threading.Event()
+        self.connections = [Connection(endpoints[i % len(endpoints)], self._stopped) for i in range(connections)]
         self.ends = self.connections[: len(endpoints)]
+        self._sweeper = Bucket(endpoints[0], PATIENCE)
         self._root = f"probe/{secrets.token_hex(8)}"
         self._keys: set[str] = set()
         self._until = 0.0
@@ -121,7 +129,7 @@ class Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.give(0)
+        self._stopped.set()
         self._start.abort()
         self._threads.shutdown()  # waits: nobody may write after the sweep
         with suppress(StoreError):
@@ -153,13 +161,13 @@ class Crew:
 
     def sweep(self) -> None:
         """Delete all that was written: what is known, and what a listing shows."""
-        keys = self._keys | set(self.ends[0].list_all(self._root))
+        keys = self._keys | set(self._sweeper.list_all(self._root))
         # SeaweedFS keeps a folder that has become empty, until somebody deletes it by its name.
         folders = {
             key[: at + 1] for key in keys for at, letter in enumerate(key) if letter == "/" and at > len("probe")
         }
-        self.ends[0].delete(sorted(keys))
-        self.ends[0].delete(sorted(folders, key=len, reverse=True))
+        self._sweeper.delete(sorted(keys))
+        self._sweeper.delete(sorted(folders, key=len, reverse=True))
         self._keys.clear()
 
     # --- together ---
