@@ -10,6 +10,7 @@ from rlnas.cli.common import PATIENCE, AsJson, SearchName, app, console, next_st
 from rlnas.cli.ending import HOME
 from rlnas.state import (
     Bucket,
+    Check,
     Crew,
     EmbeddedStore,
     StoreSettings,
@@ -95,7 +96,8 @@ def store_check(
     endpoints = StoreSettings.all_from_environment(os.environ) or [store_of(os.environ, HOME, begin=True)]
     for settings in endpoints:
         Bucket(settings, PATIENCE).ensure()
-    where, found = [settings.endpoint for settings in endpoints], []
+    where = [settings.endpoint for settings in endpoints]
+    found: list[Check] = []
     with Crew(endpoints) as crew:
         if not as_json:
             console.print(f"{len(crew.connections)} connections to bucket {endpoints[0].bucket} at {', '.join(where)}")

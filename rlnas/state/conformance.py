@@ -292,7 +292,7 @@ def _keys(crew: Crew) -> str:
 
 
 def _checksums(crew: Crew) -> str:
-    codes = set()
+    codes: set[str] = set()
     for i, connection in enumerate(crew.ends):
         new, old = crew.key(f"-sum-new-{i}"), crew.key(f"-sum-old-{i}")
         etag = _created(connection, old, b"right")
@@ -312,7 +312,8 @@ def _checksums(crew: Crew) -> str:
 
 
 def _cut_off_writes(crew: Crew) -> str:
-    data, old = secrets.token_bytes(200_000), {}
+    data = secrets.token_bytes(200_000)
+    old: dict[str, Object] = {}
     for i, connection in enumerate(crew.ends):
         key = crew.key(f"-cut-old-{i}")
         old[key] = Object(b"whole", _created(connection, key, b"whole"))
