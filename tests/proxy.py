@@ -26,7 +26,7 @@ class FaultyProxy(ThreadingHTTPServer):
     signatures hold. Set the attributes at any time:
 
     Attributes:
-        drop: names of request headers to drop, such as `If-Match`.
+        drop: names of headers to drop from PUTs, such as `If-Match`. Others have signed theirs.
         lose: which conditional PUTs (1 is the first that came through this proxy) are forwarded and carried out, while
             their answers are lost; `{3}`, or `range(1, 999, 2)` for every first try.
         answer: statuses to answer the next requests with, without forwarding them.
@@ -76,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.server
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
-        dropped = {name.lower() for name in proxy.drop}
+        dropped = {name.lower() for name in proxy.drop} if self.command == "PUT" else ()
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in dropped]
         with proxy.lock:
             conditional = self.command == "PUT" and any(name in self.headers for name in CONDITIONS)
