@@ -5,12 +5,20 @@ from __future__ import annotations
 import http.client
 import ssl
 import threading
-from collections.abc import Container
+from collections.abc import Callable, Container
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 CONDITIONS = ("if-none-match", "if-match")
+
+
+class Reply(NamedTuple):
+    """What is answered."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    data: bytes
 
 
 class FaultyProxy(ThreadingHTTPServer):
@@ -18,12 +26,13 @@ class FaultyProxy(ThreadingHTTPServer):
     signatures hold. Set the attributes at any time:
 
     Attributes:
-        drop: names of request headers to drop, such as `If-Match`.
+        drop: names of headers to drop from PUTs, such as `If-Match`. Others have signed theirs.
         lose: which conditional PUTs (1 is the first that came through this proxy) are forwarded and carried out, while
             their answers are lost; `{3}`, or `range(1, 999, 2)` for every first try.
         answer: statuses to answer the next requests with, without forwarding them.
         say: (status, headers, body) to answer every request with, without forwarding it.
         refuse: close every connection without a word.
+        twist: called with the method and the path of every request, and with what forwards it; gives the answer.
         seen: (method, path without the query) of every request forwarded.
         conditional: how many conditional PUTs came.
     """
@@ -41,6 +50,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.answer: list[int] = []
         self.say: tuple[int, dict[str, str], bytes] | None = None
         self.refuse = False
+        self.twist: Callable[[str, str, Callable[[], Reply]], Reply] = lambda method, path, forward: forward()
         self.seen: list[tuple[str, str]] = []
         self.conditional = 0
         self.lock = threading.Lock()
@@ -64,8 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def forward(self) -> None:
         proxy = self.server
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        dropped = {name.lower() for name in proxy.drop}
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        dropped = {name.lower() for name in proxy.drop} if self.command == "PUT" else ()
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in dropped]
         with proxy.lock:
             conditional = self.command == "PUT" and any(name in self.headers for name in CONDITIONS)
@@ -81,18 +92,30 @@ class _Handler(BaseHTTPRequestHandler):
         if status is not None:
             return self.reply(status, [], b"")
         proxy.seen.append((self.command, unquote(urlsplit(self.path).path)))
-        upstream = http.client.HTTPConnection(proxy.target, timeout=60)
+        if len(body) < length:  # the client has hung up
+            self.close_connection = True
+            return self.send(headers, body).close()
+
+        def forward() -> Reply:
+            upstream = self.send(headers, body)
+            answer = upstream.getresponse()
+            data = answer.read()
+            upstream.close()
+            return Reply(answer.status, answer.getheaders(), data)
+
+        reply = proxy.twist(self.command, self.path, forward)
+        if lost:
+            self.close_connection = True
+            return
+        self.reply(*reply)
+
+    def send(self, headers: list[tuple[str, str]], body: bytes) -> http.client.HTTPConnection:
+        upstream = http.client.HTTPConnection(self.server.target, timeout=60)
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in headers:
             upstream.putheader(name, value)
         upstream.endheaders(body)
-        answer = upstream.getresponse()
-        data = answer.read()
-        upstream.close()
-        if lost:
-            self.close_connection = True
-            return
-        self.reply(answer.status, answer.getheaders(), data)
+        return upstream
 
     def reply(self, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
         self.send_response_only(status)

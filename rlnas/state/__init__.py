@@ -1,6 +1,8 @@
 """Where a search is remembered: an S3 bucket, and the ledger on it."""
 
 from rlnas.state.bucket import Bucket, Object
+from rlnas.state.conformance import Check, check_store, verdict
+from rlnas.state.crew import Crew
 from rlnas.state.earlier import Earlier
 from rlnas.state.embedded import EmbeddedStore, store_of
 from rlnas.state.finals import Final, finals
@@ -52,8 +54,10 @@ __all__ = [
     "MODEL_CARD",
     "Bucket",
     "Change",
+    "Check",
     "Claim",
     "Controller",
+    "Crew",
     "DataRecord",
     "Earlier",
     "EmbeddedStore",
@@ -77,6 +81,7 @@ __all__ = [
     "Watch",
     "budget_reached",
     "changed_spec",
+    "check_store",
     "child_id",
     "claim",
     "collect_garbage",
@@ -103,4 +108,5 @@ __all__ = [
     "store_of",
     "suspects",
     "this_process",
+    "verdict",
 ]

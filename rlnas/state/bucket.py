@@ -261,12 +261,15 @@ class Bucket:
         url = self._client.get_presigned_url(method, self.settings.bucket, key, expires=timedelta(hours=1))
 
         def attempt() -> Answer:
-            # A stream, because urllib3 holds the sending of a bytes body as a whole to the connect timeout.
-            body = None if data is None else io.BytesIO(data)
-            answer = self._pool.request(method, url, body=body, headers={**headers, **about}, redirect=False)
+            body = None if data is None else self._body(data)
+            answer = self._pool.request(method, url, body=body, headers={**about, **headers}, redirect=False)
             return read(answer)
 
         return self._persist(method, attempt)
+
+    def _body(self, data: bytes) -> io.BytesIO:
+        """What is sent after the headers: a stream, because urllib3 holds bytes as a whole to the connect timeout."""
+        return io.BytesIO(data)
 
     def _persist(self, method: str, attempt: Callable[[], Answer]) -> Answers:
         """Try until the answer is definite or patience ends. Returns the answers to all tries, the last one last."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from rlnas.errors import UserError, keep_secret
 
 ENDPOINT = "RLNAS_STORE_ENDPOINT"
+ENDPOINTS = "RLNAS_STORE_ENDPOINTS"
 ACCESS_KEY = "RLNAS_STORE_ACCESS_KEY"
 SECRET_KEY = "RLNAS_STORE_SECRET_KEY"
 SECURE = "RLNAS_STORE_SECURE"
@@ -97,6 +98,22 @@ class StoreSettings:
             session_token=given.get(SESSION_TOKEN),
             single_writer=_truth(given, SINGLE_WRITER, default=False),
         )
+
+    @classmethod
+    def all_from_environment(cls, environ: Mapping[str, str]) -> list[StoreSettings]:
+        """The settings for each endpoint of one store, which `RLNAS_STORE_ENDPOINT` and `RLNAS_STORE_ENDPOINTS` name.
+
+        Without either there is none.
+        """
+        first = cls.from_environment(environ)
+        found = [] if first is None else [first]
+        for endpoint in filter(None, map(str.strip, environ.get(ENDPOINTS, "").split(","))):
+            try:
+                settings = cls.from_environment({**environ, ENDPOINT: endpoint})
+            except UserError as error:
+                raise UserError(f"{ENDPOINTS}: {endpoint}: {error}") from None
+            found += [settings] if settings is not None else []
+        return list(dict.fromkeys(found))
 
     def to_environment(self) -> dict[str, str]:
         """The inverse of `from_environment`, for child processes. Holds the keys: never print it."""
