@@ -105,7 +105,7 @@ def test_rounds_of_later_versions_stay_behind(bucket: Bucket, other: Bucket, mon
     """While its objects are listed, the search takes up a suggestion, applies a round, and plans and sums up others."""
     spec = make_spec(loop={"children": 12, "children_per_round": 2, "window": 2, "rounds_per_update": 1})
     ledger = steps.open_search(bucket, spec.name, spec)
-    for number in range(2):
+    for _ in range(2):
         steps.sample_architecture(ledger)
     finish_round(ledger, 0)
     listing, moved = Bucket.entries, []

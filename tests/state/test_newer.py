@@ -112,7 +112,7 @@ def test_the_record_itself(rlnas: Any, bucket: Bucket, begun: Ledger, change: Ca
         status, out, err = rlnas(verb, begun.name, *rest)
         if verb == "gc":
             assert (status, err) == (0, "")
-            assert f"warning: search {begun.name} is left alone" in out or "of the spec" in str(change)
+            assert f"warning: search {begun.name} is left alone" in out
         else:
             assert (status, out, err.count("\n")) == (2, "", 1)
             assert "a newer version of rlnas wrote it" in err
@@ -142,5 +142,5 @@ def test_what_is_damaged_is_called_so(bucket: Bucket, begun: Ledger, damage: Cal
     """An unknown field beside one that is missing is nothing that a newer version writes."""
     key = begun.key("plans/000002.json")
     bucket.put(key, damage(bucket.get(key).data))
-    with pytest.raises(StoreError, match="plans/000002.json: not a plan of this version of rlnas: "):
+    with pytest.raises(StoreError, match=r"plans/000002\.json: not a plan of this version of rlnas: "):
         begun.plan(2)
