@@ -6,6 +6,7 @@ listed before what it refers to, and facts stay: so what a copied object refers 
 written last; until then there is no search, and the same call goes on.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from rlnas.errors import StoreError, UserError
 from rlnas.state.bucket import Bucket, Entry
 from rlnas.state.earlier import COPY
 from rlnas.state.finals import finals
-from rlnas.state.ledger import HISTORY_ROUNDS, Ledger, read_record, record_key
+from rlnas.state.ledger import HISTORY_ROUNDS, Controller, Ledger, read_record, record_key
 from rlnas.state.records import Lease, Version, parse_child_id
 
 THREADS = 8
@@ -41,18 +42,18 @@ class Cut:
     """Which objects of a search belong to a version.
 
     Args:
-        version: of the controller; None: there is none yet.
-        state: what it says.
-        rounds: the budget; rounds of winners follow on it.
-        next_round: the first round that is free in the copy.
+        number: of the version; -1: there is none yet.
+        version: what it says.
+        next_round: the first round of the search that is free in the copy.
         winners: that are being finalized, or are tested.
+        final_rounds: in which they are.
     """
 
-    version: int | None
-    state: Version
-    rounds: int
+    number: int
+    version: Version
     next_round: int
     winners: tuple[str, ...] = ()
+    final_rounds: tuple[int, ...] = ()
 
     def holds(self, name: str) -> bool:
         """Whether an object, by its key below the incarnation, belongs to it."""
@@ -61,20 +62,18 @@ class Cut:
             return rest.partition("/")[0] in self.winners
         if folder not in ("controllers", "history", "finals", *OF_ROUNDS):
             return True
-        number = int(rest[:6])
+        number = int(re.split(r"\D", rest)[0])
         if folder == "controllers":
-            return self.version is not None and number <= self.version
+            return number <= self.number
         if folder == "history":
-            return number < self.state.low_mark // HISTORY_ROUNDS  # a later one may hold rounds that the copy has not
+            return number < self.version.low_mark // HISTORY_ROUNDS  # a later one may hold rounds that the copy has not
         if folder == "finals":
             return number < len(self.winners)
         return self.holds_round(number)
 
     def holds_round(self, number: int) -> bool:
         """Whether a round belongs to it."""
-        if number < self.rounds:
-            return number < self.next_round or number in self.state.extras
-        return number < self.rounds + 2 * len(self.winners)
+        return number < self.next_round or number in self.version.extras or number in self.final_rounds
 
 
 def copy_search(ledger: Ledger, to: Bucket, tell: Callable[[int, int], None] = lambda done, total: None) -> Copied:
@@ -93,18 +92,19 @@ def copy_search(ledger: Ledger, to: Bucket, tell: Callable[[int, int], None] = l
     if _is_there(ledger, to):
         return Copied(there=True)
     to.put(ledger.key("next.json"), b"0")  # a sign of life: what nobody has touched for long is garbage
-    copy = _Copy(ledger, to)
-    cut, entries = _listed(ledger)
+    head, copy = ledger.newest(), _Copy(ledger, to)
+    record = ledger.expect_own(read_record(ledger.bucket, ledger.name))  # not older than the version
+    cut, entries = _listed(Ledger(ledger.bucket, record), head)
     copy.ended = {_child(e.key) for e in entries if _folder(ledger, e.key) in ("results", "snapshots")}
     # Plans first: where the other store has gone another way, it is seen before results come to plans not theirs.
     entries.sort(key=lambda entry: _folder(ledger, entry.key) not in ("controllers", "plans"))
     copy.all(entries, tell)
     copy.verify()
-    if cut.version:
-        to.put(ledger.key("head.json"), str(cut.version).encode())
+    if cut.number > 0:
+        to.put(ledger.key("head.json"), str(cut.number).encode())
     to.put(ledger.key("next.json"), str(cut.next_round).encode())
     ledger.check_alive()
-    if to.create(record_key(ledger.name), ledger.record.to_bytes()) is None and not _is_there(ledger, to):
+    if to.create(record_key(ledger.name), record.to_bytes()) is None and not _is_there(ledger, to):
         return copy_search(ledger, to, tell)  # one that was there for a moment
     return Copied(objects=copy.objects, size=copy.size)
 
@@ -117,27 +117,27 @@ def _is_there(ledger: Ledger, to: Bucket) -> bool:
     return record is not None
 
 
-def _listed(ledger: Ledger) -> tuple[Cut, list[Entry]]:
-    """Return the newest version as a cut, and all objects that belong to it."""
-    head = ledger.newest()
+def _listed(ledger: Ledger, head: Controller | None) -> tuple[Cut, list[Entry]]:
+    """Return a version as a cut, and all objects that belong to it."""
     found = [entry for folder in REFERRING for entry in ledger.bucket.entries(ledger.key(folder))]
-    version, budget = head.version if head else Version(), ledger.spec.loop.rounds
+    version = head.version if head else Version()
     number = version.low_mark
-    while head and number < budget and (number in version.extras or _planned_by(ledger, number, version.version)):
+    while head and (number in version.extras or _planned_by(ledger, number, version.version)):
         number += 1
-    cut, winners = Cut(head.version.version if head else None, version, budget, number), list[str]()
-    for _, grid in finals(ledger):
-        if not cut.holds_round(parse_child_id(grid.winner)[0]):
+    cut, winners, rounds = Cut(version.version if head else -1, version, number), list[str](), list[int]()
+    for final, grid in finals(ledger):
+        if not grid.winner or not cut.holds_round(parse_child_id(grid.winner)[0]):
             break
         winners.append(grid.winner)
-    cut = replace(cut, winners=tuple(winners))
+        rounds += [final.grid_round, final.last_round]
+    cut = replace(cut, winners=tuple(winners), final_rounds=tuple(rounds))
     found += [entry for folder in REFERRED_TO for entry in ledger.bucket.entries(ledger.key(folder))]
     return cut, [entry for entry in found if cut.holds(entry.key.removeprefix(ledger.root))]
 
 
 def _planned_by(ledger: Ledger, number: int, version: int) -> bool:
     plan = ledger.plan(number)
-    return plan is not None and plan.policy_version <= version
+    return plan is not None and not plan.winner and plan.policy_version <= version
 
 
 @dataclass

@@ -130,7 +130,7 @@ class _Unneeded:
         results = ledger.key("results/")
         after = f"{results}{version.low_mark:06d}"
         self._ended = {_name(key) for key in ledger.bucket.list_all(results, start_after=after)}
-        tested = [final for final, _ in finals(ledger) if final.record] if ledger.spec.final else []
+        tested = [final for final, grid in finals(ledger) if grid.winner and final.record] if ledger.spec.final else []
         self._grids = {final.grid_round for final in tested}
         self._tested = self._grids | {final.last_round for final in tested}
 
