@@ -60,7 +60,7 @@ def test_what_children_of_a_search_no_longer_need(bucket: Bucket, ledger: Ledger
     }
     unneeded = {ledger.checkpoint_key(child_id(0, i)) for i in range(7)} | {ledger.checkpoint_key("000001-000")}
     unneeded |= {ledger.snapshot_key(child_id(0, i)) for i in range(2)}
-    assert killed_at_every_write(lambda: sweep(bucket)) >= 2
+    assert killed_at_every_write(lambda: sweep(Bucket(bucket.settings))) >= 2
     assert names(bucket) == before - unneeded
     assert sweep(bucket) == {}
     bucket.put(ledger.checkpoint_key("000001-000"), b"of a zombie")
@@ -99,7 +99,7 @@ def test_what_belongs_to_no_search(bucket: Bucket, ledger: Ledger, monkeypatch: 
     assert sweep(bucket) == {}, "a search may be coming into being"
     monkeypatch.setattr(garbage, "STILL", timedelta(minutes=-1))
     assert {heap.kind for heap in find_garbage(bucket).garbage} == set(found.values())
-    assert killed_at_every_write(lambda: sweep(bucket)) >= 5
+    assert killed_at_every_write(lambda: sweep(Bucket(bucket.settings))) >= 5
     assert names(bucket) == clean
 
 

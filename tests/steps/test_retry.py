@@ -6,7 +6,7 @@ import pytest
 from searches import killed_at_every_write
 
 from rlnas.errors import UserError
-from rlnas.state import Ledger, Result
+from rlnas.state import Bucket, Ledger, Result
 from rlnas.state.suggestions import read_suggestions
 from rlnas.steps import retry, sample_architecture, update_controller
 from rlnas.steps.evaluate import summarise
@@ -30,7 +30,11 @@ def test_it_is_trained_as_a_new_child_whenever_it_is_asked_for(ledger: Ledger, a
         ledger.create_result("000000-002", Result(status="ok", reward=0.25))
         summarise(ledger, plan)
         update_controller(ledger)
-    assert killed_at_every_write(lambda: retry(ledger, ["000000-000"])) == 1
+
+    def work() -> None:
+        retry(Ledger(Bucket(ledger.bucket.settings), ledger.record), ["000000-000"])
+
+    assert killed_at_every_write(work) == 1
     assert retry(ledger, ["0-0", "000000-000"]) == {"000000-000": "it was put into the queue before"}
     (waiting,) = read_suggestions(ledger, 0, 10)
     assert (waiting.tokens, waiting.by) == (plan.children[0].tokens, "retry of 000000-000")
