@@ -39,7 +39,11 @@ def gc(
 def copy(
     search: SearchName,
     to: Annotated[
-        str, typer.Option(metavar="ENDPOINT/BUCKET", help="the other store; its keys are in RLNAS_TO_ACCESS_KEY, ...")
+        str,
+        typer.Option(
+            metavar="ENDPOINT/BUCKET",
+            help="the other store; its keys are in RLNAS_TO_ACCESS_KEY and RLNAS_TO_SECRET_KEY",
+        ),
     ],
 ) -> None:
     """Copy a search to another store, under its own name; the same command goes on with a copy that was stopped."""

@@ -70,7 +70,14 @@ def find_garbage(bucket: Bucket, name: str = "") -> Found:
     Args:
         bucket: the store.
         name: of a search; empty: all that there are, and what probes of the store have left.
+
+    Raises:
+        UserError: nothing lies below that name.
     """
+    if name and not bucket.list(f"{SEARCHES}{name}/", limit=1):
+        raise UserError(
+            f"no search {name!r} in the store, and nothing that one has left; `rlnas list` shows what there is"
+        )
     found, still_since = Found(), _now(bucket) - STILL
     prefixes = [f"{SEARCHES}{name}/"] if name else bucket.folders(SEARCHES)
     for prefix in prefixes:

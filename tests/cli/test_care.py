@@ -28,7 +28,10 @@ def test_gc_shows_and_deletes_when_told(rlnas: Any, bucket: Bucket, monkeypatch:
     assert "deleted: 1.5 kB" in rlnas("gc", "--yes")[1]
     assert not list(bucket.list_all("searches/gone/"))
     assert bucket.get(ledger.checkpoint_key("000000-000")) is None
-    assert rlnas("gc", "../x")[0] == 2
+    for wrong, words in {"../x": "name: '../x' cannot name a search", "none": "no search 'none' in the store"}.items():
+        status, out, err = rlnas("gc", wrong)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith(f"rlnas: {words}")
 
 
 def test_sizes(rlnas: Any, bucket: Bucket) -> None:
