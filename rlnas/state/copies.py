@@ -24,6 +24,7 @@ BATCH = 256  # objects; a copy that is interrupted ends with the one that it is 
 OF_ROUNDS = ("summaries", "results", "snapshots", "checkpoints", "leases", "plans")
 REFERRING = ("serving", "models", "finals", "test-readings", "history", *OF_ROUNDS[:-1])
 REFERRED_TO = ("plans", "suggestions", "controllers", "data.json", COPY)
+FIRST = ("controllers", "plans")
 CHANGING = ("leases", "checkpoints", "models", "serving")  # the newer one counts, also where a half copy has another
 PASSING = ("checkpoints", "snapshots")  # they may be deleted while they are copied: then nobody needs them
 
@@ -95,10 +96,11 @@ def copy_search(ledger: Ledger, to: Bucket, tell: Callable[[int, int], None] = l
     head, copy = ledger.newest(), _Copy(ledger, to)
     record = ledger.expect_own(read_record(ledger.bucket, ledger.name))  # not older than the version
     cut, entries = _listed(Ledger(ledger.bucket, record), head)
-    copy.ended = {_child(e.key) for e in entries if _folder(ledger, e.key) in ("results", "snapshots")}
+    copy.ended = {_child(entry.key) for entry in entries if _folder(ledger, entry.key) == "results"}
     # Plans first: where the other store has gone another way, it is seen before results come to plans not theirs.
-    entries.sort(key=lambda entry: _folder(ledger, entry.key) not in ("controllers", "plans"))
-    copy.all(entries, tell)
+    first = [entry for entry in entries if _folder(ledger, entry.key) in FIRST]
+    for part in (first, [entry for entry in entries if _folder(ledger, entry.key) not in FIRST]):
+        copy.all(part, lambda done: tell(done, len(entries)))
     copy.verify()
     if cut.number > 0:
         to.put(ledger.key("head.json"), str(cut.number).encode())
@@ -160,13 +162,13 @@ class _Copy:
         self._there = {entry.key: entry for entry in self.to.entries(self.ledger.root)}
         self._sums: dict[str, str] = {}
 
-    def all(self, entries: Sequence[Entry], tell: Callable[[int, int], None]) -> None:
-        """Copy objects, some at once, in about this order."""
+    def all(self, entries: Sequence[Entry], tell: Callable[[int], None]) -> None:
+        """Copy objects, some at once."""
         with ThreadPoolExecutor(THREADS) as threads:
             for start in range(0, len(entries), BATCH):
                 written = [size for size in threads.map(self._one, entries[start : start + BATCH]) if size is not None]
                 self.objects, self.size = self.objects + len(written), self.size + sum(written)
-                tell(min(start + BATCH, len(entries)), len(entries))
+                tell(len(self._sums))
 
     def _one(self, entry: Entry) -> int | None:
         """Copy an object. Returns its bytes; None: it was there, or is gone here."""
