@@ -26,7 +26,7 @@ from rlnas.datasets import DATASETS, Dataset
 from rlnas.errors import UserError
 from rlnas.objective import Objective
 from rlnas.registry import resolve
-from rlnas.section import EARLIER, Section
+from rlnas.section import EARLIER, Section, newer
 from rlnas.spaces import SPACES, Space
 from rlnas.warm_start import WarmStart
 from rlnas.yaml_text import read_yaml
@@ -366,7 +366,8 @@ def parse_spec(document: Any, source: str = "spec", earlier: bool = False) -> Se
     try:
         return SearchSpec.model_validate(document, context=EARLIER if earlier else None)
     except ValidationError as error:
-        raise UserError(f"{source}: {_one_line(error, SearchSpec)}") from None
+        words = newer(error) if earlier else ""
+        raise UserError(f"{source}: {words or _one_line(error, SearchSpec)}") from None
 
 
 def load_spec(path: str | Path) -> SearchSpec:

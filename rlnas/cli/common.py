@@ -117,6 +117,15 @@ def compact(value: float) -> str:
     return f"{value:.4g}"
 
 
+def in_bytes(size: float) -> str:
+    """Return a number of bytes in words."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
+
+
 def fate_of(result: Any) -> str:
     if result is None:
         return "not scored yet"

@@ -2,11 +2,12 @@
 
 from rlnas.state.bucket import Bucket, Object
 from rlnas.state.conformance import Check, check_store, verdict
+from rlnas.state.copies import Copied, copy_search
 from rlnas.state.crew import Crew
 from rlnas.state.earlier import Earlier
 from rlnas.state.embedded import EmbeddedStore, store_of
 from rlnas.state.finals import Final, finals
-from rlnas.state.garbage import collect_garbage
+from rlnas.state.garbage import Found, Garbage, collect_garbage, find_garbage
 from rlnas.state.leases import Claim, Keeper, Observer, claim, hold, suspects, this_process
 from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, searcher_of
 from rlnas.state.left import Left, left_of
@@ -47,8 +48,9 @@ from rlnas.state.searches import (
     list_searches,
     move_data,
     open_search,
+    size_of,
 )
-from rlnas.state.settings import StoreSettings
+from rlnas.state.settings import StoreSettings, other_store
 
 __all__ = [
     "MODEL_CARD",
@@ -57,6 +59,7 @@ __all__ = [
     "Check",
     "Claim",
     "Controller",
+    "Copied",
     "Crew",
     "DataRecord",
     "Earlier",
@@ -64,6 +67,8 @@ __all__ = [
     "Final",
     "FinalModel",
     "FinalRecord",
+    "Found",
+    "Garbage",
     "Keeper",
     "Ledger",
     "Left",
@@ -85,12 +90,14 @@ __all__ = [
     "child_id",
     "claim",
     "collect_garbage",
+    "copy_search",
     "create_search",
     "delete_search",
     "end_at_budget",
     "ended_line",
     "extend",
     "finals",
+    "find_garbage",
     "find_search",
     "hold",
     "left_of",
@@ -98,12 +105,14 @@ __all__ = [
     "marks_of",
     "move_data",
     "open_search",
+    "other_store",
     "parse_child_id",
     "pause",
     "paused_line",
     "renew",
     "resume",
     "searcher_of",
+    "size_of",
     "stop",
     "store_of",
     "suspects",

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -49,6 +49,18 @@ class Object(NamedTuple):
 
     data: bytes
     etag: str
+
+
+class Entry(NamedTuple):
+    """What a listing says of an object. Of times, only those of one store may be compared."""
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+Entries = list[Entry]
 
 
 class Bucket:
@@ -140,15 +152,7 @@ class Bucket:
 
         In order within a folder; SeaweedFS puts `a/x` before `a-b/x`, S3 the other way round.
         """
-        page: Keys = []
-
-        def attempt() -> Answer:
-            found = self._client.list_objects(self.settings.bucket, prefix, recursive=True, start_after=start_after)
-            page[:] = [item.object_name for item in islice(found, min(limit, PAGE))]
-            return Answer(200)
-
-        self._expect(self._persist("LIST", attempt)[-1], f"list {prefix}", "ListBucket")
-        return page
+        return [entry.key for entry in self._page(prefix, start_after, limit)]
 
     def list_all(self, prefix: str, start_after: str | None = None) -> Iterator[str]:
         """All keys below `prefix` after `start_after`, a request for every 1,000."""
@@ -157,6 +161,28 @@ class Bucket:
         while len(page) == PAGE:
             page = self.list(prefix, start_after=page[-1])
             yield from page
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """All objects below `prefix` with what a listing says of them, a request for every 1,000."""
+        page = self._page(prefix)
+        yield from page
+        while len(page) == PAGE:
+            page = self._page(prefix, start_after=page[-1].key)
+            yield from page
+
+    def _page(self, prefix: str, start_after: str | None = None, limit: int = PAGE) -> Entries:
+        page: Entries = []
+
+        def attempt() -> Answer:
+            found = self._client.list_objects(self.settings.bucket, prefix, recursive=True, start_after=start_after)
+            page[:] = [
+                Entry(o.object_name, o.size or 0, (o.etag or "").strip('"'), o.last_modified)
+                for o in islice(found, min(limit, PAGE))
+            ]
+            return Answer(200)
+
+        self._expect(self._persist("LIST", attempt)[-1], f"list {prefix}", "ListBucket")
+        return page
 
     def folders(self, prefix: str) -> Keys:
         """The folders directly below `prefix`, which ends with a slash."""

@@ -24,7 +24,6 @@ from rlnas.state.earlier import COPY, NOTHING, Earlier
 from rlnas.state.records import (
     KEPT_SNAPSHOTS,
     LEADERBOARD_SIZE,
-    SCHEMA,
     AppliedChild,
     DataRecord,
     FinalRecord,
@@ -37,6 +36,7 @@ from rlnas.state.records import (
     Version,
     child_id,
     parse_child_id,
+    unreadable,
 )
 from rlnas.tensors import pack, read_document, unpack
 
@@ -175,6 +175,7 @@ class Ledger:
         """Return one version, or None if there is none yet.
 
         Raises:
+            UserError: a newer version of rlnas wrote it.
             StoreError: what is there is damaged.
         """
         if known := self._controllers.get(number):
@@ -186,7 +187,7 @@ class Ledger:
         try:
             return self._keep(Controller(Version.model_validate(read_document(found.data)), found.data))
         except ValueError as error:
-            raise StoreError(f"{key} is damaged: {error}") from None
+            raise unreadable(error, key, " is damaged") from None
 
     def _keep(self, controller: Controller) -> Controller:
         """Spare the next reading of a version; not of the first one, by which a search that was deleted is seen."""
@@ -589,12 +590,9 @@ def read_record(bucket: Bucket, name: str) -> SearchRecord | None:
     """Return the record of a search, also of one that is being deleted; None: there is none of that name.
 
     Raises:
-        UserError: another version of rlnas wrote it.
+        UserError: a newer version of rlnas wrote it.
+        StoreError: it is damaged.
     """
     key = record_key(name)
     found = bucket.get(key)
-    if found is None:
-        return None
-    if f'"schema_version":{SCHEMA},'.encode() not in found.data:
-        raise UserError(f"{key}: written by another version of rlnas; this one reads schema {SCHEMA}")
-    return SearchRecord.from_bytes(found.data, key)
+    return SearchRecord.from_bytes(found.data, key) if found else None

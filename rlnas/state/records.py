@@ -1,12 +1,14 @@
 """The objects of a search as they lie in the store (see the table in docs/state.md)."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from rlnas.controller import Trial
-from rlnas.errors import StoreError
+from rlnas.errors import StoreError, UserError, one_line
+from rlnas.section import NEWER, UPGRADE, newer
 from rlnas.spaces import Space
 
 SCHEMA: Literal[1] = 1
@@ -28,13 +30,26 @@ class Record(BaseModel):
         """Read an object.
 
         Raises:
+            UserError: a newer version of rlnas wrote it.
             StoreError: it is not what `key` should hold.
         """
         try:
             return cls.model_validate_json(data)
-        except ValueError as error:
-            line = " ".join(str(error).split())[:200]
-            raise StoreError(f"{key}: not a {cls.__name__.lower()} of this version of rlnas: {line}") from None
+        except ValidationError as error:
+            raise unreadable(error, key, f": not a {cls.__name__.lower()} of this version of rlnas") from None
+
+
+def unreadable(error: ValueError, key: str, what: str) -> UserError | StoreError:
+    """Return the error that says why an object of a search cannot be read.
+
+    Args:
+        error: of reading it.
+        key: where it lies.
+        what: follows on the key, if no newer version wrote it.
+    """
+    if isinstance(error, ValidationError) and (words := newer(error)):
+        return UserError(f"{key}: {words}")
+    return StoreError(f"{key}{what}: {one_line(error, 200)}")
 
 
 class Lineage(Record):
@@ -111,6 +126,17 @@ class SearchRecord(Record):
     ended: End | None = None
     changes: tuple[Change, ...] = ()
     revision: int = 0  # counts the changes of this record, so that no content ever comes back
+
+    @classmethod
+    def from_bytes(cls, data: bytes, key: str) -> Any:
+        """Read it, unless it is of a schema that came later; see `Record.from_bytes`."""
+        try:
+            schema = json.loads(data)["schema_version"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            schema = None  # then it is no record at all
+        if type(schema) is int and schema > SCHEMA:
+            raise UserError(f"{key}: {NEWER} (schema {schema}; this one reads up to {SCHEMA}); {UPGRADE}")
+        return super().from_bytes(data, key)
 
 
 class DataRecord(Record):

@@ -136,3 +136,32 @@ def _truth(given: Mapping[str, str], name: str, default: bool) -> bool:
     if value not in ("true", "false"):
         raise UserError(f"{name}: {value!r} must be true or false")
     return value == "true"
+
+
+OTHER = "RLNAS_TO_"
+
+
+def other_store(address: str, environ: Mapping[str, str]) -> StoreSettings:
+    """Return a second store, whose keys and all else are in `RLNAS_TO_*` as those of the first are in `RLNAS_STORE_*`.
+
+    Args:
+        address: ENDPOINT/BUCKET.
+        environ: holds its keys.
+
+    Raises:
+        UserError: a value that cannot be, named as a person gave it.
+    """
+    endpoint, _, bucket = address.rpartition("/")
+    if not endpoint.rpartition("://")[2]:
+        raise UserError(
+            f"--to: {address!r} names no bucket; allowed: ENDPOINT/BUCKET, such as https://s3.example.org/nas"
+        )
+    ours = ENDPOINT.removesuffix("ENDPOINT")
+    named = {ours + name.removeprefix(OTHER): value for name, value in environ.items() if name.startswith(OTHER)}
+    try:
+        settings = StoreSettings.from_environment(named | {ENDPOINT: endpoint, BUCKET: bucket})
+    except UserError as error:
+        words = str(error).replace(ENDPOINT, "--to").replace(BUCKET, "--to")
+        raise UserError(words.replace(ours, OTHER)) from None
+    assert settings is not None
+    return settings

@@ -11,6 +11,7 @@ from rlnas.steps.open_search import check_spec, open_search
 from rlnas.steps.plan_run import plan_rounds, plan_workers
 from rlnas.steps.prepare_data import prepare_data
 from rlnas.steps.register_model import register_model
+from rlnas.steps.retry import retry
 from rlnas.steps.sample_architecture import sample_architecture
 from rlnas.steps.serve_model import inference_service
 from rlnas.steps.suggest import suggest
@@ -37,6 +38,7 @@ __all__ = [
     "prepare_data",
     "read_model",
     "register_model",
+    "retry",
     "sample_architecture",
     "suggest",
     "tell",

@@ -31,7 +31,7 @@ from rlnas.spaces import SPACES
 from rlnas.spec import parse_spec
 from rlnas.state import Bucket
 
-for part in ("run", "convert", "look", "suggest", "life", "winner", "store", "kubeflow"):
+for part in ("run", "convert", "look", "suggest", "life", "winner", "store", "care", "kubeflow"):
     importlib.import_module(f"rlnas.cli.{part}")  # its commands join the app
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
