@@ -265,11 +265,11 @@ MUTANTS = (
         "state.ledger:Ledger._tidy",
         ("sorted(displaced.union(children) - kept)", "sorted(displaced.union(children))"),
     ),
-    _mutant("nothing is swept up", "state.garbage:collect_garbage", ("    bucket.delete(unneeded)", "    pass")),
+    _mutant("nothing is swept up", "state.garbage:collect_garbage", ("    bucket.delete(keys)", "    pass")),
     _mutant(
         "what a running round needs is swept up",
-        "state.garbage:collect_garbage",
-        ("number < head.low_mark or", "number <= head.low_mark or"),
+        "state.garbage:_Unneeded.__call__",
+        ("number < self._version.low_mark or", "number <= self._version.low_mark or"),
     ),
     # the winner
     _mutant(
