@@ -44,7 +44,7 @@ class SimulatedBucket(Bucket):
         apply = (lambda: world.get(key)) if data is None else (lambda: world.put(key, data, headers))
         return self._persist(method, lambda: world.request(method, key, apply))
 
-    def list(self, prefix: str, start_after: str | None = None, limit: int = PAGE) -> Keys:
+    def list(self, prefix: str, start_after: str | None = None, limit: int = 1000) -> Keys:
         world, page = _now[-1], Keys()
 
         def apply() -> Answer:
