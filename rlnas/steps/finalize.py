@@ -49,9 +49,13 @@ def plan_final(ledger: Ledger, sleep: Callable[[float], None] = time.sleep) -> l
     if not may_begin(ledger) or is_over(ledger) or ledger.version().rounds < ledger.rounds:
         return [NOTHING_TO_DO]
     final = find_final(ledger)
-    if final is None or ledger.summary(final.grid_round) is None:
-        return plan_grid(ledger, sleep=sleep)
-    return plan_retraining(ledger, sleep=sleep)
+    begun = final is not None and ledger.summary(final.grid_round) is not None
+    try:
+        return plan_retraining(ledger, sleep=sleep) if begun else plan_grid(ledger, sleep=sleep)
+    except UserError:
+        if ledger.version().rounds >= ledger.rounds:
+            raise
+        return [NOTHING_TO_DO]  # the search was extended at this very moment
 
 
 def awaits_test(ledger: Ledger) -> bool:
@@ -180,6 +184,7 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
     if record := final.record:
         _tidy(ledger, final)  # whoever made it may have been killed before
         return record
+    winner = _winner(ledger, child)[0]
     if not may_begin(ledger):
         return None
     plan = ledger.plan(final.last_round)
@@ -200,7 +205,6 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
             models.append(_test(ledger, *trained[reference], found, data))
         else:
             models.append(FinalModel(child="", reference=reference, recipe=found.recipe, reason=found.result.detail))
-    winner = _winner(ledger, child)[0]
     ledger.create_final(final.number, FinalRecord(winner=winner, models=tuple(models), software=versions()))
     _tidy(ledger, final)
     return final.record
