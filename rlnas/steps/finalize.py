@@ -226,7 +226,7 @@ def _winner(ledger: Ledger, child: str) -> tuple[str, PlannedChild, int]:
         number, index = parse_child_id(child)
     except ValueError as error:
         raise UserError(f"child: {error}") from None
-    plan = ledger.plan(number) if number < ledger.rounds else None
+    plan = ledger.plan(number) if number < ledger.finals_from else None
     if plan is None or index >= len(plan.children):
         raise UserError(f"child: search {ledger.name} has proposed no child {child}")
     return child_id(number, index), plan.children[index], plan.samples
