@@ -70,6 +70,7 @@ def run_search(
         scarcity = _run_pipeline(ledger, pipeline, parameters, goal, log, console)
         reason = _reason(log)
         try:
+            ledger.refresh()
             now = read_status(ledger)
             goal = min(goal, now.rounds)  # it may have been ended meanwhile
             stuck = now.round == started.round and not now.paused and (now.round < goal or now.left.only_winner)
@@ -244,6 +245,7 @@ class _View:
     def refresh(self) -> None:
         """Read the ledger; a store that is down for a moment is the run's affair, not the view's."""
         try:
+            self._ledger.refresh()
             self._now = read_status(self._ledger)
         except (StoreError, SearchDeleted):
             return

@@ -70,9 +70,7 @@ def test_a_search_is_extended_until_its_winner_is_finalized(bucket: Bucket) -> N
     budget = spec.loop.children + spec.loop.children_per_round
     extend(ledger, {"loop.children": budget}, "me")
     assert searches.run(bucket.settings, spec).version().children == budget
-    with pytest.raises(
-        UserError, match=r"older version of rlnas has finalized a winner.*warm_start: \{search: old-fin"
-    ):
+    with pytest.raises(UserError, match=r"older version .* has finalized a winner .*warm_start: \{search: old-fin"):
         extend(open_search(bucket, "old-finished"), {"loop.children": 40}, "me")
 
 

@@ -34,7 +34,7 @@ def standing(search: str, now: SearchStatus | None, run: str | None, here: bool,
     mark = f"{now.ended}; " if now is not None and now.ended else ""
     ended = mark + {"FAILED": "its newest run failed; ", "CANCELED": "its newest run was stopped; "}.get(run or "", "")
     go_on = f"rlnas {'submit' if there else 'run'} SPEC"
-    if now is None or not (now.children or now.running or now.version):
+    if now is None or not (now.children or now.running or now.version or now.ended):
         return Standing(f"{ended}no round is begun", go_on, f"begins it {'there' if there else 'here'}")
     if now.left:
         does = f"takes that up {'there' if there else 'here'}; SPEC is its own spec"

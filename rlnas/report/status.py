@@ -79,7 +79,6 @@ class SearchStatus:
 
 def read_status(ledger: Ledger) -> SearchStatus:
     """Read how far a search is."""
-    ledger.refresh()
     version = ledger.version()
     finished, held = ledger.under_way(version)
     return SearchStatus(

@@ -11,6 +11,7 @@ lies beyond the end and never counts, because updates look at the mark once more
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from rlnas.errors import SearchDeleted, StoreError, UserError
@@ -116,9 +117,14 @@ def end(ledger: Ledger, why: str, by: str = "", clock: Clock = time.time) -> boo
 def settle(ledger: Ledger) -> None:
     """Count the rounds of a search that is marked as ended, if nobody has done so."""
     while (mark := ledger.record.ended) and mark.rounds is None:
-        seen, counted = ledger.record, mark.model_copy(update={"rounds": ledger.first_free_round()})
+        seen = ledger.record
+        counted = seen.model_copy(update={"ended": mark.model_copy(update={"rounds": ledger.first_free_round()})})
         # What was counted before another change says nothing of what came after it.
-        amend(ledger, lambda r, seen=seen, mark=counted: r.model_copy(update={"ended": mark}) if r == seen else r)
+        amend(ledger, partial(_in_place_of, seen, counted))
+
+
+def _in_place_of(seen: SearchRecord, put: SearchRecord, record: SearchRecord) -> SearchRecord:
+    return put if record == seen else record
 
 
 def renew(ledger: Ledger) -> bool:

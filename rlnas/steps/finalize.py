@@ -54,9 +54,13 @@ def plan_final(ledger: Ledger, sleep: Callable[[float], None] = time.sleep) -> l
     if not may_begin(ledger) or is_over(ledger) or ledger.version().rounds < ledger.rounds:
         return [NOTHING_TO_DO]
     final = find_final(ledger)
-    if final is None or ledger.summary(final.grid_round) is None:
-        return plan_grid(ledger, sleep=sleep)
-    return plan_retraining(ledger, sleep=sleep)
+    begun = final is not None and ledger.summary(final.grid_round) is not None
+    try:
+        return plan_retraining(ledger, sleep=sleep) if begun else plan_grid(ledger, sleep=sleep)
+    except UserError:
+        if ledger.version().rounds >= ledger.rounds:
+            raise
+        return [NOTHING_TO_DO]  # the search was extended at this very moment
 
 
 def awaits_test(ledger: Ledger) -> bool:
@@ -193,6 +197,7 @@ def final_test(ledger: Ledger, child: str = "", sleep: Callable[[float], None] =
     if record := final.record:
         _tidy(ledger, final)  # whoever made it may have been killed before
         return record
+    winner = _winner(ledger, child)[0]
     if not may_begin(ledger):
         return None
     plan = ledger.plan(final.last_round)
@@ -217,7 +222,6 @@ def final_test(ledger: Ledger, child: str = "", sleep: Callable[[float], None] =
             models.append(_test(ledger, *trained[reference], found, data))
         else:
             models.append(FinalModel(child="", reference=reference, recipe=found.recipe, reason=found.result.detail))
-    winner = _winner(ledger, child)[0]
     ledger.create_final(final.number, FinalRecord(winner=winner, models=tuple(models), software=versions()))
     release(ledger, held)
     _tidy(ledger, final)
@@ -253,7 +257,7 @@ def _winner(ledger: Ledger, child: str) -> tuple[str, PlannedChild, int]:
         number, index = parse_child_id(child)
     except ValueError as error:
         raise UserError(f"child: {error}") from None
-    plan = ledger.plan(number) if number < ledger.rounds else None
+    plan = ledger.plan(number) if number < ledger.finals_from else None
     if plan is None or index >= len(plan.children):
         raise UserError(f"child: search {ledger.name} has proposed no child {child}")
     return child_id(number, index), plan.children[index], plan.samples

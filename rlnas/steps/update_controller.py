@@ -19,12 +19,12 @@ def update_controller(ledger: Ledger) -> Version:
     """
     head = ledger.head()
     while True:
-        version, rounds, loop = head.version, ledger.rounds, ledger.spec.loop
-        due, more = _due(ledger, version, range(version.low_mark, min(rounds, version.low_mark + loop.window)))
+        version, budget, loop = head.version, ledger.rounds, ledger.spec.loop
+        due, more = _due(ledger, version, range(version.low_mark, min(budget, version.low_mark + loop.window)))
         if not due:
             return version
         renew(ledger)  # after the rounds were read, and before one counts: see `rlnas.state.marks`
-        if ledger.rounds != rounds:
+        if ledger.rounds != budget:
             continue
         policies = {version.version: head.state}
         for summary in due:
