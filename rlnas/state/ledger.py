@@ -42,7 +42,6 @@ from rlnas.tensors import pack, read_document, unpack
 
 SEARCHES = "searches/"
 HISTORY_ROUNDS = 100
-KEPT_CONTROLLERS = 4
 MODEL_CARD = "README.md"
 """The last file of an export to be written."""
 
@@ -81,7 +80,6 @@ class Ledger:
         self.name: str = record.spec["name"]
         self.root = f"{SEARCHES}{self.name}/{record.incarnation}/"
         self._plan: Plan | None = None  # the last one that was read or made
-        self._controllers: dict[int, Controller] = {}  # the last ones that were read or made
         self._seconds: dict[int, float] = {}  # of the children of complete rounds that have been read for them
 
     @cached_property
@@ -178,23 +176,14 @@ class Ledger:
             UserError: a newer version of rlnas wrote it.
             StoreError: what is there is damaged.
         """
-        if known := self._controllers.get(number):
-            return known
         key = self._version_key(number)
         found = self.bucket.get(key)
         if found is None:
             return None
         try:
-            return self._keep(Controller(Version.model_validate(read_document(found.data)), found.data))
+            return Controller(Version.model_validate(read_document(found.data)), found.data)
         except ValueError as error:
             raise unreadable(error, key, " is damaged") from None
-
-    def _keep(self, controller: Controller) -> Controller:
-        """Spare the next reading of a version; not of the first one, by which a search that was deleted is seen."""
-        if number := controller.version.version:
-            last = {**self._controllers, number: controller}
-            self._controllers = dict(list(last.items())[-KEPT_CONTROLLERS:])  # at once: there may be threads
-        return controller
 
     def _first_version(self) -> Controller:
         """Create version 0, a pure function of the search: whoever needs it first makes it."""
@@ -248,7 +237,7 @@ class Ledger:
             return None
         self.bucket.put(self.key("head.json"), str(version.version).encode())
         self._tidy(before, version, [name for name, _ in children])
-        return self._keep(Controller(version, data))
+        return Controller(version, data)
 
     @property
     def keeps_history(self) -> bool:

@@ -188,7 +188,7 @@ MUTANTS = (
     _mutant(
         "an update does not look whether the search has ended meanwhile",
         "steps.update_controller:update_controller",
-        ("if ledger.rounds != rounds:", "if False:"),
+        ("if ledger.rounds != budget:", "if False:"),
     ),
     _mutant("a pause is not seen", "state.marks:renew", ("ledger.record.paused is None", "True")),
     _mutant(

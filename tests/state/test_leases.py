@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import time
 
 import pytest
 from searches import WRITES, checkpoint_every_step, in_process, make_spec, on_call, start
@@ -142,6 +143,24 @@ def test_process_of_the_same_host_name_whose_id_means_another(bucket, ledger, mo
             changed.setattr(os, "readlink", lambda path: "pid:[1]")
         assert not Observer(ledger).is_free(CHILD)
     assert Observer(ledger).is_free(CHILD)
+
+
+def test_while_its_leader_lives_a_child_is_nobody_elses(bucket, ledger):
+    """A worker trains in a process of its own, which ends before it scores the child, and begins another if it dies."""
+    others = Ledger(Bucket(bucket.settings), ledger.record)
+    leader = start(time.sleep, 600)
+    assert in_process(lambda: claim(others, CHILD, "worker", leader.pid)) == 0
+    assert not Observer(ledger, trainers_score=True).is_free(CHILD)
+    assert claim(ledger, CHILD, "another") is None
+    os.kill(leader.pid, signal.SIGKILL)
+    leader.join()
+    assert Observer(ledger, trainers_score=True).is_free(CHILD)
+
+
+def test_what_this_process_began_itself_it_may_take_up_again(bucket, ledger):
+    others, here = Ledger(Bucket(bucket.settings), ledger.record), os.getpid()
+    assert in_process(lambda: claim(others, CHILD, "worker", here)) == 0
+    assert Observer(ledger, trainers_score=True).is_free(CHILD)
 
 
 def test_two_that_take_over_at_once(bucket, ledger, monkeypatch):
