@@ -28,6 +28,7 @@ from pipelines.compile import compile_pipeline
 from pipelines.size import size_of_workers
 from pipelines.workers import SECONDS_PER_RUN
 from rlnas import steps
+from rlnas.orphans import stop_with_parent
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import Bucket, EmbeddedStore, Ledger, child_id, open_search
 from rlnas.state.answers import Pool
@@ -144,6 +145,8 @@ def _kill(process: Any) -> None:
 
 def _work(ledger: Ledger, task: str, log: Path) -> None:
     os.setpgid(0, 0)
+    if parent := multiprocessing.parent_process():
+        stop_with_parent(parent.pid or 0)
     log_requests(log)
     own = open_search(Bucket(ledger.bucket.settings), ledger.name)  # connections are not shared between processes
     try:
