@@ -1,6 +1,5 @@
 """The image, the network with its store, and the runner of all container tests."""
 
-import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path

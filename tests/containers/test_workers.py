@@ -1,4 +1,4 @@
-"""Worker pods in containers of the real image, by the package of workers: one is killed amid its batch, one told to stop."""
+"""Worker pods in containers of the real image: one is killed amid its batch, another is told to stop."""
 
 from typing import Any
 
