@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -83,7 +84,8 @@ def site(store: StoreSettings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     endpoint = Endpoint.from_environment(os.environ, SETTINGS.endpoint, SETTINGS.namespace)
     assert endpoint is not None
     folder, name = tmp_path_factory.mktemp("site"), f"check-{uuid4().hex[:8]}"
-    site = Site(SETTINGS, folder, store, Cluster(endpoint), name, insist("which queue", lambda: queue_of(SETTINGS)))
+    queue = insist("whether Kueue is there", partial(queue_of, SETTINGS))
+    site = Site(SETTINGS, folder, store, Cluster(endpoint), name, queue)
     yield site
     bucket, client = Bucket(store), site.cluster._client
 
@@ -198,9 +200,9 @@ def test_a_training_pod_that_ends_early_costs_no_child(site: Site, how: str) -> 
 def test_workers_of_which_one_is_deleted_and_one_comes_late_end_the_search(site: Site) -> None:
     """What becomes of the run whose worker was deleted is printed, not asserted."""
     kind, patience = "workers", site.settings.patience
-    first = site.submit(kind, workers=2)
+    first = site.submit(kind, workers=2, training_cpu=1)  # so that both find a place on a small node
     pods = wait_for("two workers that train", lambda: site.training_pods(first), lambda now: len(now) == 2, patience)
-    late = site.submit(kind, workers=1)
+    late = site.submit(kind, workers=1, training_cpu=1)
     delete_pod(site.settings.namespace, pods[0])
     ended, last = site.ended(first), site.ended(late)
     print(f"\nworkers, one deleted: run {first.name}: {ended.state}, run {late.name}: {last.state}", *ended.words)
