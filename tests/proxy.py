@@ -5,12 +5,23 @@ from __future__ import annotations
 import http.client
 import ssl
 import threading
-from collections.abc import Container
+import time
+from collections.abc import Callable, Container
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 CONDITIONS = ("if-none-match", "if-match")
+FAULTS = {
+    "cut": "the connection is cut before anything is forwarded",
+    "torn": "half of the body is forwarded, then both connections are cut",
+    "lost": "it is forwarded, and the connection is cut in place of an answer",
+    "twice": "it is forwarded twice, and the second answer is returned",
+    "again": "it is forwarded, and once more after `delay`, when nobody expects it",
+    "slow": "it is forwarded after `delay`",
+    "unavailable": "it is answered with 503",
+}
 
 
 class FaultyProxy(ThreadingHTTPServer):
@@ -24,6 +35,8 @@ class FaultyProxy(ThreadingHTTPServer):
         answer: statuses to answer the next requests with, without forwarding them.
         say: (status, headers, body) to answer every request with, without forwarding it.
         refuse: close every connection without a word.
+        play: given a method, says what is done to one request of it, out of `FAULTS`; empty: nothing.
+        delay: seconds, see `FAULTS`.
         seen: (method, path without the query) of every request forwarded.
         conditional: how many conditional PUTs came.
     """
@@ -41,6 +54,8 @@ class FaultyProxy(ThreadingHTTPServer):
         self.answer: list[int] = []
         self.say: tuple[int, dict[str, str], bytes] | None = None
         self.refuse = False
+        self.play: Callable[[str], str] = lambda method: ""
+        self.delay = 0.0
         self.seen: list[tuple[str, str]] = []
         self.conditional = 0
         self.lock = threading.Lock()
@@ -52,6 +67,17 @@ class FaultyProxy(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
+
+    def begin_later(self, act: Callable[[], object]) -> None:
+        """Do something after `delay`; what goes wrong with it is part of the play."""
+
+        def late() -> None:
+            with suppress(OSError, http.client.HTTPException):
+                act()
+
+        timer = threading.Timer(self.delay, late)
+        timer.daemon = True
+        timer.start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Silence: clients that hang up are part of the play."""
@@ -65,6 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
     def forward(self) -> None:
         proxy = self.server
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        request = self.command, self.path  # by the time of `again` this connection may be at another one
         dropped = {name.lower() for name in proxy.drop}
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in dropped]
         with proxy.lock:
@@ -72,27 +99,46 @@ class _Handler(BaseHTTPRequestHandler):
             proxy.conditional += conditional
             lost = conditional and proxy.conditional in proxy.lose
             status = proxy.answer.pop(0) if proxy.answer else None
-        if proxy.refuse:
+            fault = proxy.play(self.command)
+        if proxy.refuse or fault in ("cut", "torn"):
             self.close_connection = True
+            if fault == "torn" and body:
+                self.send_on(request, headers, body[: len(body) // 2], wait=False)
             return
+        if fault == "unavailable":
+            status = 503
         if proxy.say is not None:
             status, said, data = proxy.say
             return self.reply(status, list(said.items()), data)
         if status is not None:
             return self.reply(status, [], b"")
         proxy.seen.append((self.command, unquote(urlsplit(self.path).path)))
-        upstream = http.client.HTTPConnection(proxy.target, timeout=60)
-        upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in headers:
-            upstream.putheader(name, value)
-        upstream.endheaders(body)
-        answer = upstream.getresponse()
-        data = answer.read()
-        upstream.close()
-        if lost:
+        if fault == "slow":
+            time.sleep(proxy.delay)
+        answer = self.send_on(request, headers, body)
+        if fault == "twice":
+            answer = self.send_on(request, headers, body)
+        if fault == "again":
+            proxy.begin_later(lambda: self.send_on(request, headers, body))
+        if lost or fault == "lost":
             self.close_connection = True
             return
-        self.reply(answer.status, answer.getheaders(), data)
+        self.reply(*answer)
+
+    def send_on(
+        self, request: tuple[str, str], headers: list[tuple[str, str]], body: bytes, wait: bool = True
+    ) -> Any:
+        upstream = http.client.HTTPConnection(self.server.target, timeout=60)
+        try:
+            upstream.putrequest(*request, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers:
+                upstream.putheader(name, value)
+            upstream.endheaders(body)
+            if wait:
+                answer = upstream.getresponse()
+                return answer.status, answer.getheaders(), answer.read()
+        finally:
+            upstream.close()
 
     def reply(self, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
         self.send_response_only(status)

@@ -1,0 +1,93 @@
+"""Play plans of chaos: `PYTHONPATH=tests python -m chaos --plans 60`. Exit status 1: there were violations."""
+
+import argparse
+import shutil
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from searches import FORK
+
+from chaos import trainer
+from chaos.ground import Ground
+from chaos.mutants import MUTANTS
+from chaos.plans import draw
+from chaos.play import Played, play
+
+FOLDER = Path("build/chaos")
+
+
+def main() -> int:
+    """Play the plans that the command line asks for, and print what came of them."""
+    parser = argparse.ArgumentParser(prog="python -m chaos")
+    parser.add_argument("--plans", type=int, default=60, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="of the first; the next ones follow")
+    parser.add_argument("--lanes", type=int, default=2, help="side by side, each with a store of its own")
+    parser.add_argument("--mutant", choices=sorted(MUTANTS), default="", help="a fault to plant, which must be found")
+    arguments = parser.parse_args()
+    seeds = range(arguments.seed, arguments.seed + arguments.plans)
+    begin, counts, bad = time.monotonic(), Counter[str](), 0
+    for played in play_all(seeds, arguments.lanes, arguments.mutant):
+        counts += played.counts
+        bad += bool(played.violations)
+        print(f"plan {played.plan.seed}: {played.plan}: {played.seconds:.0f} s", flush=True)
+        for line in played.violations[:10]:
+            print(f"  VIOLATION: {line}", flush=True)
+    print(f"{len(seeds)} plans in {time.monotonic() - begin:.0f} s, {bad} with violations")
+    print(", ".join(f"{what} {count}" for what, count in sorted(counts.items())))
+    return 1 if bad else 0
+
+
+def play_all(seeds: range, lanes: int, mutant: str = "") -> Iterator[Played]:
+    """Play the plans of these seeds, several at once, each lane of them on a ground of its own."""
+    trainer.register()
+    taken = FORK.Value("q", seeds.start)
+    pipes: list[Any] = []
+    for _ in range(lanes):
+        mine, its = FORK.Pipe(duplex=False)
+        process = FORK.Process(target=_lane, args=(seeds, taken, mutant, its))
+        process.start()
+        its.close()
+        pipes.append(mine)
+    while pipes:
+        for pipe in wait(pipes):
+            try:
+                yield pipe.recv()  # type: ignore[union-attr]
+            except EOFError:
+                pipes.remove(pipe)
+
+
+def _lane(seeds: range, taken: Any, mutant: str, results: Connection) -> None:
+    ground = Ground()
+    if not ground.can_fill:
+        print(f"no plan has a full disk: {ground.why_not}", flush=True)
+    try:
+        while (seed := _next(taken)) < seeds.stop:
+            plan = draw(seed, ground.can_fill)
+            folder = FOLDER / f"plan-{seed}"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            try:
+                played = play(plan, ground, folder, mutant)
+            except Exception:
+                played = Played(plan, violations=[f"the play itself failed: {traceback.format_exc()}"])
+            results.send(played)
+            if not played.violations:
+                shutil.rmtree(folder)
+    finally:
+        ground.close()
+
+
+def _next(taken: Any) -> int:
+    with taken.get_lock():
+        taken.value += 1
+        return int(taken.value) - 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
