@@ -1,7 +1,9 @@
 """Play plans of chaos: `PYTHONPATH=tests python -m chaos --plans 60`. Exit status 1: there were violations."""
 
 import argparse
+import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -18,6 +20,7 @@ from chaos.ground import Ground
 from chaos.mutants import MUTANTS
 from chaos.plans import draw
 from chaos.play import Played, play
+from rlnas.orphans import stop_with_parent
 
 FOLDER = Path("build/chaos")
 
@@ -31,38 +34,46 @@ def main() -> int:
     parser.add_argument("--mutant", choices=sorted(MUTANTS), default="", help="a fault to plant, which must be found")
     arguments = parser.parse_args()
     seeds = range(arguments.seed, arguments.seed + arguments.plans)
-    begin, counts, bad = time.monotonic(), Counter[str](), 0
+    begin, counts, done, bad = time.monotonic(), Counter[str](), 0, 0
     for played in play_all(seeds, arguments.lanes, arguments.mutant):
         counts += played.counts
+        done += 1
         bad += bool(played.violations)
         print(f"plan {played.plan.seed}: {played.plan}: {played.seconds:.0f} s", flush=True)
         for line in played.violations[:10]:
             print(f"  VIOLATION: {line}", flush=True)
-    print(f"{len(seeds)} plans in {time.monotonic() - begin:.0f} s, {bad} with violations")
+    print(f"{done} of {len(seeds)} plans in {time.monotonic() - begin:.0f} s, {bad} with violations")
     print(", ".join(f"{what} {count}" for what, count in sorted(counts.items())))
-    return 1 if bad else 0
+    return 1 if bad or done < len(seeds) else 0
 
 
 def play_all(seeds: range, lanes: int, mutant: str = "") -> Iterator[Played]:
     """Play the plans of these seeds, several at once, each lane of them on a ground of its own."""
     trainer.register()
-    taken = FORK.Value("q", seeds.start)
-    pipes: list[Any] = []
+    draw(seeds.start)  # writes the table that all share
+    taken, lanes_running = FORK.Value("q", seeds.start), {}
     for _ in range(lanes):
         mine, its = FORK.Pipe(duplex=False)
-        process = FORK.Process(target=_lane, args=(seeds, taken, mutant, its))
-        process.start()
+        lanes_running[mine] = FORK.Process(target=_lane, args=(seeds, taken, mutant, its))
+        lanes_running[mine].start()
         its.close()
-        pipes.append(mine)
-    while pipes:
-        for pipe in wait(pipes):
-            try:
-                yield pipe.recv()  # type: ignore[union-attr]
-            except EOFError:
-                pipes.remove(pipe)
+    pipes = list(lanes_running)
+    try:
+        while pipes:
+            for pipe in wait(pipes):
+                try:
+                    yield pipe.recv()  # type: ignore[union-attr]
+                except EOFError:
+                    pipes.remove(pipe)  # type: ignore[arg-type]
+    finally:
+        taken.value = seeds.stop  # who does not want more plans than these waits for those that are being played
+        for process in lanes_running.values():
+            process.join()
 
 
 def _lane(seeds: range, taken: Any, mutant: str, results: Connection) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left
+    stop_with_parent(os.getppid())
     ground = Ground()
     if not ground.can_fill:
         print(f"no plan has a full disk: {ground.why_not}", flush=True)

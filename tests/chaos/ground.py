@@ -18,6 +18,7 @@ from searches import FORK, start
 from waiting import join
 
 from chaos.plans import LATE
+from rlnas.orphans import stop_with_parent
 from rlnas.state import EmbeddedStore, StoreSettings
 
 DISK = "160m"
@@ -99,6 +100,8 @@ class Network:
 
 
 def _play(target: str, seed: int, pipe: Connection, parts: Any, counts: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop_with_parent(os.getppid())
     chance, lock = random.Random(seed), threading.Lock()
 
     def fault(method: str) -> str:

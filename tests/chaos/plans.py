@@ -58,7 +58,6 @@ class Plan:
         pause: seconds that a step of a training takes.
         disturbances: in the order of time.
         network: the part of requests that suffers each of the proxy's faults.
-        on_small_disk: the store's disk is one that can be filled.
     """
 
     seed: int
@@ -72,11 +71,6 @@ class Plan:
     def is_reproducible(self) -> bool:
         """Whether the search comes to the same bytes, whatever is done to it."""
         return self.spec.loop.window == 1
-
-    @property
-    def fills_disk(self) -> bool:
-        """Whether the store's disk must be one that can be filled."""
-        return any(disturbance.what == "fill disk" for disturbance in self.disturbances)
 
     def __str__(self) -> str:
         loop = self.spec.loop
@@ -95,7 +89,7 @@ def draw(seed: int, with_full_disk: bool = True) -> Plan:
         with_full_disk: the store may lie on a disk that can be filled.
     """
     chance = random.Random(seed)
-    spec = _spec(chance)
+    spec = _spec(chance).model_copy(update={"name": f"chaos-{seed}", "seed": chance.randrange(2**31)})
     workers = tuple(_worker(chance) for _ in range(chance.choice((1, 2, 2, 3, 3, 4))))
     length = chance.uniform(4, 8)
     disturbances = [_disturbance(chance, length, workers, spec) for _ in range(chance.randint(2, 7))]
@@ -108,7 +102,7 @@ def draw(seed: int, with_full_disk: bool = True) -> Plan:
     network = {}
     if chance.random() < 0.7:
         network = {fault: chance.choice((0.0, 0.01, 0.03, 0.08)) for fault in FAULTS}
-    pause = chance.choice((0.0, 0.02, 0.1, 0.2))
+    pause = chance.choice((0.02, 0.05, 0.1, 0.2))
     in_order = tuple(sorted(disturbances, key=lambda disturbance: disturbance.at))
     return Plan(seed, spec, workers, pause, in_order, network)
 
@@ -121,10 +115,11 @@ def _spec(chance: random.Random) -> SearchSpec:
     child: dict[str, Any] = {"kind": "slow", "epochs": chance.randint(2, 4)}
     if chance.random() < 0.3:
         child["rungs"] = [1]
-    finalize = {"grid": {"learning_rate": [0.1, 0.2]}, "data": "train", "references": ["same"]}
+    sections: dict[str, Any] = {}
+    if chance.random() < 0.4:
+        sections["finalize"] = {"grid": {"learning_rate": [0.1, 0.2]}, "data": "train", "references": ["same"]}
     return make_spec(
         child=child,
-        seed=chance.randrange(2**31),
         controller=controller,
         loop={
             "children": children_per_round * chance.randint(3, 7),
@@ -138,7 +133,7 @@ def _spec(chance: random.Random) -> SearchSpec:
             # At window 1 nothing may depend on luck.
             "attempts": 100 if window == 1 else chance.choice((2, 100)),
         },
-        finalize=finalize if chance.random() < 0.4 else None,
+        **sections,
     )
 
 

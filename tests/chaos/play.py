@@ -24,7 +24,9 @@ from chaos import works
 from chaos.ground import Ground, Network
 from chaos.plans import Disturbance, Plan
 from rlnas.errors import StoreError
-from rlnas.state import Bucket, Ledger, find_search, garbage, ledger
+from rlnas.orphans import stop_with_parent
+from rlnas.state import Bucket, Ledger, garbage, ledger
+from rlnas.state.searches import find_search
 from rlnas.state.suggestions import Suggestion, suggest
 
 HISTORY_ROUNDS = 2
@@ -98,7 +100,6 @@ class _Play:
 
     def run(self) -> None:
         """Play it from its beginning to its end."""
-        begin = time.monotonic()
         self._in_peace(_create, self.plan, self.ground.settings, self.output)
         self.network.disturb(self.plan.network)
         waiting, looked = list(self.plan.disturbances), 0.0
@@ -121,7 +122,6 @@ class _Play:
         self._in_peace(works.finish, self.plan, self.ground.settings, self.log, self.mutant)
         self._look()
         self._judge()
-        self.played.seconds = time.monotonic() - begin
 
     # ---- the workers ----
 
@@ -226,7 +226,7 @@ class _Play:
             key = item.object_name.removeprefix(root)
             if but and key.startswith(but):
                 continue
-            if key in self.seen and self.tags.get(key) == item.etag:
+            if key in self.seen and item.etag and self.tags.get(key) == item.etag:
                 objects[key] = self.seen[key]
             elif found := self.bucket.get(item.object_name):
                 objects[key], self.tags[key] = found.data, item.etag
@@ -273,7 +273,9 @@ def _compare(plan: Plan, ground: Ground, folder: Path) -> list[str]:
 
 
 def _with_output(output: Path, work: Callable[..., None], *args: Any) -> None:
-    """Do a work whose output goes to a file."""
+    """Do a work whose output goes to a file, and which ends with this play."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop_with_parent(os.getppid())
     file = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(file, 1)
     os.dup2(file, 2)

@@ -6,7 +6,6 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -70,36 +69,36 @@ def finish(plan: Plan, settings: StoreSettings, log: Path, mutant: str = "") -> 
 
 def prepare(log: Path, pause: float) -> None:
     """Write to the log what this process, and those forked from it, are told of the store."""
+    global _log
+    _log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     torch.set_num_threads(1)
     trainer.pause = pause
     Bucket.probe = lambda self: None  # type: ignore[method-assign]  # a proxy that plays tricks would fail it
     create, record = Bucket.create, Ledger.record_test_reading
-    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-    def say(*words: object) -> None:
-        os.write(file, f"{' '.join(map(str, words))}\n".encode())  # a line at once, whoever else writes
 
     def told(self: Bucket, key: str, data: bytes) -> str | None:
         etag = create(self, key, data)
         if etag is not None:
-            say(TOLD, key, sha256(data).hexdigest())
+            _say(TOLD, key, sha256(data).hexdigest())
         return etag
 
     def reading(self: Ledger) -> None:
-        say(READING, os.getpid())
+        _say(READING, os.getpid())
         record(self)
 
     Bucket.create = told  # type: ignore[method-assign]
     Ledger.record_test_reading = reading  # type: ignore[method-assign]
-    global _tested
-    _tested = lambda: say(TESTED, os.getpid())  # noqa: E731
 
 
-_tested: Callable[[], None] = lambda: None  # noqa: E731
+_log = -1
+
+
+def _say(*words: object) -> None:
+    os.write(_log, f"{' '.join(map(str, words))}\n".encode())  # a line at once, whoever else writes
 
 
 def _die_at(worker: Worker, life: int) -> None:
-    """Kill this process, or a child's own one, before or after a write; each counts on from where its parent was."""
+    """Kill this process, with its children's, before or after a write; each counts on from where it was forked."""
     at = worker.dies[life] if life < len(worker.dies) else 0
     if not at:
         return
@@ -111,10 +110,10 @@ def _die_at(worker: Worker, life: int) -> None:
         def watched(self: Bucket, *args: Any, **kwargs: Any) -> Any:
             number = next(numbers)
             if number == -at:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.killpg(0, signal.SIGKILL)
             result = original(self, *args, **kwargs)
             if number == at:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.killpg(0, signal.SIGKILL)
             return result
 
         setattr(Bucket, method, watched)
@@ -151,5 +150,5 @@ def _is_done(ledger: Ledger, tests: bool) -> bool:
     if is_over(ledger) and not ledger.version().leaders:
         return True
     record = steps.final_test(ledger)
-    _tested()
+    _say(TESTED, os.getpid())
     return record is not None
