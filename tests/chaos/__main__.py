@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,11 @@ def main() -> int:
     return 1 if bad or done < len(seeds) else 0
 
 
-def play_all(seeds: range, lanes: int, mutant: str = "") -> Iterator[Played]:
+def play_all(seeds: Sequence[int], lanes: int, mutant: str = "") -> Iterator[Played]:
     """Play the plans of these seeds, several at once, each lane of them on a ground of its own."""
     trainer.register()
-    draw(seeds.start)  # writes the table that all share
-    taken, lanes_running = FORK.Value("q", seeds.start), {}
+    draw(0)  # writes the table that all share
+    taken, lanes_running = FORK.Value("q", 0), {}
     for _ in range(lanes):
         mine, its = FORK.Pipe(duplex=False)
         lanes_running[mine] = FORK.Process(target=_lane, args=(seeds, taken, mutant, its))
@@ -66,20 +66,20 @@ def play_all(seeds: range, lanes: int, mutant: str = "") -> Iterator[Played]:
                 except EOFError:
                     pipes.remove(pipe)  # type: ignore[arg-type]
     finally:
-        taken.value = seeds.stop  # who does not want more plans than these waits for those that are being played
+        taken.value = len(seeds)  # who does not want more plans than these waits for those that are being played
         for process in lanes_running.values():
             process.join()
 
 
-def _lane(seeds: range, taken: Any, mutant: str, results: Connection) -> None:
+def _lane(seeds: Sequence[int], taken: Any, mutant: str, results: Connection) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left
     stop_with_parent(os.getppid())
     ground = Ground()
     if not ground.can_fill:
         print(f"no plan has a full disk: {ground.why_not}", flush=True)
     try:
-        while (seed := _next(taken)) < seeds.stop:
-            plan = draw(seed, ground.can_fill)
+        while (number := _next(taken)) < len(seeds):
+            plan = draw(seed := seeds[number], ground.can_fill)
             folder = FOLDER / f"plan-{seed}"
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
