@@ -32,7 +32,7 @@ from rlnas.state.suggestions import Suggestion, suggest
 HISTORY_ROUNDS = 2
 ledger.HISTORY_ROUNDS = garbage.HISTORY_ROUNDS = HISTORY_ROUNDS  # so that small searches have bundles
 PATIENCE = 600.0
-"""Seconds after which a process hangs. The machine may be busy."""
+"""Seconds without a word of any process after which they hang. The machine may be busy."""
 TICK, LOOK = 0.03, 0.7  # seconds between two turns of the play, and between two looks at the store
 
 
@@ -151,9 +151,11 @@ class _Play:
                 self._begin(number, living.life + 1)
 
     def _await_all(self) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline, said = 0.0, -1
         while self.living:
             self._tend(begin_again=False)
+            if (now := self.output.stat().st_size) != said:
+                deadline, said = time.monotonic() + PATIENCE, now
             if time.monotonic() > deadline:
                 self.played.violations += [f"worker {number} hangs" for number in self.living]
                 for living in self.living.values():
