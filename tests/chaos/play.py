@@ -89,6 +89,7 @@ class _Play:
         self.plan, self.ground, self.network, self.mutant, self.played = plan, ground, network, mutant, played
         self.log, self.output = folder / "log", folder / "output"
         self.log.touch()
+        self.output.touch()
         self.through = replace(ground.settings, endpoint=network.endpoint)
         self.living: dict[int, _Living] = {}
         self.over: set[int] = set()  # workers that came to the end of the search
@@ -151,24 +152,17 @@ class _Play:
                 self._begin(number, living.life + 1)
 
     def _await_all(self) -> None:
-        deadline, said = 0.0, -1
-        while self.living:
+        def all_have_ended() -> bool:
             self._tend(begin_again=False)
-            if (now := self.output.stat().st_size) != said:
-                deadline, said = time.monotonic() + PATIENCE, now
-            if time.monotonic() > deadline:
-                self.played.violations += [f"worker {number} hangs" for number in self.living]
-                for living in self.living.values():
-                    _signal(living, signal.SIGKILL)
-                return
-            time.sleep(TICK)
+            return not self.living
+
+        if not _comes(all_have_ended, self.output):
+            self.played.violations += [f"worker {number} hangs" for number in self.living]
+            for living in self.living.values():
+                _signal(living, signal.SIGKILL)
 
     def _in_peace(self, work: Callable[..., None], *args: Any) -> None:
-        process = start(_with_output, self.output, work, *args)
-        process.join(PATIENCE)
-        if process.exitcode != 0:
-            process.kill()
-            self.played.violations.append(f"{work.__name__} in peace ended with {process.exitcode}; see {self.output}")
+        self.played.violations += _in_peace(self.output, work, *args)
 
     # ---- what is done to them ----
 
@@ -267,11 +261,31 @@ def _create(plan: Plan, settings: Any, output: Path) -> None:
 def _compare(plan: Plan, ground: Ground, folder: Path) -> list[str]:
     """Say how the search differs from an undisturbed one of the same spec."""
     twin = replace(plan, spec=renamed(plan.spec))
-    process = start(_with_output, folder / "output", works.finish, twin, ground.settings, folder / "log of the twin")
-    process.join(PATIENCE)
+    found = _in_peace(folder / "output", works.finish, twin, ground.settings, folder / "log of the twin")
     searches = [find_search(Bucket(ground.settings), each.spec.name) for each in (plan, twin)]
     mine, undisturbed = (objects_of(found) if found else {} for found in searches)
-    return violations_against(mine, outcome(undisturbed))
+    return found or violations_against(mine, outcome(undisturbed))
+
+
+def _in_peace(output: Path, work: Callable[..., None], *args: Any) -> list[str]:
+    """Do a work in a process that nobody disturbs. Returns what is wrong with its end."""
+    process = start(_with_output, output, work, *args)
+    if not _comes(lambda: process.exitcode is not None, output):
+        process.kill()
+        process.join()
+    return [f"{work.__name__} in peace ended with {process.exitcode}; see {output}"] if process.exitcode else []
+
+
+def _comes(condition: Callable[[], bool], output: Path) -> bool:
+    """Wait until a condition holds; False: it does not, and for long nobody has said a word."""
+    deadline, said = 0.0, -1
+    while not condition():
+        if (now := output.stat().st_size) != said:
+            deadline, said = time.monotonic() + PATIENCE, now
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(TICK)
+    return True
 
 
 def _with_output(output: Path, work: Callable[..., None], *args: Any) -> None:
