@@ -64,9 +64,11 @@ def play(plan: Plan, ground: Ground, folder: Path, mutant: str = "") -> Played:
     """
     begun, played = time.monotonic(), Played(plan)
     network = Network(ground.settings.endpoint, plan.seed)
+    stage = _Play(plan, ground, network, folder, mutant, played)
     try:
-        _Play(plan, ground, network, folder, mutant, played).run()
+        stage.run()
     finally:
+        stage.clear()
         played.counts += network.counts
         network.close()
     if plan.is_reproducible and not played.violations:
@@ -158,8 +160,14 @@ class _Play:
 
         if not _comes(all_have_ended, self.output):
             self.played.violations += [f"worker {number} hangs" for number in self.living]
-            for living in self.living.values():
-                _signal(living, signal.SIGKILL)
+            self.clear()
+
+    def clear(self) -> None:
+        """Let no worker go on."""
+        for living in self.living.values():
+            _signal(living, signal.SIGKILL)
+            living.process.join()
+        self.living = {}
 
     def _in_peace(self, work: Callable[..., None], *args: Any) -> None:
         self.played.violations += _in_peace(self.output, work, *args)
