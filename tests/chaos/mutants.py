@@ -1,18 +1,24 @@
 """Faults that are planted in the protocol, in memory, to see that the plans find them."""
 
+import os
+import random
 import time
 from collections.abc import Callable
 
 from rlnas.state import Bucket
 
-WIDER = 0.3
-"""Seconds between a decision and its write: as on a slow network, where it matters that somebody else was faster."""
+SLOWEST = 2.0
+"""Seconds at most between a decision and its commit: as on a slow network, where others are often faster."""
 
 
 def plant(name: str) -> None:
     """Plant a fault in this process and those forked from it; empty: none."""
     if name:
         MUTANTS[name]()
+
+
+def _be_slow() -> None:
+    time.sleep(random.Random(os.urandom(8)).uniform(0, SLOWEST))  # forked processes share the state of `random`
 
 
 def _commits_by_put() -> None:
@@ -22,7 +28,7 @@ def _commits_by_put() -> None:
     def changed(self: Bucket, key: str, data: bytes) -> str | None:
         if "/controllers/" not in key:
             return create(self, key, data)
-        time.sleep(WIDER)
+        _be_slow()
         self.put(key, data)
         found = self.get(key)
         return found.etag if found else None
@@ -31,14 +37,14 @@ def _commits_by_put() -> None:
 
 
 def _takes_refusal_for_success() -> None:
-    """A conditional write that was refused counts as done."""
+    """A commit that was refused counts as done: the next one is made from a version that nobody has."""
     create = Bucket.create
 
     def changed(self: Bucket, key: str, data: bytes) -> str | None:
-        etag = create(self, key, data)
-        if etag is not None or "/controllers/" not in key:
-            return etag
-        return "refused"
+        if "/controllers/" not in key:
+            return create(self, key, data)
+        _be_slow()
+        return create(self, key, data) or "refused"
 
     Bucket.create = changed  # type: ignore[method-assign]
 
