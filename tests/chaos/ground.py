@@ -74,8 +74,9 @@ class Network:
     def __init__(self, target: str, seed: int) -> None:
         self._parts = FORK.Array("d", [0.0] * len(FAULTS))
         self._counts = FORK.Array("q", [0] * len(FAULTS))
+        self._requests = FORK.Value("q", 0)
         mine, its = FORK.Pipe()
-        self._process = start(_play, target, seed, its, self._parts, self._counts)
+        self._process = start(_play, target, seed, its, self._parts, self._counts, self._requests)
         self._pipe: Connection = mine
         self.endpoint: str = mine.recv()
 
@@ -93,19 +94,25 @@ class Network:
         """How many requests each fault befell."""
         return Counter(dict(zip(FAULTS, self._counts, strict=True)))
 
+    @property
+    def requests(self) -> int:
+        """How many requests have come."""
+        return int(self._requests.value)
+
     def close(self) -> None:
         """End the process."""
         self._pipe.send(None)
         join(self._process)
 
 
-def _play(target: str, seed: int, pipe: Connection, parts: Any, counts: Any) -> None:
+def _play(target: str, seed: int, pipe: Connection, parts: Any, counts: Any, requests: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     stop_with_parent(os.getppid())
     chance, lock = random.Random(seed), threading.Lock()
 
     def fault(method: str) -> str:
         with lock:
+            requests.value += 1
             drawn = chance.random()
             for number, (name, part) in enumerate(zip(FAULTS, parts[:], strict=True)):
                 if (drawn := drawn - part) < 0:

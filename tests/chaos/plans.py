@@ -12,6 +12,9 @@ from rlnas.spec import SearchSpec
 LATE = 0.4
 """Seconds by which the proxy is late where it is."""
 
+REQUESTS = 15
+"""To the store, for a child; with waiting there are more."""
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -35,13 +38,13 @@ class Disturbance:
     """Something that is done at a moment.
 
     Args:
-        at: seconds from the start.
+        at: requests from the start, of all workers: so a slow machine is disturbed as much as a fast one.
         what: `kill`, `kill all`, `stop`, `terminate` (a worker), `suggest`, `kill server`, `fill disk`.
         worker: its number.
-        length: seconds that it lasts, if it does.
+        length: seconds that it lasts at least, if it does.
     """
 
-    at: float
+    at: int
     what: str
     worker: int = 0
     length: float = 0.0
@@ -91,14 +94,14 @@ def draw(seed: int, with_full_disk: bool = True) -> Plan:
     chance = random.Random(seed)
     spec = _spec(chance).model_copy(update={"name": f"chaos-{seed}", "seed": chance.randrange(2**31)})
     workers = tuple(_worker(chance) for _ in range(chance.choice((1, 2, 2, 3, 3, 4))))
-    length = chance.uniform(4, 8)
-    disturbances = [_disturbance(chance, length, workers, spec) for _ in range(chance.randint(2, 7))]
+    length = REQUESTS * spec.loop.children
+    disturbances = [_disturbance(chance, length, workers, spec) for _ in range(chance.randint(3, 8))]
     if spec.loop.window > 1 and chance.random() < 0.4:
-        disturbances.append(Disturbance(chance.uniform(0, length), "suggest"))
+        disturbances.append(Disturbance(chance.randrange(length), "suggest"))
     if chance.random() < 0.3:
-        disturbances.append(Disturbance(chance.uniform(0.5, length), "kill server", length=chance.uniform(0, 2)))
+        disturbances.append(Disturbance(chance.randrange(length), "kill server", length=chance.uniform(0, 2)))
     if chance.random() < 0.08 and with_full_disk:
-        disturbances.append(Disturbance(chance.uniform(0.5, length), "fill disk", length=chance.uniform(1, 3)))
+        disturbances.append(Disturbance(chance.randrange(length), "fill disk", length=chance.uniform(1, 3)))
     network = {}
     if chance.random() < 0.7:
         network = {fault: chance.choice((0.0, 0.01, 0.03, 0.08)) for fault in FAULTS}
@@ -147,7 +150,7 @@ def _worker(chance: random.Random) -> Worker:
     )
 
 
-def _disturbance(chance: random.Random, length: float, workers: tuple[Worker, ...], spec: SearchSpec) -> Disturbance:
+def _disturbance(chance: random.Random, length: int, workers: tuple[Worker, ...], spec: SearchSpec) -> Disturbance:
     what = chance.choice(("kill", "kill all", "stop", "stop", "stop", "terminate"))
     lasts = spec.failures.lease_seconds * chance.uniform(1.2, 2.5) if what == "stop" else 0.0
-    return Disturbance(chance.uniform(0.2, length), what, chance.randrange(len(workers)), lasts)
+    return Disturbance(chance.randrange(length), what, chance.randrange(len(workers)), lasts)

@@ -33,7 +33,9 @@ HISTORY_ROUNDS = 2
 ledger.HISTORY_ROUNDS = garbage.HISTORY_ROUNDS = HISTORY_ROUNDS  # so that small searches have bundles
 PATIENCE = 600.0
 """Seconds without a word of any process after which they hang. The machine may be busy."""
-TICK, LOOK = 0.03, 0.7  # seconds between two turns of the play, and between two looks at the store
+STOPPED = 60
+"""Requests of others for which a worker is stopped at least."""
+TICK, LOOK = 0.03, 0.3  # seconds between two turns of the play, and between two looks at the store
 
 
 @dataclass
@@ -81,7 +83,7 @@ def play(plan: Plan, ground: Ground, folder: Path, mutant: str = "") -> Played:
 class _Living:
     process: Any
     life: int
-    stopped_until: float | None = None
+    stopped_until: tuple[float, int] | None = None  # a moment, and a number of requests
 
 
 class _Play:
@@ -106,17 +108,15 @@ class _Play:
         self._in_peace(_create, self.plan, self.ground.settings, self.output)
         self.network.disturb(self.plan.network)
         waiting, looked = list(self.plan.disturbances), 0.0
-        start_of_play = time.monotonic()
         for number in range(len(self.plan.workers)):
             self._begin(number, 0)
         while waiting:
-            now = time.monotonic() - start_of_play
             self._tend(begin_again=True)
-            while waiting and waiting[0].at <= now:
+            while waiting and waiting[0].at <= self.network.requests:
                 self._disturb(waiting.pop(0))
-            if now - looked > LOOK:
-                looked = now
+            if time.monotonic() - looked > LOOK:
                 self._look()
+                looked = time.monotonic()
             if len(self.over) == len(self.plan.workers):
                 break  # the search came to its end before
             time.sleep(TICK)
@@ -138,7 +138,7 @@ class _Play:
     def _tend(self, begin_again: bool) -> None:
         """Wake whoever has been stopped long enough, bury the dead, and begin them again."""
         for number, living in list(self.living.items()):
-            if living.stopped_until is not None and time.monotonic() >= living.stopped_until:
+            if living.stopped_until is not None and self._is_past(*living.stopped_until):
                 living.stopped_until = None
                 _signal(living, signal.SIGCONT)
             if living.process.exitcode is None:
@@ -152,6 +152,11 @@ class _Play:
             self.played.counts["deaths by signal" if status < 0 else "deaths by error"] += status != works.TOLD_TO_STOP
             if begin_again:
                 self._begin(number, living.life + 1)
+
+    def _is_past(self, moment: float, request: int) -> bool:
+        """Whether others have had time to take over; where nobody else is awake, none is needed."""
+        awake = any(living.stopped_until is None for living in self.living.values())
+        return time.monotonic() >= moment and (self.network.requests >= request or not awake)
 
     def _await_all(self) -> None:
         def all_have_ended() -> bool:
@@ -194,7 +199,7 @@ class _Play:
         elif what == "stop" and living.stopped_until is None:
             _signal(living, signal.SIGSTOP)
             self.ever_stopped.add(living.process.pid)
-            living.stopped_until = time.monotonic() + disturbance.length
+            living.stopped_until = time.monotonic() + disturbance.length, self.network.requests + STOPPED
         counts[what] += 1
 
     def _suggest(self) -> None:
