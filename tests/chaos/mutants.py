@@ -53,22 +53,7 @@ def _takes_refusal_for_success() -> None:
     Bucket.create = changed  # type: ignore[method-assign]
 
 
-def _overwrites_checkpoints() -> None:
-    """A zombie's checkpoint is written over its successor's."""
-    replace = Bucket.replace
-
-    def changed(self: Bucket, key: str, data: bytes, etag: str) -> str | None:
-        if "/checkpoints/" not in key:
-            return replace(self, key, data, etag)
-        self.put(key, data)
-        found = self.get(key)
-        return found.etag if found else None
-
-    Bucket.replace = changed  # type: ignore[method-assign]
-
-
 MUTANTS: dict[str, Callable[[], None]] = {
     "commit-by-put": _commits_by_put,
     "refusal-is-success": _takes_refusal_for_success,
-    "zombie-overwrites": _overwrites_checkpoints,
 }
