@@ -125,9 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.reply(*answer)
 
-    def send_on(
-        self, request: tuple[str, str], headers: list[tuple[str, str]], body: bytes, wait: bool = True
-    ) -> Any:
+    def send_on(self, request: tuple[str, str], headers: list[tuple[str, str]], body: bytes, wait: bool = True) -> Any:
         upstream = http.client.HTTPConnection(self.server.target, timeout=60)
         try:
             upstream.putrequest(*request, skip_host=True, skip_accept_encoding=True)

@@ -25,12 +25,10 @@ from chaos.ground import Ground, Network
 from chaos.plans import Disturbance, Plan
 from rlnas.errors import StoreError
 from rlnas.orphans import stop_with_parent
-from rlnas.state import Bucket, Ledger, garbage, ledger
+from rlnas.state import Bucket, Ledger
 from rlnas.state.searches import find_search
 from rlnas.state.suggestions import Suggestion, suggest
 
-HISTORY_ROUNDS = 2
-ledger.HISTORY_ROUNDS = garbage.HISTORY_ROUNDS = HISTORY_ROUNDS  # so that small searches have bundles
 PATIENCE = 600.0
 """Seconds without a word of any process after which they hang. The machine may be busy."""
 STOPPED = 60
@@ -252,7 +250,7 @@ class _Play:
         readers = [int(pid) for _, pid in _with(lines, works.READING, 2)]
         tested = {int(pid) for _, pid in _with(lines, works.TESTED, 2)}
         excused = [pid for pid in readers if pid not in tested or pid in self.ever_stopped]
-        self.played.violations += violations_at_end(objects, self.plan.spec, HISTORY_ROUNDS)
+        self.played.violations += violations_at_end(objects, self.plan.spec, works.HISTORY_ROUNDS)
         self.played.violations += violations_between(self.seen, objects)
         self.played.violations += violations_of_promises(objects, told)
         self.played.violations += violations_of_the_seal(objects, len(excused))

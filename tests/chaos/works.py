@@ -15,12 +15,14 @@ import torch
 
 from chaos import mutants, trainer
 from chaos.plans import Plan, Worker
-from rlnas import steps
+from rlnas import state, steps
 from rlnas.state import Bucket, Ledger, StoreSettings, open_search
 from rlnas.steps.finalize import awaits_test, is_over
 from rlnas.steps.processes import ends_well_if_told_to_stop
 
 HOUR = 3600.0
+HISTORY_ROUNDS = 2
+"""Summaries in a bundle: small searches have some, too."""
 TOLD, READING, TESTED = "told", "reading", "tested"
 """Lines of the log: a creation was confirmed (key, sha256); test data is about to be read; the final test returned."""
 
@@ -72,6 +74,7 @@ def prepare(log: Path, pause: float) -> None:
     global _log
     _log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     torch.set_num_threads(1)
+    state.ledger.HISTORY_ROUNDS = state.garbage.HISTORY_ROUNDS = HISTORY_ROUNDS  # type: ignore[attr-defined]
     trainer.pause = pause
     Bucket.probe = lambda self: None  # type: ignore[method-assign]  # a proxy that plays tricks would fail it
     create, record = Bucket.create, Ledger.record_test_reading
