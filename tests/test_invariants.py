@@ -78,7 +78,7 @@ FAULTS_AT_THE_END: dict[str, Callable[[Objects], None]] = {
     "checkpoints/000000-000.safetensors is left": copy(VERSION.format(0), "checkpoints/000000-000.safetensors"),
     "is gone": lambda objects: objects.pop(next(key for key in objects if key.startswith("snapshots/"))) and None,
     "snapshots/000009-000 is left": copy(VERSION.format(0), "snapshots/000009-000.safetensors"),
-    "bundles [0], not []": lambda objects: objects.update({"history/000000.json": b"{}"}),
+    "bundles [0], not []": lambda objects: objects.update({"history/000000.json": b'{"summaries": []}'}),
 }
 
 
