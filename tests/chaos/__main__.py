@@ -15,7 +15,6 @@ from typing import Any
 
 from searches import FORK
 
-from chaos import trainer
 from chaos.ground import Ground
 from chaos.mutants import MUTANTS
 from chaos.plans import draw
@@ -49,8 +48,7 @@ def main() -> int:
 
 def play_all(seeds: Sequence[int], lanes: int, mutant: str = "") -> Iterator[Played]:
     """Play the plans of these seeds, several at once, each lane of them on a ground of its own."""
-    trainer.register()
-    draw(0)  # writes the table that all share
+    draw(0)  # writes the table that all share, and makes their children known
     taken, lanes_running = FORK.Value("q", 0), {}
     for _ in range(lanes):
         mine, its = FORK.Pipe(duplex=False)

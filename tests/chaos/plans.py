@@ -7,6 +7,7 @@ from typing import Any
 from proxy import FAULTS
 from searches import make_spec
 
+from chaos.trainer import register
 from rlnas.spec import SearchSpec
 
 LATE = 0.4
@@ -91,6 +92,7 @@ def draw(seed: int, with_full_disk: bool = True) -> Plan:
         seed: of the plan.
         with_full_disk: the store may lie on a disk that can be filled.
     """
+    register()
     chance = random.Random(seed)
     spec = _spec(chance).model_copy(update={"name": f"chaos-{seed}", "seed": chance.randrange(2**31)})
     workers = tuple(_worker(chance) for _ in range(chance.choice((1, 2, 2, 3, 3, 4))))
