@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
-import torch._dynamo  # so that no worker need import it
+import torch._dynamo  # noqa: F401 - so that no worker need import it
 import yaml
 
 from pipelines.compile import compile_pipeline
