@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
+import torch._dynamo  # noqa: F401 - so that no worker need import it
 import yaml
 
 from pipelines.compile import compile_pipeline
@@ -38,7 +39,7 @@ CHILDREN, CHILDREN_PER_ROUND, WORKERS, CHILDREN_A_KILL = 512, 8, 8, 20
 LARGE, CHILDREN_AN_HOUR = 12_800, 30  # of the paper; of one worker
 REQUESTS_GOAL, PODS_GOAL = 12, 0.05
 HOUR = 3600.0
-_FORK = multiprocessing.get_context("fork")  # a new worker need not import torch again
+_FORK = multiprocessing.get_context("fork")
 
 
 def measure() -> list[dict[str, Any]]:
