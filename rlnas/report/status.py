@@ -6,6 +6,7 @@ from typing import Any
 from rlnas.errors import UserError
 from rlnas.report.spent import epochs_in_words
 from rlnas.state import Ledger, Left, Result, child_id, left_of, parse_child_id
+from rlnas.state.leases import is_dead
 from rlnas.state.records import Change, End, Leader, Lease, Lineage, Pause
 
 HOW_TO_GO_ON = "the next run goes on from here: rlnas submit SPEC on Kubeflow, rlnas run SPEC here, or a schedule"
@@ -114,8 +115,9 @@ class Training:
     def __str__(self) -> str:
         lease, owner = self.lease, self.lease.owner
         held = f"{owner.host.partition(' ')[0]}, process {owner.pid}"  # what follows tells boots and containers apart
-        who = {"active": held, "released": "given back, waits", "expired": "given up by others, waits"}[lease.state]
-        return f"{self.child}: {who}; attempt {lease.attempt}, from epoch {lease.start[0]}"
+        held += ", which has ended; waits" * is_dead(owner)
+        who = {"active": held, "released": "given back; waits", "expired": "given up by others; waits"}[lease.state]
+        return f"{self.child}: {who} (attempt {lease.attempt}, from epoch {lease.start[0]})"
 
 
 def read_trainings(ledger: Ledger, most: int) -> list[Training]:

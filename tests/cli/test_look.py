@@ -42,8 +42,8 @@ def test_status_says_who_trains(rlnas: Any, bucket: Bucket) -> None:
     assert claims[1]
     release(ledger, claims[1])
     lines = " ".join(rlnas("status", spec.name)[1].replace("│", " ").split())
-    assert f"training 000000-000: {socket.gethostname()}, process {os.getpid()}; attempt 1, from epoch 0" in lines
-    assert "training 000000-001: given back, waits; attempt 1, from epoch 0" in lines
+    assert f"training 000000-000: {socket.gethostname()}, process {os.getpid()} (attempt 1, from epoch 0)" in lines
+    assert "training 000000-001: given back; waits (attempt 1, from epoch 0)" in lines
     found = json.loads(rlnas("status", spec.name, "--json")[1])["trainings"]
     assert [(t["child"], t["state"], t["owner"]["pid"]) for t in found] == [
         ("000000-000", "active", os.getpid()),
