@@ -46,6 +46,17 @@ def test_a_broken_one_likewise_and_endpoints_are_those_of_both_variables(
     assert bucket.list("") == []
 
 
+def test_one_that_is_full_is_not_called_broken(
+    rlnas: Any, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlnas.cli.store.PATIENCE", 0.1)
+    monkeypatch.setenv("RLNAS_STORE_ENDPOINT", proxy.endpoint)
+    proxy.twist = lambda method, path, forward: (507, {}, b"") if method == "PUT" else forward()
+    status, out, err = rlnas("store", "check")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "no space left in the store" in err
+
+
 def test_an_endpoint_that_cannot_be_one_is_named(rlnas: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLNAS_STORE_ENDPOINTS", "ftp://elsewhere")
     status, out, err = rlnas("store", "check")
