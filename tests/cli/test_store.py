@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 import pytest
-from proxy import FaultyProxy
+from proxy import FaultyProxy, Reply
 from searches import start
 from waiting import join, wait_for
 
@@ -51,7 +51,7 @@ def test_one_that_is_full_is_not_called_broken(
 ) -> None:
     monkeypatch.setattr("rlnas.cli.store.PATIENCE", 0.1)
     monkeypatch.setenv("RLNAS_STORE_ENDPOINT", proxy.endpoint)
-    proxy.twist = lambda method, path, forward: (507, {}, b"") if method == "PUT" else forward()
+    proxy.twist = lambda method, path, forward: Reply(507, [], b"") if method == "PUT" else forward()
     status, out, err = rlnas("store", "check")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "no space left in the store" in err
