@@ -93,8 +93,9 @@ def status(
     trainings = read_trainings(ledger, MOST_TRAININGS) if ledger and now and now.running else []
     stand = standing(search, now, run.state if run else None, runs_here(bucket.settings, search), where is not None)
     if as_json:
-        about = {"run": vars(run) if run else None} | ({"run_error": trouble} if trouble else {})
-        about = (about if where else {}) | {"trainings": [{"child": t.child} | t.lease.model_dump(mode="json") for t in trainings]}
+        about: dict[str, Any] = {"trainings": [training.to_json() for training in trainings]}
+        if where:
+            about |= {"run": vars(run) if run else None} | ({"run_error": trouble} if trouble else {})
         print_json((now.to_json() if now else {"name": search}) | vars(stand) | about)
         return
     rows = [("state", stand.what)]

@@ -119,6 +119,10 @@ class Training:
         who = {"active": held, "released": "given back; waits", "expired": "given up by others; waits"}[lease.state]
         return f"{self.child}: {who} (attempt {lease.attempt}, from epoch {lease.start[0]})"
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return {"child": self.child} | self.lease.model_dump(mode="json")
+
 
 def read_trainings(ledger: Ledger, most: int) -> list[Training]:
     """Read who trains the children under way, up to `most` of them; a request for each."""

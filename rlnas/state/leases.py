@@ -128,7 +128,7 @@ def lost_result(ledger: Ledger, lease: Lease) -> Result:
         status="lost",
         reward=None if failures.lost == "neutral" else failures.reward,
         reason="lost",
-        detail=f"{lease.fruitless} attempts ended without progress",
+        detail=f"{lease.fruitless} attempt{'s' * (lease.fruitless > 1)} ended without progress",
         attempts=lease.attempt,
     )
 

@@ -46,9 +46,7 @@ def test_a_broken_one_likewise_and_endpoints_are_those_of_both_variables(
     assert bucket.list("") == []
 
 
-def test_one_that_is_full_is_not_called_broken(
-    rlnas: Any, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_is_full_is_not_called_broken(rlnas: Any, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rlnas.cli.store.PATIENCE", 0.1)
     monkeypatch.setenv("RLNAS_STORE_ENDPOINT", proxy.endpoint)
     proxy.twist = lambda method, path, forward: Reply(507, [], b"") if method == "PUT" else forward()
