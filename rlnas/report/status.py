@@ -116,7 +116,7 @@ class Training:
         lease, owner = self.lease, self.lease.owner
         held = f"{owner.host.partition(' ')[0]}, process {owner.pid}"  # what follows tells boots and containers apart
         held += ", which has ended; waits" * is_dead(owner)
-        who = {"active": held, "released": "given back; waits", "expired": "given up by others; waits"}[lease.state]
+        who = {"active": held, "released": "given back; waits", "expired": "its lease has expired; waits"}[lease.state]
         return f"{self.child}: {who} (attempt {lease.attempt}, from epoch {lease.start[0]})"
 
     def to_json(self) -> dict[str, Any]:
