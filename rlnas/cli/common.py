@@ -135,7 +135,8 @@ def fate_of(result: Any) -> str:
         trained += f" on {result.trained_on}" if result.trained_on else ""
         trained += f", stopped after epoch {result.stopped}" if result.stopped else ""
         return f"reward {result.reward:.4f} on validation data; {numbers}; {trained}"
-    return f"{result.status}: {result.reason}: {result.detail}"
+    reason = "" if result.reason == result.status else f"{result.reason}: "
+    return f"{result.status}: {reason}{result.detail}"
 
 
 def summary_of(ledger: Ledger, tokens: tuple[int, ...]) -> str:

@@ -29,8 +29,10 @@ from rlnas.cli.common import (
 )
 from rlnas.cli.ending import HOME
 from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
-from rlnas.report import draw, fronts, read_child, read_status
+from rlnas.report import draw, fronts, read_child, read_status, read_trainings
 from rlnas.state import Ledger, find_search, list_searches, open_search, size_of
+
+MOST_TRAININGS = 8  # that `status` names
 
 
 @app.command("list")
@@ -88,10 +90,13 @@ def status(
     # A run that has just been submitted, or cannot begin, has not made the search yet.
     ledger = find_search(bucket, search) if run else open_search(bucket, search)
     now = read_status(ledger) if ledger else None
+    trainings = read_trainings(ledger, MOST_TRAININGS) if ledger and now and now.running else []
     stand = standing(search, now, run.state if run else None, runs_here(bucket.settings, search), where is not None)
     if as_json:
-        about = {"run": vars(run) if run else None} | ({"run_error": trouble} if trouble else {})
-        print_json((now.to_json() if now else {"name": search}) | vars(stand) | (about if where else {}))
+        about: dict[str, Any] = {"trainings": [training.to_json() for training in trainings]}
+        if where:
+            about |= {"run": vars(run) if run else None} | ({"run_error": trouble} if trouble else {})
+        print_json((now.to_json() if now else {"name": search}) | vars(stand) | about)
         return
     rows = [("state", stand.what)]
     if now:
@@ -99,6 +104,7 @@ def status(
             ("controller", f"{now.controller}: {now.label}" if now.label else now.controller),
             *([("begins with", str(now.warm_start))] if now.warm_start else []),
             ("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed"),
+            *(("training", str(training)) for training in trainings),
             *([("epochs", words)] if (words := now.epochs_in_words) else []),
             ("rounds", f"{now.round} of {now.rounds} applied, controller version {now.version}"),
         ]

@@ -1,6 +1,7 @@
 """Commands about the object store: `store ...`, `delete`."""
 
 import os
+import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -95,7 +96,11 @@ def store_check(
     """
     endpoints = StoreSettings.all_from_environment(os.environ) or [store_of(os.environ, HOME, begin=True)]
     for settings in endpoints:
-        Bucket(settings, PATIENCE).ensure()
+        bucket = Bucket(settings, PATIENCE)
+        bucket.ensure()
+        # A store that is full or read-only breaks no promise, and would fail in every check, each after a while.
+        bucket.put(key := f"probe/{secrets.token_hex(8)}", b"is there room")
+        bucket.delete([key])
     where = [settings.endpoint for settings in endpoints]
     found: list[Check] = []
     with Crew(endpoints) as crew:

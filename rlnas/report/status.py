@@ -6,7 +6,8 @@ from typing import Any
 from rlnas.errors import UserError
 from rlnas.report.spent import epochs_in_words
 from rlnas.state import Ledger, Left, Result, child_id, left_of, parse_child_id
-from rlnas.state.records import Change, End, Leader, Lineage, Pause
+from rlnas.state.leases import is_dead
+from rlnas.state.records import Change, End, Leader, Lease, Lineage, Pause
 
 HOW_TO_GO_ON = "the next run goes on from here: rlnas submit SPEC on Kubeflow, rlnas run SPEC here, or a schedule"
 
@@ -102,6 +103,35 @@ def read_status(ledger: Ledger) -> SearchStatus:
         ended=ledger.record.ended,
         changes=ledger.record.changes,
     )
+
+
+@dataclass(frozen=True)
+class Training:
+    """A child under way, and its lease."""
+
+    child: str
+    lease: Lease
+
+    def __str__(self) -> str:
+        lease, owner = self.lease, self.lease.owner
+        held = f"{owner.host.partition(' ')[0]}, process {owner.pid}"  # what follows tells boots and containers apart
+        held += ", which has ended; waits" * is_dead(owner)
+        who = {"active": held, "released": "given back; waits", "expired": "its lease has expired; waits"}[lease.state]
+        return f"{self.child}: {who} (attempt {lease.attempt}, from epoch {lease.start[0]})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return {"child": self.child} | self.lease.model_dump(mode="json")
+
+
+def read_trainings(ledger: Ledger, most: int) -> list[Training]:
+    """Read who trains the children under way, up to `most` of them; a request for each."""
+    found = []
+    for child in sorted(ledger.under_way(ledger.version())[1])[:most]:
+        key = ledger.lease_key(child)
+        if lease := ledger.bucket.get(key):
+            found.append(Training(child, Lease.from_bytes(lease.data, key)))
+    return found
 
 
 @dataclass(frozen=True)

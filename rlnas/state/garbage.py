@@ -8,7 +8,7 @@ its `search.json` is, and what it begins with is written before that.
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
@@ -20,6 +20,7 @@ from rlnas.state.records import KEPT_SNAPSHOTS, Version, parse_child_id
 
 STILL = timedelta(days=1)
 """So long nothing was written below a name, by the store's own clock, until what belongs to no search is garbage."""
+NEVER = datetime.min.replace(tzinfo=UTC)  # no object is older
 PROBE = "probe/"
 FOLDERS = ("checkpoints/", "snapshots/")
 
@@ -78,7 +79,11 @@ def find_garbage(bucket: Bucket, name: str = "") -> Found:
         raise UserError(
             f"no search {name!r} in the store, and nothing that one has left; `rlnas list` shows what there is"
         )
-    found, still_since = Found(), _now(bucket) - STILL
+    found, still_since = Found(), NEVER
+    try:
+        still_since = _now(bucket) - STILL
+    except StoreError as error:  # it may be full; then what is garbage by facts is to be found all the more
+        found.remarks.append(f"what is garbage by its age is left alone: {one_line(error, 400)}")
     prefixes = [f"{SEARCHES}{name}/"] if name else bucket.folders(SEARCHES)
     for prefix in prefixes:
         search = prefix.removeprefix(SEARCHES).rstrip("/")

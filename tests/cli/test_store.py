@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 import pytest
-from proxy import FaultyProxy
+from proxy import FaultyProxy, Reply
 from searches import start
 from waiting import join, wait_for
 
@@ -44,6 +44,15 @@ def test_a_broken_one_likewise_and_endpoints_are_those_of_both_variables(
     assert said["verdict"].startswith(f"verdict: the store breaks {len(broken)}: ")
     assert {"name", "ok", "seen", "operations", "seconds", "rate"} == set(said["checks"][0])
     assert bucket.list("") == []
+
+
+def test_one_that_is_full_is_not_called_broken(rlnas: Any, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlnas.cli.store.PATIENCE", 0.1)
+    monkeypatch.setenv("RLNAS_STORE_ENDPOINT", proxy.endpoint)
+    proxy.twist = lambda method, path, forward: Reply(507, [], b"") if method == "PUT" else forward()
+    status, out, err = rlnas("store", "check")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "no space left in the store" in err
 
 
 def test_an_endpoint_that_cannot_be_one_is_named(rlnas: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 from searches import in_process, inline, killed_at_every_write, make_spec, outcome, renamed, run, run_apart
 
 from rlnas import steps
+from rlnas.errors import StoreError
 from rlnas.state import Bucket, Ledger, Result, child_id, collect_garbage, find_garbage, garbage
 from rlnas.state import ledger as ledger_module
 from rlnas.state.earlier import COPY
@@ -135,6 +136,25 @@ def test_searches_that_cannot_be_read_or_are_being_deleted_are_left_alone(
     assert names(bucket) == before
     assert any("search later is left alone: searches/later/search.json: a newer version" in line for line in remarks)
     assert any(f"`rlnas delete {ledger.name}` brings that to its end" in line for line in remarks)
+
+
+def test_a_store_that_takes_no_write_is_swept_by_facts_alone(
+    bucket: Bucket, ledger: Ledger, all_is_old: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk is full, and that is when people sweep. By its clock nothing can be told, so what is old is left."""
+
+    def full(*_: object) -> None:
+        raise StoreError("no space left in the store")
+
+    bucket.put("searches/gone/0123/leases/000000-000.json", b"late")
+    monkeypatch.setattr(bucket, "put", full)
+    remarks = find_garbage(bucket).remarks
+    assert remarks == ["what is garbage by its age is left alone: no space left in the store"]
+    assert set(sweep(bucket)) == {
+        (ledger.name, "checkpoints of ended children"),
+        (ledger.name, "snapshots that nobody keeps"),
+    }
+    assert bucket.get("searches/gone/0123/leases/000000-000.json")
 
 
 @pytest.mark.usefixtures("all_is_old")
