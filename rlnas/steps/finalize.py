@@ -115,10 +115,10 @@ def plan_grid(
     if not may_begin(ledger):
         return [NOTHING_TO_DO]
     winner, planned, samples = _winner(ledger, child)
-    tries = _tries(ledger, planned)
+    ways = list(finals(ledger))  # read once: if another process names a winner from here on, the plan is refused
+    tries, number = _of(planned, ways), len(ways)
     record = tries[-1].record if tries else None
     if not tries or (child and record and not record.models[0].test):
-        number = sum(1 for _ in finals(ledger))
         names = ["", *_possible(ledger, planned, references)]
         models = [(name, point) for name in names for point in settings.points]
         seed = derive_seed(ledger.spec.seed, "grid", winner, len(tries))
@@ -234,7 +234,11 @@ def _winner(ledger: Ledger, child: str) -> tuple[str, PlannedChild, int]:
 
 def _tries(ledger: Ledger, planned: PlannedChild) -> list[Final]:
     """Return every way that a winner, or another child of the same architecture, has gone; all but the last in vain."""
-    return [final for final, plan in finals(ledger) if plan.children[0].tokens == planned.tokens]
+    return _of(planned, finals(ledger))
+
+
+def _of(planned: PlannedChild, ways: Iterable[tuple[Final, Plan]]) -> list[Final]:
+    return [final for final, plan in ways if plan.children[0].tokens == planned.tokens]
 
 
 def _possible(ledger: Ledger, planned: PlannedChild, references: Sequence[str]) -> list[str]:
