@@ -38,12 +38,16 @@ def main() -> int:
         counts += played.counts
         done += 1
         bad += bool(played.violations)
-        print(f"plan {played.plan.seed}: {played.plan}: {played.seconds:.0f} s", flush=True)
+        print(f"plan {played.plan.seed}: {played.plan}: {played.seconds:.0f} s; {_words(played.counts)}", flush=True)
         for line in played.violations[:10]:
             print(f"  VIOLATION: {line}", flush=True)
     print(f"{done} of {len(seeds)} plans in {time.monotonic() - begin:.0f} s, {bad} with violations")
-    print(", ".join(f"{what} {count}" for what, count in sorted(counts.items())))
+    print(_words(counts))
     return 1 if bad or done < len(seeds) else 0
+
+
+def _words(counts: Counter[str]) -> str:
+    return ", ".join(f"{what} {count}" for what, count in sorted(counts.items()) if count)
 
 
 def play_all(seeds: Sequence[int], lanes: int, mutant: str = "") -> Iterator[Played]:
