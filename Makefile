@@ -7,7 +7,7 @@ DEMO := build/demo
 ARM64 := manylinux2014_aarch64 manylinux_2_27_aarch64 manylinux_2_28_aarch64  # of Debian 12: glibc 2.36
 
 .DEFAULT_GOAL := help
-.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests simulate simulate-mutants simulate-large lint bench bench-search bench-transfer bench-search-real bench-rungs bench-gpu bench-workers pipelines image sbom check-arm64 lock clean
+.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests simulate simulate-mutants simulate-large chaos lint bench bench-search bench-transfer bench-search-real bench-rungs bench-gpu bench-workers pipelines image sbom check-arm64 lock clean
 
 help:  ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test: $(INSTALLED)  ## the tests (under 15 minutes on 2 cores)
 
 test-slow: $(INSTALLED)  ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 3000
+
+chaos: $(INSTALLED)  ## kill, stop and cut off real processes on a real store, and see that no search suffers; PLANS=n (60)
+	PYTHONPATH=tests $(BIN)/python -m chaos --plans $(or $(PLANS),60)
 
 test-gpu: $(INSTALLED)  ## the tests that need a CUDA device; skipped where there is none
 	$(BIN)/python -m pytest -m gpu -rs tests/gpu

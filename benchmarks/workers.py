@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
+import torch._dynamo  # noqa: F401 - so that no worker need import it
 import yaml
 
 from pipelines.compile import compile_pipeline
 from pipelines.size import size_of_workers
 from pipelines.workers import SECONDS_PER_RUN
 from rlnas import steps
+from rlnas.orphans import stop_with_parent
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import Bucket, EmbeddedStore, Ledger, child_id, open_search
 from rlnas.state.answers import Pool
@@ -37,7 +39,7 @@ CHILDREN, CHILDREN_PER_ROUND, WORKERS, CHILDREN_A_KILL = 512, 8, 8, 20
 LARGE, CHILDREN_AN_HOUR = 12_800, 30  # of the paper; of one worker
 REQUESTS_GOAL, PODS_GOAL = 12, 0.05
 HOUR = 3600.0
-_FORK = multiprocessing.get_context("fork")  # a new worker need not import torch again
+_FORK = multiprocessing.get_context("fork")
 
 
 def measure() -> list[dict[str, Any]]:
@@ -144,6 +146,8 @@ def _kill(process: Any) -> None:
 
 def _work(ledger: Ledger, task: str, log: Path) -> None:
     os.setpgid(0, 0)
+    if parent := multiprocessing.parent_process():
+        stop_with_parent(parent.pid or 0)
     log_requests(log)
     own = open_search(Bucket(ledger.bucket.settings), ledger.name)  # connections are not shared between processes
     try:

@@ -5,12 +5,23 @@ from __future__ import annotations
 import http.client
 import ssl
 import threading
+import time
 from collections.abc import Callable, Container
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 CONDITIONS = ("if-none-match", "if-match")
+FAULTS = {
+    "cut": "the connection is cut before anything is forwarded",
+    "torn": "half of the body is forwarded, then both connections are cut",
+    "lost": "it is forwarded, and the connection is cut in place of an answer",
+    "twice": "it is forwarded twice, and the second answer is returned",
+    "again": "it is forwarded, and once more after `delay`, when nobody expects it",
+    "slow": "it is forwarded after `delay`",
+    "unavailable": "it is answered with 503",
+}
 
 
 class Reply(NamedTuple):
@@ -33,6 +44,8 @@ class FaultyProxy(ThreadingHTTPServer):
         say: (status, headers, body) to answer every request with, without forwarding it.
         refuse: close every connection without a word.
         twist: called with the method and the path of every request, and with what forwards it; gives the answer.
+        play: given a method, says what is done to one request of it, out of `FAULTS`; empty: nothing.
+        delay: seconds, see `FAULTS`.
         seen: (method, path without the query) of every request forwarded.
         conditional: how many conditional PUTs came.
     """
@@ -51,6 +64,8 @@ class FaultyProxy(ThreadingHTTPServer):
         self.say: tuple[int, dict[str, str], bytes] | None = None
         self.refuse = False
         self.twist: Callable[[str, str, Callable[[], Reply]], Reply] = lambda method, path, forward: forward()
+        self.play: Callable[[str], str] = lambda method: ""
+        self.delay = 0.0
         self.seen: list[tuple[str, str]] = []
         self.conditional = 0
         self.lock = threading.Lock()
@@ -62,6 +77,17 @@ class FaultyProxy(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
+
+    def begin_later(self, act: Callable[[], object]) -> None:
+        """Do something after `delay`; what goes wrong with it is part of the play."""
+
+        def late() -> None:
+            with suppress(OSError, http.client.HTTPException):
+                act()
+
+        timer = threading.Timer(self.delay, late)
+        timer.daemon = True
+        timer.start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Silence: clients that hang up are part of the play."""
@@ -76,6 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.server
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
+        request = self.command, self.path  # by the time of `again` this connection may be at another one
         dropped = {name.lower() for name in proxy.drop} if self.command == "PUT" else ()
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in dropped]
         with proxy.lock:
@@ -83,9 +110,14 @@ class _Handler(BaseHTTPRequestHandler):
             proxy.conditional += conditional
             lost = conditional and proxy.conditional in proxy.lose
             status = proxy.answer.pop(0) if proxy.answer else None
-        if proxy.refuse:
+            fault = proxy.play(self.command)
+        if proxy.refuse or fault in ("cut", "torn"):
             self.close_connection = True
+            if fault == "torn" and body:
+                self.send(request, headers, body[: len(body) // 2]).close()
             return
+        if fault == "unavailable":
+            status = 503
         if proxy.say is not None:
             status, said, data = proxy.say
             return self.reply(status, list(said.items()), data)
@@ -94,24 +126,31 @@ class _Handler(BaseHTTPRequestHandler):
         proxy.seen.append((self.command, unquote(urlsplit(self.path).path)))
         if len(body) < length:  # the client has hung up
             self.close_connection = True
-            return self.send(headers, body).close()
+            return self.send(request, headers, body).close()
+        if fault == "slow":
+            time.sleep(proxy.delay)
 
         def forward() -> Reply:
-            upstream = self.send(headers, body)
-            answer = upstream.getresponse()
-            data = answer.read()
-            upstream.close()
-            return Reply(answer.status, answer.getheaders(), data)
+            upstream = self.send(request, headers, body)
+            try:
+                answer = upstream.getresponse()
+                return Reply(answer.status, answer.getheaders(), answer.read())
+            finally:
+                upstream.close()
 
-        reply = proxy.twist(self.command, self.path, forward)
-        if lost:
+        reply = proxy.twist(*request, forward)
+        if fault == "twice":
+            reply = forward()
+        if fault == "again":
+            proxy.begin_later(forward)
+        if lost or fault == "lost":
             self.close_connection = True
             return
         self.reply(*reply)
 
-    def send(self, headers: list[tuple[str, str]], body: bytes) -> http.client.HTTPConnection:
+    def send(self, request: tuple[str, str], headers: list[tuple[str, str]], body: bytes) -> http.client.HTTPConnection:
         upstream = http.client.HTTPConnection(self.server.target, timeout=60)
-        upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        upstream.putrequest(*request, skip_host=True, skip_accept_encoding=True)
         for name, value in headers:
             upstream.putheader(name, value)
         upstream.endheaders(body)

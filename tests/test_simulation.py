@@ -7,12 +7,12 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 # A world replaces the clock of its process, so it has one of its own.
 FOUND = """
-from simulation.campaign import _hunted, shortest
+from simulation.campaign import hunted, shortest
 from simulation.mutants import MUTANTS
 names = ["a create overwrites", "a round is applied twice", "a suggestion is taken up twice"]
 for number, mutant in enumerate(MUTANTS):
     if mutant.name in names:
-        outcome = _hunted((number, 1000))[1]
+        outcome = hunted((number, 1000))[1]
         with mutant.planted():
             short = shortest(outcome)
         print(mutant.name, bool(short.broken), len(short.disturbances) <= len(outcome.disturbances))

@@ -177,7 +177,7 @@ def _some(search: str, kind: str, entries: list[Entry], remove: Callable[[], Non
 
 
 def _delete(bucket: Bucket, entries: list[Entry]) -> None:
-    bucket.delete(entry.key for entry in entries)
+    bucket.delete([entry.key for entry in entries])
 
 
 def _delete_root(bucket: Bucket, search: str, root: str, entries: list[Entry]) -> None:

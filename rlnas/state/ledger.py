@@ -165,7 +165,11 @@ class Ledger:
         if controller is None and number:
             self.check_alive()
             raise StoreError(f"{self._version_key(number)} is missing: search {self.name} is damaged")
-        while controller and (following := self.controller(controller.version.version + 1)):
+        return controller and self.following(controller)
+
+    def following(self, controller: Controller) -> Controller:
+        """Return the newest version, given one that was the newest a moment ago."""
+        while following := self.controller(controller.version.version + 1):
             controller = following
         return controller
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from rlnas.state import Ledger, Observer, Version, parse_child_id
-from rlnas.steps.common import Batch, batches
+from rlnas.steps.common import NOTHING_TO_DO, Batch, batches
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Deserted:
     _looked: float | None = None
 
     def find(self, version: Version, window: range) -> list[Batch]:
-        """Return batches of the first round of the window that has some.
+        """Return batches of the first round of the window that has some; an empty one if it waits for its update.
 
         Args:
             version: the newest.
@@ -72,6 +72,9 @@ class Deserted:
             if rest and all(name not in begun or self.observer.is_free(name) for name in reversed(part.names)):
                 left.append(part)
         names = {name for batch in of_round for name in batch.names}
-        if finished.issuperset(names) and self.ledger.summary(of_round[0].round) is None:
-            return [Batch(of_round[0].round, (0,))]  # only the summary is missing
+        if finished.issuperset(names):
+            if self.ledger.summary(of_round[0].round) is None:
+                return [Batch(of_round[0].round, (0,))]  # only the summary is missing
+            if self.ledger.spec.loop.rounds_per_update == 1:
+                return [NOTHING_TO_DO]  # an update is
         return left

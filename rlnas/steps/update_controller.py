@@ -5,11 +5,16 @@ from rlnas.errors import StoreError
 from rlnas.state import Ledger, Summary, Version, renew
 
 
-def update_controller(ledger: Ledger) -> Version:
+def update_controller(ledger: Ledger, own: int | None = None) -> Version:
     """Apply the rounds that are due, until none is.
 
     An update is due when the spec's number of rounds is complete, or when every round of the window is, so that
     nothing else can arrive.
+
+    Args:
+        ledger: of the search.
+        own: a round that the caller has been at. Where each round is an update of its own, others are left to those who
+            completed them: several that apply the same ones at once only stand in one another's way.
 
     Returns:
         The newest version, as far as it was seen: this one's last, unless another updater was faster.
@@ -20,7 +25,8 @@ def update_controller(ledger: Ledger) -> Version:
     head = ledger.head()
     while True:
         version, budget, loop = head.version, ledger.rounds, ledger.spec.loop
-        due, more = _due(ledger, version, range(version.low_mark, min(budget, version.low_mark + loop.window)))
+        window = range(version.low_mark, min(budget, version.low_mark + loop.window))
+        due, more = _due(ledger, version, window, own)
         if not due:
             return version
         renew(ledger)  # after the rounds were read, and before one counts: see `rlnas.state.marks`
@@ -40,7 +46,7 @@ def update_controller(ledger: Ledger) -> Version:
         committed = ledger.commit(head, due, state, numbers | {"staleness": float(staleness)})
         if committed and not more:
             return committed.version  # whoever completes a round from now on applies it
-        head = committed or ledger.head()
+        head = committed or ledger.following(head)
 
 
 def _experience(summary: Summary, policy: SearcherState, finished: bool) -> Experience:
@@ -61,13 +67,14 @@ def _experience(summary: Summary, policy: SearcherState, finished: bool) -> Expe
     )
 
 
-def _due(ledger: Ledger, version: Version, window: range) -> tuple[list[Summary], bool]:
+def _due(ledger: Ledger, version: Version, window: range, own: int | None) -> tuple[list[Summary], bool]:
     """Return the rounds to apply now, and whether others are complete that may be due after them."""
     if not window:
         return [], False
     loop = ledger.spec.loop
-    if loop.window == 1:
-        only = ledger.summary(version.low_mark)
+    if loop.window == 1 or (own is not None and loop.rounds_per_update == 1):
+        number = version.low_mark if own is None else own
+        only = ledger.summary(number) if number in window and number not in version.extras else None
         return [only] if only else [], False
     ready = [r for r in ledger.complete_rounds(version.low_mark) if r in window and r not in version.extras]
     unapplied = len(set(window).difference(version.extras))

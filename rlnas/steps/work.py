@@ -116,7 +116,7 @@ def work(
             _do(ledger, _whole(found), task, spent)
             before = version.version
             with spent.on("updating"):
-                version = update_controller(ledger)
+                version = update_controller(ledger, found[0].round if found[0].children else None)
             if version.version > before:
                 print(f"round {version.rounds} of {ledger.rounds}: version {version.version}", flush=True)
             elif found == [NOTHING_TO_DO]:

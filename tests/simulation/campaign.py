@@ -52,10 +52,11 @@ def _broken(seed: int, without: frozenset[Disturbance]) -> str:
 def hunt(schedules: int, processes: int) -> Iterator[tuple[Mutant, Outcome | None]]:
     """Plant each fault and play schedules until one breaks a promise; None: none did."""
     with multiprocessing.get_context("fork").Pool(processes) as pool:
-        yield from pool.imap(_hunted, [(number, schedules) for number in range(len(MUTANTS))], chunksize=1)
+        yield from pool.imap(hunted, [(number, schedules) for number in range(len(MUTANTS))], chunksize=1)
 
 
-def _hunted(what: tuple[int, int]) -> tuple[Mutant, Outcome | None]:
+def hunted(what: tuple[int, int]) -> tuple[Mutant, Outcome | None]:
+    """Plant the fault of this number, and play so many schedules; see `hunt`."""
     number, schedules = what
     mutant = MUTANTS[number]
     outcomes = (_judged(seed, mutant) for seed in range(schedules))

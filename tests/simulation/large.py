@@ -43,7 +43,7 @@ class _Fleet:
         self._workers: list[Process] = []
         self._results = 0
         self.kills = 0
-        world.watchers.append(self._look)
+        world.store.watchers.append(self._look)
 
     def live(self) -> None:
         """Work at the search until it is complete; a driver."""

@@ -92,7 +92,7 @@ MUTANTS = (
     _mutant(
         "the hint is trusted",
         "state.ledger:Ledger.newest",
-        ("while controller and (following", "while False and (following"),
+        ("return controller and self.following(controller)", "return controller"),
     ),
     _mutant(
         "rounds above the low mark are forgotten",

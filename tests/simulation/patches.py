@@ -41,14 +41,16 @@ class SimulatedBucket(Bucket):
         self, method: str, key: str, data: bytes | None = None, headers: Mapping[str, str] = MappingProxyType({})
     ) -> list[Answer]:
         world = _now[-1]
-        apply = (lambda: world.get(key)) if data is None else (lambda: world.put(key, data, headers))
+        apply = (lambda: world.store.get(key)) if data is None else (lambda: world.store.put(key, data, headers))
         return self._persist(method, lambda: world.request(method, key, apply))
 
     def list(self, prefix: str, start_after: str | None = None, limit: int = 1000) -> Keys:
         world, page = _now[-1], Keys()
 
         def apply() -> Answer:
-            page[:] = [key for key, _ in zip(world.keys(prefix, start_after), range(min(limit, PAGE)), strict=False)]
+            page[:] = [
+                key for key, _ in zip(world.store.keys(prefix, start_after), range(min(limit, PAGE)), strict=False)
+            ]
             return Answer(200)
 
         answers = self._persist("LIST", lambda: world.request("LIST", prefix, apply))
@@ -59,7 +61,7 @@ class SimulatedBucket(Bucket):
         world, found = _now[-1], Keys()
 
         def apply() -> Answer:
-            rest = (key.removeprefix(prefix) for key in world.keys(prefix, None))
+            rest = (key.removeprefix(prefix) for key in world.store.keys(prefix, None))
             found[:] = dict.fromkeys(f"{prefix}{key.partition('/')[0]}/" for key in rest if "/" in key)
             return Answer(200)
 
@@ -69,7 +71,9 @@ class SimulatedBucket(Bucket):
     def delete(self, keys: Iterable[str]) -> None:
         world, keys = _now[-1], list(keys)
         if keys:
-            answers = self._persist("DELETE", lambda: world.request("DELETE", keys[0], lambda: world.delete(keys)))
+            answers = self._persist(
+                "DELETE", lambda: world.request("DELETE", keys[0], lambda: world.store.delete(keys))
+            )
             self._expect(answers[-1], f"delete {len(keys)} objects", "DeleteObject")
 
     def ensure(self) -> None:

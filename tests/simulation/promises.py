@@ -50,7 +50,7 @@ class Watch:
         self._paused: float | None = None
         self._sign_of_life: dict[str, float] = {}
         self._too_late: set[tuple[str, str]] = set()  # claims of children that had a result by then
-        world.watchers.append(self._look)
+        world.store.watchers.append(self._look)
 
     def raise_first(self) -> None:
         """Raise `Broken` if something was seen."""
@@ -72,7 +72,7 @@ class Watch:
             self._say(f"{name} was made by a task that began when the search was paused")
         if folder == "controllers" and int(child) > self._rounds:
             self._say(f"{name}: there are {self._rounds} rounds")
-        if folder == "snapshots" and after is None and f"{root}results/{child}.json" not in self._world.objects:
+        if folder == "snapshots" and after is None and f"{root}results/{child}.json" not in self._world.store.objects:
             self._say(f"{name} was deleted before the child had a result")
         elif folder in FACTS[:-1] and after is None:
             self._say(f"{name} was deleted")
@@ -93,8 +93,8 @@ class Watch:
             self._paused = self._paused or self._world.now if new.paused else None
 
     def _ended(self, root: str, child: str, result: bytes) -> None:
-        lease = self._world.objects.get(f"{root}leases/{child}.json")
-        checkpoint = self._world.objects.get(f"{root}checkpoints/{child}.safetensors")
+        lease = self._world.store.objects.get(f"{root}leases/{child}.json")
+        checkpoint = self._world.store.objects.get(f"{root}checkpoints/{child}.safetensors")
         if Result.from_bytes(result, child).status != "lost" or not (lease and checkpoint and self._world.running):
             return
         start, now = Lease.from_bytes(lease.data, child).start[0], read_document(checkpoint.data)["epoch"]
@@ -107,7 +107,7 @@ class Watch:
         self._sign_of_life[child] = self._world.now
         claim = (child, new.owner.nonce)
         if not old or old.owner.nonce != new.owner.nonce:
-            if f"{root}results/{child}.json" in self._world.objects:
+            if f"{root}results/{child}.json" in self._world.store.objects:
                 self._too_late.add(claim)
         elif claim in self._too_late and new.state == "active" and new.fruitless > old.fruitless:
             self._say(f"{child} had its result when it was claimed, and is trained again")

@@ -165,16 +165,16 @@ def verdict(seed: int, outcome: Outcome) -> str:
 
 def objects_of(world: World) -> dict[str, bytes]:
     """Return what lies below the search's incarnation."""
-    roots = {"/".join(key.split("/")[:3]) + "/" for key in world.objects if key.count("/") > 2}
+    roots = {"/".join(key.split("/")[:3]) + "/" for key in world.store.objects if key.count("/") > 2}
     if len(roots) != 1:
         raise Broken(f"{len(roots)} incarnations")
     root = roots.pop()
-    return {key.removeprefix(root): found.data for key, found in world.objects.items() if key.startswith(root)}
+    return {key.removeprefix(root): found.data for key, found in world.store.objects.items() if key.startswith(root)}
 
 
 def record_of(world: World) -> SearchRecord:
     """Return the record of the search."""
-    return SearchRecord.from_bytes(world.objects[record_key(NAME)].data, "search.json")
+    return SearchRecord.from_bytes(world.store.objects[record_key(NAME)].data, "search.json")
 
 
 def reference(seed: int, versions: int) -> tuple[bytes, ...]:

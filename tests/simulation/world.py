@@ -9,9 +9,8 @@ without changing the others: that is how a failing schedule is made short.
 import hashlib
 import heapq
 import signal
-from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple, NoReturn
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 from greenlet import getcurrent, greenlet
 
 from rlnas.state.answers import Answer
-from rlnas.state.bucket import CREATE, REPLACE
+from simulation.store import Store
 
 MASK = 2**64 - 1
 SILENCE = Answer(0, "the connection was cut")
@@ -120,13 +119,6 @@ class Process:
         return (x ^ (x >> 31)) / 2**64
 
 
-class Stored(NamedTuple):
-    """An object of the store."""
-
-    data: bytes
-    etag: str
-
-
 class World:
     """One schedule.
 
@@ -146,15 +138,13 @@ class World:
     ) -> None:
         self.seed, self.storm, self.without, self.log = seed, storm, without, log
         self.now = 0.0
-        self.objects: dict[str, Stored] = {}
+        self.store = Store()
         self.counts: Counter[str] = Counter()
         self.disturbances: list[Disturbance] = []
-        self.watchers: list[Callable[[str, bytes | None, bytes | None], None]] = []
         self.random = Random(seed)
         self.processes: dict[str, Process] = {}
         self.by_pid: dict[int, Process] = {}
         self._pods: dict[str, list[Process]] = {}  # those that live
-        self._keys: list[str] = []  # of the objects, in order
         self._queue: list[tuple[float, int, Process | None, int, Callable[[], Any] | None]] = []
         self._number = 0
         self._pids = 1000
@@ -414,49 +404,3 @@ class World:
         # Who comes first of those that are due at the same time is a matter of chance, too.
         order = (self._number * 0x9E3779B97F4A7C15 ^ self.seed) & MASK
         heapq.heappush(self._queue, (time, order, process, woken, what))
-
-    # --- the store ---
-
-    def get(self, key: str) -> Answer:
-        """Read an object."""
-        found = self.objects.get(key)
-        return Answer(200, data=found.data, etag=found.etag) if found else Answer(404, "NoSuchKey")
-
-    def put(self, key: str, data: bytes, headers: Mapping[str, str]) -> Answer:
-        """Write an object, if the condition of the headers holds."""
-        found = self.objects.get(key)
-        if CREATE in headers and found is not None:
-            return Answer(412, "PreconditionFailed")
-        if REPLACE in headers:
-            if found is None:
-                return Answer(404, "NoSuchKey")
-            if found.etag != headers[REPLACE]:
-                return Answer(412, "PreconditionFailed")
-        if found is None:
-            insort(self._keys, key)
-        etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        self.objects[key] = Stored(data, etag)
-        for watcher in self.watchers:
-            watcher(key, found.data if found else None, data)
-        return Answer(200, etag=etag)
-
-    def delete(self, keys: Sequence[str]) -> Answer:
-        """Delete objects."""
-        for key in keys:
-            if found := self.objects.pop(key, None):
-                del self._keys[bisect_left(self._keys, key)]
-                for watcher in self.watchers:
-                    watcher(key, found.data, None)
-        return Answer(200)
-
-    def keys(self, prefix: str, start_after: str | None) -> Iterator[str]:
-        """Yield keys below a prefix in order."""
-        first = (
-            bisect_left(self._keys, prefix)
-            if start_after is None
-            else bisect_right(self._keys, max(start_after, prefix))
-        )
-        for place in range(first, len(self._keys)):
-            if not (key := self._keys[place]).startswith(prefix):
-                return
-            yield key

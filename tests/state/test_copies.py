@@ -10,7 +10,6 @@ from searches import (
     in_process,
     inline,
     killed_at_every_write,
-    make_small_spec,
     make_spec,
     outcome,
     run,
@@ -91,7 +90,9 @@ def test_copied_while_it_goes_on_it_goes_on_alike(
 ) -> None:
     """Both take turns at every call of the store."""
     monkeypatch.setattr(copies, "THREADS", 1)
-    spec = make_small_spec(searcher, "tabular", children=9)
+    settings = {"first": 2, "samples": 8} if searcher == "guided" else {"learning_rate": 0.1}
+    loop = {"children": 9, "children_per_round": 3}
+    spec = make_spec(controller={"kind": searcher, "hidden": 8} | settings, loop=loop)
     steps.open_search(bucket, spec.name, spec)
 
     def begin() -> None:

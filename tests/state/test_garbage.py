@@ -1,6 +1,7 @@
 """Garbage: what nobody needs is found and deleted, and nothing else, whatever goes on meanwhile."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from searches import in_process, inline, killed_at_every_write, make_spec, outcome, renamed, run, run_apart
@@ -12,6 +13,12 @@ from rlnas.state import ledger as ledger_module
 from rlnas.state.earlier import COPY
 from rlnas.state.ledger import record_key
 from rlnas.steps.evaluate import summarise
+
+
+@pytest.fixture(autouse=True)
+def _one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The object that tells the time has one name in all processes, so that its writes are known again."""
+    monkeypatch.setattr(garbage, "secrets", SimpleNamespace(token_hex=lambda size: "clock"))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from searches import in_process, make_spec
 from rlnas import steps
 from rlnas.state import Bucket, Ledger, Observer, Plan, Result, child_id, claim
 from rlnas.state.leases import release
-from rlnas.steps.common import Batch
+from rlnas.steps.common import NOTHING_TO_DO, Batch
 from rlnas.steps.deserted import Deserted
 from rlnas.steps.evaluate import summarise
 
@@ -40,7 +40,12 @@ def begin(bucket: Bucket, clock: Clock) -> Callable[..., tuple[Ledger, Callable[
         for _ in "12":
             steps.sample_architecture(ledger)
         deserted = Deserted(ledger, Observer(ledger, clock, trainers_score=True))
-        return ledger, lambda: deserted.find(ledger.version(), range(4))
+
+        def look() -> list[Batch]:
+            version = ledger.version()
+            return deserted.find(version, range(version.low_mark, version.low_mark + 4))
+
+        return ledger, look
 
     return begun
 
@@ -114,6 +119,8 @@ def test_a_summary_that_is_missing(begin):
     claim(ledger, child_id(1, 0), "another")
     assert look() == [Batch(0, (0,))]
     summarise(ledger, plan)
+    assert look() == [NOTHING_TO_DO], "only its update is missing"
+    steps.update_controller(ledger)
     assert look() == []
 
 
