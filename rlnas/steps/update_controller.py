@@ -23,13 +23,14 @@ def update_controller(ledger: Ledger, own: int | None = None) -> Version:
         StoreError: the store failed, or lacks what it must have.
     """
     loop, head = ledger.spec.loop, ledger.head()
+    policies: dict[int, SearcherState] = {}
     while True:
         version = head.version
         window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
         due, more = _due(ledger, version, window, own)
         if not due:
             return version
-        policies = {version.version: head.state}
+        policies[version.version] = head.state
         for summary in due:
             if summary.policy_version not in policies:
                 sampled_by = ledger.controller(summary.policy_version)
