@@ -56,10 +56,15 @@ class Deserted:
         return []
 
     def _rests(self, begun: dict[int, int]) -> set[int]:
-        """Return the rounds in which nobody has begun a child since the last look; all, if that was long ago."""
+        """Return the rounds in which nobody has begun a child since the last look; all, if that was long ago.
+
+        At the first look all in which somebody has begun one: of a round that nobody has, the planner may be about to.
+        """
         now, before, last = self.observer.clock(), self._begun, self._looked
         self._begun, self._looked = begun, now
-        lately = last is not None and now - last < self.ledger.spec.failures.lease_seconds / 4
+        if last is None:
+            return {number for number, count in begun.items() if count}
+        lately = now - last < self.ledger.spec.failures.lease_seconds / 4
         return {number for number, count in begun.items() if not lately or before.get(number) == count}
 
     def _left(self, of_round: list[Batch], begun: set[str], finished: set[str]) -> list[Batch]:

@@ -23,6 +23,7 @@ def update_controller(ledger: Ledger, own: int | None = None) -> Version:
         StoreError: the store failed, or lacks what it must have.
     """
     head = ledger.head()
+    policies: dict[int, SearcherState] = {}
     while True:
         version, budget, loop = head.version, ledger.rounds, ledger.spec.loop
         window = range(version.low_mark, min(budget, version.low_mark + loop.window))
@@ -32,7 +33,7 @@ def update_controller(ledger: Ledger, own: int | None = None) -> Version:
         renew(ledger)  # after the rounds were read, and before one counts: see `rlnas.state.marks`
         if ledger.rounds != budget:
             continue
-        policies = {version.version: head.state}
+        policies[version.version] = head.state
         for summary in due:
             if summary.policy_version not in policies:
                 sampled_by = ledger.controller(summary.policy_version)
