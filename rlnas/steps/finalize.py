@@ -8,9 +8,10 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from rlnas.datasets import Validation
-from rlnas.errors import ChildFailure, UserError
+from rlnas.errors import ChildFailure, StoreError, UserError
 from rlnas.seeds import derive_seed
 from rlnas.software import versions
 from rlnas.spec import check_references
@@ -212,18 +213,23 @@ def final_test(ledger: Ledger, child: str = "", sleep: Callable[[float], None] =
     if held is None:  # another one's record is there
         _tidy(ledger, final)
         return final.record
-    data = None
-    if "" in trained and trained[""][0] in with_weights:
-        check_data(ledger)
-        data = Validation(ledger.spec.dataset.open_test(opener(ledger.bucket), ledger.record_test_reading).content)
-    models = []
-    for reference, found in best.items():
-        if reference in trained:
-            models.append(_test(ledger, *trained[reference], found, data))
-        else:
-            models.append(FinalModel(child="", reference=reference, recipe=found.recipe, reason=found.result.detail))
-    ledger.create_final(final.number, FinalRecord(winner=winner, models=tuple(models), software=versions()))
-    release(ledger, held)
+    try:
+        data = None
+        if "" in trained and trained[""][0] in with_weights:
+            check_data(ledger)
+            data = Validation(ledger.spec.dataset.open_test(opener(ledger.bucket), ledger.record_test_reading).content)
+        models = []
+        for reference, found in best.items():
+            if reference in trained:
+                models.append(_test(ledger, *trained[reference], found, data))
+            else:
+                models.append(
+                    FinalModel(child="", reference=reference, recipe=found.recipe, reason=found.result.detail)
+                )
+        ledger.create_final(final.number, FinalRecord(winner=winner, models=tuple(models), software=versions()))
+    finally:  # also where the data has changed: once it is put right, nobody waits for the lease to expire
+        with suppress(StoreError):
+            release(ledger, held)
     _tidy(ledger, final)
     return final.record
 
