@@ -27,7 +27,7 @@ SHOWN = [
 VARIABLE = {
     r"\d{4}-\d\d-\d\d \d\d:\d\d UTC": "TIME",
     r"bucket [\w-]+ at [\w.-]+:\d+": "BUCKET",
-    r"on (rlnas|test-\w+)/": "on BUCKET/",
+    r"on (nas|test-\w+)/": "on BUCKET/",
     r"probe/\w+": "probe/KEY",
     r"/[\w/.-]*/(?=mine\.csv)": "FOLDER/",
     r"\d[\d.,]* (kB|MB|objects)": "SO MANY",
