@@ -49,6 +49,7 @@ def copy(
     """Copy a search to another store, under its own name; the same command goes on with a copy that was stopped."""
     ledger, other = open_search(open_bucket(), search), Bucket(other_store(to, os.environ), patience=PATIENCE)
     other.ensure()
+    other.probe()
 
     def tell(done: int, total: int) -> None:
         console.print(f"{done:,} of {total:,} objects")

@@ -139,6 +139,17 @@ def release(ledger: Ledger, held: Claim) -> None:
     ledger.bucket.replace(ledger.lease_key(held.child), ended.to_bytes(), held.etag)
 
 
+def show_life(ledger: Ledger, held: Claim) -> bool:
+    """Renew a lease whose holder writes no checkpoints; False: somebody else has it by now."""
+    owner = held.lease.owner.model_copy(update={"nonce": secrets.token_hex(8)})  # an etag is a hash of the content
+    lease = held.lease.model_copy(update={"owner": owner})
+    etag = ledger.bucket.replace(ledger.lease_key(held.child), lease.to_bytes(), held.etag)
+    if etag is None:
+        return False
+    held.lease, held.etag = lease, etag
+    return True
+
+
 class Keeper:
     """Watches one child's training for the ledger: checkpoints, the sign of life, and when to stop.
 
@@ -162,7 +173,6 @@ class Keeper:
         self._stopping = stopping
         self._clock = clock
         self._judge = judge
-        self._interval = min(BEAT_SECONDS, ledger.spec.failures.lease_seconds / 3)
         self._last = clock()
         self._watch = Watch(ledger, clock)
 
@@ -178,7 +188,8 @@ class Keeper:
             self._save(state())
             release(self._ledger, self._held)
             raise Interrupted(why)
-        if self._clock() - self._last >= self._interval:
+        # Read anew, since a person may have changed it while the child is trained.
+        if self._clock() - self._last >= min(BEAT_SECONDS, self._ledger.spec.failures.lease_seconds / 3):
             self._save(state())
             self._last = self._clock()
 

@@ -99,7 +99,7 @@ def stop(ledger: Ledger, by: str, clock: Clock = time.time) -> bool:
     return ledger.version().rounds < ledger.rounds and end(ledger, STOPPED, by, clock)
 
 
-def end(ledger: Ledger, why: str, by: str = "", clock: Clock = time.time) -> bool:
+def end(ledger: Ledger, why: str, by: str = "", clock: Clock = time.time, of_spec: str = "") -> bool:
     """Mark a search as ended, unless it is, and count its rounds.
 
     Args:
@@ -107,9 +107,15 @@ def end(ledger: Ledger, why: str, by: str = "", clock: Clock = time.time) -> boo
         why: `STOPPED`, or the field of the spec that is the budget.
         by: who stopped it.
         clock: seconds since 1970.
+        of_spec: sha256 of the spec by which its budget is used up: one that was extended meanwhile stays; empty: any.
     """
     mark = End(why=why, by=by, at=clock())
-    made = amend(ledger, lambda record: record if record.ended else record.model_copy(update={"ended": mark}))
+
+    def edit(record: SearchRecord) -> SearchRecord:
+        other = record.ended or (of_spec and record.spec_sha256 != of_spec)
+        return record if other else record.model_copy(update={"ended": mark})
+
+    made = amend(ledger, edit)
     settle(ledger)
     return made
 
@@ -154,8 +160,9 @@ def marks_of(ledger: Ledger) -> list[str]:
 
 def end_at_budget(ledger: Ledger, clock: Clock = time.time) -> bool:
     """End a search whose hours, or whose device hours, are used up; one that has ended stays as it is."""
+    sha256 = ledger.record.spec_sha256
     why = "" if ledger.record.ended else budget_reached(ledger, clock)
-    return bool(why) and end(ledger, why, clock=clock)
+    return bool(why) and end(ledger, why, clock=clock, of_spec=sha256)
 
 
 def budget_reached(ledger: Ledger, clock: Clock = time.time) -> str:
@@ -208,10 +215,15 @@ def _extended(ledger: Ledger, changes: Mapping[str, Any], by: str, at: float, ma
     if CHILDREN in changes and not old[CHILDREN] == new[CHILDREN] == ledger.children:
         if new[CHILDREN] <= ledger.children:
             raise UserError(f"{CHILDREN}: {new[CHILDREN]}; allowed: more than {ledger.children}, which the search has")
-        update["finals_from"] = _room_for_rounds(ledger)
+        update["finals_from"] = _room_for_rounds(ledger, after.loop.rounds)
     made += [Change(field=f, before=old[f], after=new[f], by=by, at=at) for f in changes if old[f] != new[f]]
-    if record.ended and (update or any(change.field == record.ended.why for change in made)):
-        made.append(Change(field="ended", before=str(record.ended), after=None, by=by, at=at))
+    if (ended := record.ended) and (
+        update
+        or any(change.field == ended.why for change in made)
+        # Said again by a person: an end by an earlier, smaller budget is undone as long as this one is not used up.
+        or (ended.why in changes and budget_reached(ledger, lambda: at) != ended.why)
+    ):
+        made.append(Change(field="ended", before=str(ended), after=None, by=by, at=at))
         update["ended"] = None
     if made:
         update |= {"changes": (*record.changes, *made), "spec": after.model_dump(mode="json")}
@@ -239,13 +251,15 @@ def changed_spec(ledger: Ledger, changes: Mapping[str, Any]) -> SearchSpec:
     return parse_spec(document, f"search {ledger.name}", earlier=True)
 
 
-def _room_for_rounds(ledger: Ledger) -> int:
-    """Return from where on rounds finalize winners, so that there is room for more of the search's own.
+def _room_for_rounds(ledger: Ledger, rounds: int) -> int:
+    """Return from where on rounds finalize winners, so that there is room for so many of the search's own.
 
     Raises:
         UserError: an older version put them right behind the budget, and there are some.
     """
     if ledger.record.finals_from is None and ledger.plan(ledger.finals_from):
+        if rounds <= ledger.finals_from:
+            return ledger.finals_from  # it was stopped before, and goes on to its own budget
         raise UserError(
             f"search {ledger.name}: an older version of rlnas has finalized a winner where further children would be;"
             f" allowed: a new search with warm_start: {{search: {ledger.name}}}"

@@ -151,11 +151,13 @@ def other_store(address: str, environ: Mapping[str, str]) -> StoreSettings:
     Raises:
         UserError: a value that cannot be, named as a person gave it.
     """
+    allowed = "allowed: ENDPOINT/BUCKET, such as https://s3.example.org/nas"
+    if "@" in address:  # not repeated: it may hold a password
+        raise UserError(f"--to: an address holds no user and no password, RLNAS_TO_* does; {allowed}")
     endpoint, _, bucket = address.rpartition("/")
-    if not endpoint.rpartition("://")[2]:
-        raise UserError(
-            f"--to: {address!r} names no bucket; allowed: ENDPOINT/BUCKET, such as https://s3.example.org/nas"
-        )
+    host = endpoint.rpartition("://")[2]
+    if not host or not bucket or "/" in host or endpoint.endswith(":/"):
+        raise UserError(f"--to: {address!r} names no bucket; {allowed}")
     ours = ENDPOINT.removesuffix("ENDPOINT")
     named = {ours + name.removeprefix(OTHER): value for name, value in environ.items() if name.startswith(OTHER)}
     try:

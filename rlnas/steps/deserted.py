@@ -13,8 +13,8 @@ class Deserted:
     A batch is of whoever has begun one of its children, until that one is dead or its lease has expired. So workers
     share a round by batches: of two that are at one batch, each asks the store for all that the other one has.
 
-    Leases are read only where nobody has begun a child since the last look, and in a look of one such round that
-    somebody is at; the oldest first, since the window waits for that one.
+    Leases are read only of rounds in which nobody has begun a child since the last look: of the oldest first, since the
+    window waits for that one, and no further than to the first that somebody is still at.
 
     Args:
         ledger: of the search.

@@ -16,7 +16,7 @@ from rlnas.seeds import derive_seed
 from rlnas.software import versions
 from rlnas.spec import check_references
 from rlnas.state import Claim, Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals
-from rlnas.state.leases import hold, release
+from rlnas.state.leases import hold, release, show_life
 from rlnas.state.records import FinishedChild, parse_child_id
 from rlnas.steps.common import (
     NOTHING_TO_DO,
@@ -210,17 +210,19 @@ def final_test(ledger: Ledger, child: str = "", sleep: Callable[[float], None] =
         print("other runs train a part of the models; they, or the next run, test them", flush=True)
         return None
     held = _hold_test(ledger, final, sleep)
-    if held is None:  # another one's record is there
-        _tidy(ledger, final)
-        return final.record
+    if held is None:  # another one's record is there, or the search is paused
+        return final_test(ledger, child, sleep) if final.record else None
     try:
         data = None
         if "" in trained and trained[""][0] in with_weights:
             check_data(ledger)
+            if not show_life(ledger, held):  # it stood still, and another one tests by now
+                return None
             data = Validation(ledger.spec.dataset.open_test(opener(ledger.bucket), ledger.record_test_reading).content)
         models = []
         for reference, found in best.items():
             if reference in trained:
+                show_life(ledger, held)
                 models.append(_test(ledger, *trained[reference], found, data))
             else:
                 models.append(
@@ -235,15 +237,21 @@ def final_test(ledger: Ledger, child: str = "", sleep: Callable[[float], None] =
 
 
 def _hold_test(ledger: Ledger, final: Final, sleep: Callable[[float], None]) -> Claim | None:
-    """Take the right to read test data for a winner; None: it is tested by now."""
+    """Take the right to read test data for a winner; None: it is tested by now, or the search is paused."""
     observer, name, task = Observer(ledger), child_id(final.last_round, TEST), f"test-{secrets.token_hex(8)}"
+    told = False
     while final.record is None:
         if observer.is_free(name) and (held := hold(ledger, name, task)):
             if final.record is None:
                 return held
             release(ledger, held)
-        else:
-            sleep(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
+            continue
+        if not told:
+            print("another run tests the winner: waiting for its record, or for its lease to expire", flush=True)
+            told = True
+        sleep(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
+        if not may_begin(ledger):
+            return None
     return None
 
 

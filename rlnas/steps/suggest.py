@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rlnas.errors import UserError, one_line
 from rlnas.spaces import Tokens
 from rlnas.spec import LoopSettings
-from rlnas.state import Ledger, renew
+from rlnas.state import Ledger, ended_line, renew
 from rlnas.state import suggestions as queue
 
 MOST_READ = 1000  # of the queue, to look for doubles
@@ -34,7 +34,9 @@ def suggest(ledger: Ledger, documents: Sequence[Any], by: str) -> list[tuple[Tok
     if not isinstance(by, str) or not by.isprintable() or not 0 < len(by.strip()) <= 60:
         raise UserError(f"by: {by!r} names nobody; allowed: 1 to 60 printable characters")
     renew(ledger)
-    if ledger.record.ended or ledger.plan(ledger.rounds - 1) is not None:
+    if ledger.record.ended:
+        raise UserError(f"{ended_line(ledger)}; allowed: a search that goes on; `rlnas extend` gives it more")
+    if ledger.plan(ledger.rounds - 1) is not None:
         raise UserError(f"search {ledger.name}: its last round is planned already; allowed: a search that goes on")
     found = [_tokens(ledger, document, f"suggestion {number}") for number, document in enumerate(documents, 1)]
     if not found:

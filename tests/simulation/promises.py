@@ -117,7 +117,7 @@ class Watch:
             return
         if new.state == "expired" and since < self._lease:
             self._say(f"the lease of {child} was declared dead {since:.0f} s after a sign of life")
-        if new.owner.nonce != old.owner.nonce:
+        if new.owner.pid != old.owner.pid:
             self._world.counts["overlap"] += 1
         if new.owner.task != old.owner.task:
             self._say(f"{child} was taken from {old.owner.task}, which trains it, by {new.owner.task}")
