@@ -7,7 +7,7 @@ DEMO := build/demo
 ARM64 := manylinux2014_aarch64 manylinux_2_27_aarch64 manylinux_2_28_aarch64  # of Debian 12: glibc 2.36
 
 .DEFAULT_GOAL := help
-.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests lint bench bench-search bench-transfer bench-search-real bench-rungs bench-gpu bench-workers pipelines image sbom check-arm64 lock clean
+.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests simulate simulate-mutants simulate-large chaos lint bench bench-search bench-transfer bench-search-real bench-rungs bench-gpu bench-workers pipelines image sbom check-arm64 lock clean
 
 help:  ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test: $(INSTALLED)  ## the tests (under 15 minutes on 2 cores)
 test-slow: $(INSTALLED)  ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 3000
 
+chaos: $(INSTALLED)  ## kill, stop and cut off real processes on a real store, and see that no search suffers; PLANS=n (60)
+	PYTHONPATH=tests $(BIN)/python -m chaos --plans $(or $(PLANS),60)
+
 test-gpu: $(INSTALLED)  ## the tests that need a CUDA device; skipped where there is none
 	$(BIN)/python -m pytest -m gpu -rs tests/gpu
 
@@ -58,6 +61,17 @@ test-cluster: $(if $(and $(KFP_ENDPOINT),$(NAMESPACE)),$(INSTALLED))  ## the che
 
 test-containers: $(INSTALLED)  ## build the image and run a search in containers of it (needs root and podman)
 	$(BIN)/python -m pytest -m '' -s -v -rs --timeout 3000 tests/containers
+
+N ?= 3000
+SIMULATE := PYTHONPATH=tests:. $(BIN)/python -m simulation
+simulate: $(INSTALLED)  ## N schedules of the product's own code, with kills, zombies and lost answers, all decided by seeds; FIRST=seed
+	$(SIMULATE) --schedules $(N) $(if $(FIRST),--first $(FIRST))
+
+simulate-mutants: $(INSTALLED)  ## plant faults in the code, one after another: the schedules must find each
+	$(SIMULATE) --mutants --schedules 5000
+
+simulate-large: $(INSTALLED)  ## 12,800 simulated children by 64 workers, one kill for twenty children
+	$(SIMULATE) --large
 
 check-manifests:  ## hold manifests and Dockerfile against checkov's and hadolint's rules, from an environment of their own
 	$(PYTHON) -m venv build/linters
@@ -72,7 +86,7 @@ lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=tests $(BIN)/mypy --explicit-package-bases tests/cluster  # mostly not run here: so its types are checked
+	MYPYPATH=tests $(BIN)/mypy --explicit-package-bases tests/cluster tests/simulation  # mostly not run here: so its types are checked
 
 bench: $(INSTALLED)  ## the figures of docs/figures.md, side by side in one run
 	$(BIN)/python -m benchmarks

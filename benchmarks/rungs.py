@@ -4,8 +4,9 @@ Runs whole searches by the product's own steps on a real store, each seed with a
 all children, and the reward of the winner, which is trained to the end in both. Only the pipeline is left out.
 
 Spaces:
-    digits: 48 children of examples/digits-small.yaml, 12 epochs, rungs after 1, 2, 4 and 8.
-    text: 32 cells of examples/text-rnn-long.yaml, 6 epochs, rungs after 1, 2 and 4.
+    digits: 48 children of examples/digits.yaml, 6 epochs, rungs after 1, 2 and 4.
+    small: 48 children of examples/digits-small.yaml, 12 epochs, rungs after 1, 2, 4 and 8.
+    text: 32 cells of examples/text-rnn-long.yaml, 6 epochs as in its grid, rungs after 1, 2 and 4.
 """
 
 import argparse
@@ -14,9 +15,9 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +34,19 @@ ROUND = 4  # children; the first round cannot be stopped
 
 @dataclass(frozen=True)
 class Space:
-    """Where searches run: the example, its children, rungs, and how many seeds."""
+    """Where searches run: the example, its children, rungs, how many seeds, and what is otherwise in the recipe."""
 
     example: str
     children: int
     rungs: tuple[int, ...]
     seeds: int
+    recipe: Mapping[str, float] = field(default_factory=dict)
 
 
 SPACES = {
-    "digits": Space("digits-small.yaml", 48, (1, 2, 4, 8), 8),
-    "text": Space("text-rnn-long.yaml", 32, (1, 2, 4), 4),
+    "digits": Space("digits.yaml", 48, (1, 2, 4), 8),
+    "small": Space("digits-small.yaml", 48, (1, 2, 4, 8), 8),
+    "text": Space("text-rnn-long.yaml", 32, (1, 2, 4), 4, {"epochs": 6, "flat_epochs": 2, "decay": 2}),
 }
 
 
@@ -55,7 +58,7 @@ def search(settings: StoreSettings, name: str, rungs: bool, seed: int) -> tuple[
     """
     space = SPACES[name]
     spec = load_spec(EXAMPLES / space.example)
-    changes = {"children_at_once": 1, "rungs": space.rungs if rungs else (), "precision": "float32"}
+    changes = {**space.recipe, "children_at_once": 1, "rungs": space.rungs if rungs else (), "precision": "float32"}
     loop = spec.loop.model_copy(update={"children": space.children, "children_per_round": ROUND})
     update = {"name": f"{name}-{seed}-{'rungs' if rungs else 'whole'}", "seed": seed, "loop": loop, "finalize": None}
     spec = spec.model_copy(update=update | {"child": spec.child.vary(changes)})

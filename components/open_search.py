@@ -18,6 +18,7 @@ from components.image import BASE_IMAGE
 def open_search(search_name: str, search_spec: dict, placement: str) -> list[int]:
     from rlnas import steps
     from rlnas.spec import parse_spec
+    from rlnas.state import marks_of
     from rlnas.steps.common import connect, reported_errors
     from rlnas.steps.data import data_of
 
@@ -27,4 +28,8 @@ def open_search(search_name: str, search_spec: dict, placement: str) -> list[int
             print(line)
         for doubt in steps.doubts_of(ledger.spec, ledger.shape):
             print(f"warning: {doubt}")
+        for line in marks_of(ledger):
+            print(line)
+        if ledger.spec.limits:
+            print(ledger.spec.limits)
         return list(range(ledger.spec.loop.replicas))

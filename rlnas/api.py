@@ -72,6 +72,7 @@ class Search:
 
     def status(self) -> SearchStatus:
         """Return how far it is."""
+        self._ledger.refresh()
         return report.read_status(self._ledger)
 
     def children(self) -> "DataFrame":

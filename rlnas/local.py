@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from rlnas.errors import FULL, RunFailed, StoreError, one_line
+from rlnas.errors import FULL, RunFailed, SearchDeleted, StoreError, one_line
 from rlnas.report import SearchStatus, read_status
 from rlnas.spec import SearchSpec
-from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings
+from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings, ended_line, paused_line
 from rlnas.steps import doubts_of, find_final, open_search, plan_grid
 from rlnas.steps.common import ERROR_PREFIX
 from rlnas.steps.data import check_data, data_of
@@ -57,10 +57,12 @@ def run_search(
         console.print(line, soft_wrap=True)
     for doubt in doubts_of(ledger.spec, ledger.shape):
         console.print(f"warning: {doubt}", soft_wrap=True)
+    if ledger.spec.limits:
+        console.print(ledger.spec.limits, soft_wrap=True)
     if now.label:
         console.print(f"controller {now.controller}: {now.label}", soft_wrap=True)
     goal = min(now.rounds, now.round + rounds) if rounds else now.rounds
-    while now.round < goal or now.left.only_winner:
+    while (now.round < goal or now.left.only_winner) and not now.paused:
         started, log = now, _new_log(logs, spec.name)
         console.print(f"search {spec.name}: {now.children} of {now.budget} children done; log of the run: {log}")
         pipeline, parameters = ("workers", {"worker_count": workers}) if workers else ("search", {})
@@ -68,19 +70,25 @@ def run_search(
         scarcity = _run_pipeline(ledger, pipeline, parameters, goal, log, console)
         reason = _reason(log)
         try:
+            ledger.refresh()
             now = read_status(ledger)
-            stuck = now.round == started.round and (now.round < goal or now.left.only_winner)
+            goal = min(goal, now.rounds)  # it may have been ended meanwhile
+            stuck = now.round == started.round and not now.paused and (now.round < goal or now.left.only_winner)
         except StoreError as error:
             reason = reason or str(error)
         else:
             reason = reason or (_last_words(log) or "no round was completed" if stuck else "")
-        if reason:
+        if reason and not now.paused:
             reason += scarcity
             raise RunFailed(f"the run failed: {reason}; log: {log}; the same command continues the search")
+    for line in filter(None, (ended_line(ledger), paused_line(ledger))):
+        console.print(line, soft_wrap=True)
     return now
 
 
-def run_finalize(ledger: Ledger, child: str, references: Sequence[str], logs: Path, console: Console) -> FinalRecord:
+def run_finalize(
+    ledger: Ledger, child: str, references: Sequence[str], logs: Path, console: Console
+) -> FinalRecord | None:
     """Take a child of a search to a tested and exported model, through Kubeflow's local runner.
 
     Args:
@@ -90,18 +98,27 @@ def run_finalize(ledger: Ledger, child: str, references: Sequence[str], logs: Pa
         logs: folder for the log of the runner and of all tasks.
         console: where to show.
 
+    Returns:
+        What test data said; None where the search is paused, which a line says.
+
     Raises:
         UserError: there is no such child, it cannot be finalized so, it is tested already, or the data has changed.
         RunFailed: the run failed; running again continues it.
     """
     check_data(ledger)
-    plan_grid(ledger, child, references)  # says at once, and here, what is wrong
+    plan_grid(ledger, child, references)  # says at once, and here, what is wrong, or that the search is paused
+    if ledger.record.paused:
+        return None
     log = _new_log(logs, ledger.name)
     console.print(f"search {ledger.name}: finalizing child {child}; log of the run: {log}")
     parameters = {"child_name": child, "reference_models": ",".join(references)}
     scarcity = _run_pipeline(ledger, "finalize", parameters, 0, log, console)
     final = find_final(ledger, child)
     record, reason = final.record if final else None, _reason(log)
+    ledger.refresh()
+    if record is None and (line := paused_line(ledger)):
+        console.print(line, soft_wrap=True)
+        return None
     if record is None or reason:
         reason = reason or _last_words(log) or "other runs train a part of it"
         raise RunFailed(f"the run failed: {reason}{scarcity}; log: {log}; the same command continues")
@@ -144,7 +161,8 @@ def _run_pipeline(
         )
         try:
             with Live(console=console, refresh_per_second=4, get_renderable=view.render, transient=True):
-                while process.poll() is None and not _reason(log):  # the runner would go on to the next round
+                # In the last two cases the runner would go on to the next round.
+                while process.poll() is None and not (_reason(log) or view.paused):
                     view.refresh()
                     if not console.is_terminal:
                         view.print_progress(console)
@@ -227,8 +245,9 @@ class _View:
     def refresh(self) -> None:
         """Read the ledger; a store that is down for a moment is the run's affair, not the view's."""
         try:
+            self._ledger.refresh()
             self._now = read_status(self._ledger)
-        except StoreError:
+        except (StoreError, SearchDeleted):
             return
         self._first = self._first or self._now
 
@@ -259,6 +278,11 @@ class _View:
             table.add_row("", WINNERS_TURN)
         table.add_row("time", f"{seconds:.0f} s{expected}")
         return table
+
+    @property
+    def paused(self) -> bool:
+        """Whether the search is paused."""
+        return self._now is not None and self._now.paused is not None
 
     @property
     def _is_winners_turn(self) -> bool:

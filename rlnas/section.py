@@ -3,10 +3,14 @@
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
 EARLIER = {"reading": "a document of a search that may have begun before a field was there"}
 """The context in which such a document is validated."""
+
+
+NEWER = "a newer version of rlnas wrote it"
+UPGRADE = "upgrade rlnas to that version, here and in the cluster's image"
 
 
 class Section(BaseModel):
@@ -34,6 +38,19 @@ class Section(BaseModel):
         extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
         earlier = {n: extra["earlier"] for n, extra in extras.items() if isinstance(extra, dict) and "earlier" in extra}
         return earlier | document
+
+
+def newer(error: ValidationError) -> str:
+    """Say, of a document of a search, that a newer version of rlnas wrote it; empty: it is wrong in another way.
+
+    What is known keeps its name and its meaning, and what is new is a field that may be left out. So unknown fields are
+    all that this version can see of a newer one (docs/state.md has the rules).
+    """
+    found = error.errors(include_url=False, include_input=False)
+    if any(wrong["type"] != "extra_forbidden" for wrong in found):
+        return ""
+    field, more = ".".join(str(part) for part in found[0]["loc"]), len(found) - 1
+    return f"{NEWER} (it has {field}{f' and {more} more' * bool(more)}, which this one does not know); {UPGRADE}"
 
 
 def _is_number(annotation: Any) -> bool:

@@ -26,12 +26,14 @@ from rlnas.datasets import DATASETS, Dataset
 from rlnas.errors import UserError
 from rlnas.objective import Objective
 from rlnas.registry import resolve
-from rlnas.section import EARLIER, Section
+from rlnas.section import EARLIER, Section, newer
 from rlnas.spaces import SPACES, Space
 from rlnas.warm_start import WarmStart
 from rlnas.yaml_text import read_yaml
 
 MOST_GRID_POINTS = 1000
+MOST_ROUNDS = 900_000
+"""What lies beyond are the numbers of rounds that finalize winners."""
 KINDS = ("space", "dataset", "child", "controller")
 """Sections whose `kind` decides which fields they have."""
 
@@ -59,7 +61,7 @@ def _section(name: str, table: dict[str, str], group: str, base: type[BaseModel]
 
 
 class LoopSettings(Section):
-    """How many children, and how they are grouped.
+    """How many children, and how they are grouped. Of several budgets, the first that is reached ends the search.
 
     Args:
         children: the budget of the search: children in all; a multiple of `children_per_round`.
@@ -71,6 +73,9 @@ class LoopSettings(Section):
         replicas: loops of rounds that run side by side; the paper's K.
         learn_from: the children whose rewards change the controller: all, or only those that were trained to the end
             (`finished`), see `child.rungs`.
+        hours: the search ends so many hours after it was created; pauses count. Null: no limit.
+        device_hours: the search ends when the children of complete rounds have taken so many hours in all, the short
+            trials that chose them included. Null: no limit.
     """
 
     children: int = Field(ge=1, le=1_000_000)
@@ -80,6 +85,8 @@ class LoopSettings(Section):
     window: int = Field(default=1, ge=1, le=900)
     replicas: int = Field(default=1, ge=1, le=400)
     learn_from: Literal["all", "finished"] = "all"
+    hours: float | None = Field(default=None, gt=0)
+    device_hours: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _fits(self) -> "LoopSettings":
@@ -89,6 +96,8 @@ class LoopSettings(Section):
                 f"children: {self.children} is not a multiple of children_per_round, {self.children_per_round};"
                 f" allowed: {f'{below} or ' if below else ''}{below + self.children_per_round}"
             )
+        if self.rounds > MOST_ROUNDS:
+            raise ValueError(f"children: {self.children} are {self.rounds} rounds; allowed: {MOST_ROUNDS:,} rounds")
         if self.window < self.replicas:
             raise ValueError(f"window: {self.window} is less than replicas, {self.replicas}: some would never work")
         if self.window < self.rounds_per_update:
@@ -263,6 +272,17 @@ class SearchSpec(Section):
         return (self.controller.begun_label if begun else "") or self.controller.label
 
     @property
+    def limits(self) -> str:
+        """What ends the search, or a child of it, before its budget of children does, in a line; empty: nothing."""
+        loop, child = self.loop, self.child.time_limit
+        hours = [
+            *([f"{loop.hours:g} hours after its creation"] if loop.hours else []),
+            *([f"after {loop.device_hours:g} device hours"] if loop.device_hours else []),
+        ]
+        ends = [f"it ends {' or '.join(hours)}, if that is before its {loop.children:,} children"] if hours else []
+        return "; ".join(ends + ([f"a child fails after {child:g} s of training"] if child else []))
+
+    @property
     def recipes(self) -> Iterator[Recipe]:
         """Every recipe that a child of the search, or its winner, may be trained by."""
         yield self.child
@@ -297,7 +317,7 @@ class SearchSpec(Section):
         What this one leaves open may be as it was in searches that began before there was such a field.
         """
         earlier = parse_spec(self.document, self.name, earlier=True)
-        mine, before, theirs = (dict(_flat(spec.model_dump(mode="json"))) for spec in (self, earlier, other))
+        mine, before, theirs = (dict(flat(spec.model_dump(mode="json"))) for spec in (self, earlier, other))
         keys = [*mine, *(key for key in theirs if key not in mine)]
         differing = [key for key in keys if theirs.get(key) not in (mine.get(key), before.get(key))]
         # Of sections of two kinds, all fields differ: the kind says it.
@@ -346,7 +366,8 @@ def parse_spec(document: Any, source: str = "spec", earlier: bool = False) -> Se
     try:
         return SearchSpec.model_validate(document, context=EARLIER if earlier else None)
     except ValidationError as error:
-        raise UserError(f"{source}: {_one_line(error, SearchSpec)}") from None
+        words = newer(error) if earlier else ""
+        raise UserError(f"{source}: {words or _one_line(error, SearchSpec)}") from None
 
 
 def load_spec(path: str | Path) -> SearchSpec:
@@ -393,9 +414,16 @@ def _allowed_keys(model: Any, path: tuple[int | str, ...]) -> str:
     return f"; allowed: {', '.join(fields)}" if fields else ""
 
 
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def with_field(document: dict[str, Any], field: str, value: Any) -> dict[str, Any]:
+    """Return a document with another value in a field, which is named like `loop.children`."""
+    first, _, rest = field.partition(".")
+    return document | {first: with_field(document.get(first) or {}, rest, value) if rest else value}
+
+
+def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every field of a document, named like `loop.children`, with its value."""
     if isinstance(value, dict):
         for key, entry in value.items():
-            yield from _flat(entry, f"{prefix}.{key}" if prefix else str(key))
+            yield from flat(entry, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, value

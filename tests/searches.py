@@ -2,7 +2,6 @@
 
 import importlib
 import itertools
-import json
 import math
 import multiprocessing
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import invariants
 import torch
 import torch._dynamo  # noqa: F401 - so that forked processes need not import them
 from odd import Odd
@@ -119,7 +119,7 @@ def run(
             steps.train_child(ledger, batch, f"{task}/{turn}/{number}")
             steps.evaluate(ledger, batch)
         steps.update_controller(ledger)
-        reached = steps.finish(ledger).rounds == ledger.spec.loop.rounds
+        reached = steps.finish(ledger).rounds == ledger.rounds
         if reached and (ledger.spec.final is None or steps.final_test(ledger)):
             return ledger
         assert turn < 100, "the search does not come to its end"
@@ -281,26 +281,15 @@ def checkpoint_never() -> None:
     leases.BEAT_SECONDS = math.inf
 
 
+def objects_of(ledger: Ledger) -> dict[str, bytes]:
+    """Every object of a search, by its key below the incarnation."""
+    found = {key: ledger.bucket.get(key) for key in ledger.bucket.list_all(ledger.root)}
+    return {key.removeprefix(ledger.root): item.data for key, item in found.items() if item}
+
+
 def outcome(ledger: Ledger) -> dict[str, Any]:
-    """All that a search must come to, however often it was interrupted, by key: seconds and attempts left out."""
-    found = {}
-    for key in ledger.bucket.list_all(ledger.root):
-        data = ledger.bucket.get(key).data
-        name = key.removeprefix(ledger.root)
-        folder = name.partition("/")[0]
-        if folder == "controllers":
-            found[name] = data
-        elif folder in ("plans", "results", "summaries", "history", "finals"):
-            found[name] = _plain(json.loads(data))
-        elif folder in ("snapshots", "checkpoints"):
-            found[name] = data[8 + int.from_bytes(data[:8], "little") :]
-    return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items() if key not in ("seconds", "attempts")}
-    return [_plain(entry) for entry in value] if isinstance(value, list) else value
+    """All that a search must come to, however often it was interrupted, by key; see `invariants.outcome`."""
+    return invariants.outcome(objects_of(ledger))
 
 
 def renamed(spec: SearchSpec) -> SearchSpec:

@@ -565,7 +565,7 @@ def test_a_search_that_cannot_be_read_is_a_row(rlnas: Any, bucket: Bucket) -> No
         assert word in out
     found = {row["name"]: row.get("unreadable", "") for row in json.loads(rlnas("list", "--json")[1])}
     assert found[spec.name] == ""
-    assert "another version of rlnas" in found["odd"]
+    assert "a newer version of rlnas wrote it" in found["odd"]
     assert "searches/torn/search.json" in found["torn"]
 
 

@@ -10,8 +10,9 @@ import searches
 
 from rlnas import cli, report, steps
 from rlnas.children.export import load_model
+from rlnas.errors import UserError
 from rlnas.spec import load_spec
-from rlnas.state import Bucket, list_searches, open_search
+from rlnas.state import Bucket, extend, list_searches, open_search
 
 STORES = Path(__file__).parent / "stores"
 VERSIONS = sorted(path.parent.name for path in STORES.glob("*/objects.zip"))
@@ -57,6 +58,20 @@ def test_a_search_goes_on_to_its_end(search: Path, bucket: Bucket) -> None:
         (model, *_) = steps.final_test(ledger).models
         assert model.test.keys() >= {"accuracy"}
         assert steps.export_model(ledger, report.card_of).keys() >= {"model.onnx", "architecture.json", "README.md"}
+
+
+def test_a_search_is_extended_until_its_winner_is_finalized(bucket: Bucket) -> None:
+    folder = STORES / VERSIONS[0]
+    put_objects(folder, bucket)
+    spec = load_spec(folder / "table.yaml")
+    ledger = open_search(bucket, spec.name)
+    with pytest.raises(UserError, match="nobody wrote down when search old-table began"):
+        extend(ledger, {"loop.hours": 5}, "me")
+    budget = spec.loop.children + spec.loop.children_per_round
+    extend(ledger, {"loop.children": budget}, "me")
+    assert searches.run(bucket.settings, spec).version().children == budget
+    with pytest.raises(UserError, match=r"older version .* has finalized a winner .*warm_start: \{search: old-fin"):
+        extend(open_search(bucket, "old-finished"), {"loop.children": 40}, "me")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ def main() -> None:
     print_what_can_be_printed()
     with one_line_endings(), stopped_by_signals():
         # Within, because importing takes a second, in which much can happen. Their commands join the app in this order.
-        from rlnas.cli import run, convert, look, suggest, winner, store, kubeflow  # noqa: F401, I001
+        from rlnas.cli import run, convert, look, suggest, life, winner, store, care, kubeflow  # noqa: F401, I001
         from rlnas.cli.common import app
 
         try:

@@ -117,6 +117,15 @@ def compact(value: float) -> str:
     return f"{value:.4g}"
 
 
+def in_bytes(size: float) -> str:
+    """Return a number of bytes in words."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
+
+
 def fate_of(result: Any) -> str:
     if result is None:
         return "not scored yet"
@@ -126,7 +135,8 @@ def fate_of(result: Any) -> str:
         trained += f" on {result.trained_on}" if result.trained_on else ""
         trained += f", stopped after epoch {result.stopped}" if result.stopped else ""
         return f"reward {result.reward:.4f} on validation data; {numbers}; {trained}"
-    return f"{result.status}: {result.reason}: {result.detail}"
+    reason = "" if result.reason == result.status else f"{result.reason}: "
+    return f"{result.status}: {reason}{result.detail}"
 
 
 def summary_of(ledger: Ledger, tokens: tuple[int, ...]) -> str:
@@ -192,9 +202,7 @@ def print_leaders(ledger: Ledger, now: Version, top: int) -> None:
     if now.children and not now.leaders:
         first = ledger.summaries()[0].children[0]
         console.print(f"no child was scored; the first: {fate_of(first.result)}")
-    console.print(
-        f"{now.children} of {ledger.spec.loop.children} children, {now.failed} failed; scores are of validation data"
-    )
+    console.print(f"{now.children} of {ledger.children} children, {now.failed} failed; scores are of validation data")
 
 
 def print_final(record: FinalRecord) -> None:

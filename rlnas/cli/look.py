@@ -17,6 +17,7 @@ from rlnas.cli.common import (
     compact,
     console,
     fate_of,
+    in_bytes,
     next_step,
     open_bucket,
     print_json,
@@ -28,34 +29,44 @@ from rlnas.cli.common import (
 )
 from rlnas.cli.ending import HOME
 from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
-from rlnas.report import draw, fronts, read_child, read_status
-from rlnas.state import Ledger, find_search, list_searches, open_search
+from rlnas.report import draw, fronts, read_child, read_status, read_trainings
+from rlnas.state import Ledger, find_search, list_searches, open_search, size_of
+
+MOST_TRAININGS = 8  # that `status` names
 
 
 @app.command("list")
-def list_all(as_json: AsJson = False) -> None:
+def list_all(
+    sizes: Annotated[
+        bool, typer.Option("--sizes", help="count their objects, too: a request to the store for every 1,000")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the searches in the store."""
     bucket = open_bucket()
     listed: list[dict[str, Any]] = []
     rows: list[list[str]] = []
     for name in list_searches(bucket):
+        objects, size = size_of(bucket, name) if sizes else (0, 0)
+        counted, room = ({"objects": objects, "bytes": size}, [f"{objects:,}", in_bytes(size)]) if sizes else ({}, [])
         try:
             s = read_status(open_search(bucket, name))
         except SearchDeleted:  # just now
             continue
         except (UserError, StoreError) as error:
-            listed.append({"name": name, "unreadable": one_line(error)})
-            rows.append([name, "-", "-", "-", "-", f"unreadable: {one_line(error)}"])
+            listed.append({"name": name, "unreadable": one_line(error)} | counted)
+            rows.append([name, "-", "-", "-", "-", *room, f"unreadable: {one_line(error)}"])
             continue
-        listed.append(s.to_json())
+        listed.append(s.to_json() | counted)
         best = f"{s.leaders[0].reward:.4f}" if s.leaders else "-"
-        state = "complete" if s.complete else "open"
-        rows.append([s.name, f"{s.children}/{s.budget}", str(s.failed), f"{s.round}/{s.rounds}", best, state])
+        state = "complete" if s.complete else "paused" if s.paused else "open"
+        rows.append([s.name, f"{s.children}/{s.budget}", str(s.failed), f"{s.round}/{s.rounds}", best, *room, state])
     if as_json:
         print_json(listed)
         return
     if listed:
-        print_table(("search", "children", "failed", "rounds", "best reward", "state"), rows)
+        columns = ("objects", "size") if sizes else ()
+        print_table(("search", "children", "failed", "rounds", "best reward", *columns, "state"), rows)
     else:
         console.print("no search in the store")
     next_step(*("rlnas leaderboard NAME", "shows the best of one") if listed else ("rlnas run SPEC", "starts one"))
@@ -79,10 +90,13 @@ def status(
     # A run that has just been submitted, or cannot begin, has not made the search yet.
     ledger = find_search(bucket, search) if run else open_search(bucket, search)
     now = read_status(ledger) if ledger else None
+    trainings = read_trainings(ledger, MOST_TRAININGS) if ledger and now and now.running else []
     stand = standing(search, now, run.state if run else None, runs_here(bucket.settings, search), where is not None)
     if as_json:
-        about = {"run": vars(run) if run else None} | ({"run_error": trouble} if trouble else {})
-        print_json((now.to_json() if now else {"name": search}) | vars(stand) | (about if where else {}))
+        about: dict[str, Any] = {"trainings": [training.to_json() for training in trainings]}
+        if where:
+            about |= {"run": vars(run) if run else None} | ({"run_error": trouble} if trouble else {})
+        print_json((now.to_json() if now else {"name": search}) | vars(stand) | about)
         return
     rows = [("state", stand.what)]
     if now:
@@ -90,9 +104,11 @@ def status(
             ("controller", f"{now.controller}: {now.label}" if now.label else now.controller),
             *([("begins with", str(now.warm_start))] if now.warm_start else []),
             ("children", f"{now.children} of {now.budget} done, {now.running} running, {now.failed} failed"),
+            *(("training", str(training)) for training in trainings),
             *([("epochs", words)] if (words := now.epochs_in_words) else []),
             ("rounds", f"{now.round} of {now.rounds} applied, controller version {now.version}"),
         ]
+        rows += [("changed", str(change)) for change in now.changes]
         rows += [(name.replace("_", " "), f"{value:.4f}") for name, value in now.numbers.items()]
         if now.leaders:
             rows.append(("best so far", f"{now.leaders[0].child}, reward {now.leaders[0].reward:.4f}"))

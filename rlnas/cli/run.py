@@ -55,6 +55,8 @@ def run(
         fail("stopped; nothing finished is lost, the same command continues", 130)
     ledger = open_search(bucket, spec.name)
     print_leaders(ledger, ledger.version(), 10)
+    if status.paused:
+        return next_step(f"rlnas resume {spec.name}", "lets it go on")
     if not status.complete:
         given = {"workers": workers or None, "searcher": searcher, "name": name, "seed": seed, "control": control}
         flags = "".join(f" --{option} {value}" for option, value in given.items() if value is not None)
@@ -75,7 +77,7 @@ def _as_begun(bucket: Bucket, spec: SearchSpec) -> SearchSpec:
     """Return the spec as its search has it, if there is one: what it leaves open may have been otherwise then."""
     bucket.ensure()
     known = find_search(bucket, spec.name)
-    return spec if known is None or spec.differences(known.spec) else known.spec
+    return spec if known is None or known.extended(spec).differences(known.spec) else known.spec
 
 
 @app.command()
@@ -103,6 +105,8 @@ def validate(spec_file: SpecFile) -> None:
         f"{spec_file} is valid: search {spec.name}, {loop.children} children in {loop.rounds} rounds,"
         f" {spec.space.kind} on {spec.dataset.kind} ({shape.modality}, {shape.classes} classes)"
     )
+    if spec.limits:
+        console.print(spec.limits, soft_wrap=True)
     if begun:
         console.print(f"it begins with {begun[0]}", soft_wrap=True)
     for line in data.lines:

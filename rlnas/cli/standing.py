@@ -25,13 +25,16 @@ def standing(search: str, now: SearchStatus | None, run: str | None, here: bool,
         here: whether a run of this machine is under way.
         there: whether its runs are Kubeflow's, because an endpoint is known.
     """
+    if now is not None and now.paused:
+        return Standing(f"paused {now.paused}; {now.left}", f"rlnas resume {search}", "lets it go on")
     running = run is not None and run not in ENDED
     if running or here:
         where = "on Kubeflow" if running else "here"
         return Standing(f"a run is under way {where}", f"rlnas status {search}", "again later shows how far it is")
-    ended = {"FAILED": "its newest run failed; ", "CANCELED": "its newest run was stopped; "}.get(run or "", "")
+    mark = f"{now.ended}; " if now is not None and now.ended else ""
+    ended = mark + {"FAILED": "its newest run failed; ", "CANCELED": "its newest run was stopped; "}.get(run or "", "")
     go_on = f"rlnas {'submit' if there else 'run'} SPEC"
-    if now is None or not (now.children or now.running or now.version):
+    if now is None or not (now.children or now.running or now.version or now.ended):
         return Standing(f"{ended}no round is begun", go_on, f"begins it {'there' if there else 'here'}")
     if now.left:
         does = f"takes that up {'there' if there else 'here'}; SPEC is its own spec"

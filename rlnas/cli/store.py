@@ -1,13 +1,26 @@
 """Commands about the object store: `store ...`, `delete`."""
 
+import os
+import secrets
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rlnas.cli.common import AsJson, SearchName, app, console, next_step, open_bucket, print_json
+from rlnas.cli.common import PATIENCE, AsJson, SearchName, app, console, next_step, open_bucket, print_json
 from rlnas.cli.ending import HOME
-from rlnas.state import EmbeddedStore, delete_search, open_search
+from rlnas.state import (
+    Bucket,
+    Check,
+    Crew,
+    EmbeddedStore,
+    StoreSettings,
+    check_store,
+    delete_search,
+    open_search,
+    store_of,
+    verdict,
+)
 
 store_app = typer.Typer(
     help="The object store: the embedded one of this folder, and files put into it.",
@@ -70,3 +83,43 @@ def store_put(
     open_bucket(begin=True).put(key, data)
     console.print(f"{file} ({len(data) / 1e6:.1f} MB) lies in the store; a spec names it {STORE_PREFIX}{key}")
     next_step("rlnas validate SPEC", "checks a spec and its data")
+
+
+@store_app.command("check")
+def store_check(
+    seconds: Annotated[float, typer.Option(min=0, help="how long the races go on, all together")] = 20.0,
+    as_json: AsJson = False,
+) -> None:
+    """Try whether the store keeps what a search rests on, by many connections at once; leaves no trace.
+
+    RLNAS_STORE_ENDPOINTS may name more endpoints of the same store, separated by commas.
+    """
+    endpoints = StoreSettings.all_from_environment(os.environ) or [store_of(os.environ, HOME, begin=True)]
+    for settings in endpoints:
+        bucket = Bucket(settings, PATIENCE)
+        bucket.ensure()
+        # A store that is full or read-only breaks no promise, and would fail in every check, each after a while.
+        bucket.put(key := f"probe/{secrets.token_hex(8)}", b"is there room")
+        bucket.delete([key])
+    where = [settings.endpoint for settings in endpoints]
+    found: list[Check] = []
+    with Crew(endpoints) as crew:
+        if not as_json:
+            console.print(f"{len(crew.connections)} connections to bucket {endpoints[0].bucket} at {', '.join(where)}")
+        for check in check_store(crew, seconds):
+            found.append(check)
+            if not as_json:
+                cost = f"{check.operations:,} requests, {check.rate:,.0f} a second"
+                line = f"{'ok' if check.ok else 'FAILED':8}{check.name:21}{check.seen} ({cost})"
+                console.print(line, soft_wrap=True)
+    ok, said = all(check.ok for check in found), verdict(found, endpoints[0].single_writer)
+    if as_json:
+        checks = [vars(check) | {"rate": check.rate} for check in found]
+        print_json({"endpoints": where, "bucket": endpoints[0].bucket, "ok": ok, "verdict": said, "checks": checks})
+    else:
+        console.print(said, soft_wrap=True)
+        if ok:
+            next_step("rlnas validate SPEC", "checks a spec and its data")
+        else:
+            next_step("rlnas store check", "tries again, after a change of the store")
+    raise typer.Exit(0 if ok else 1)

@@ -42,6 +42,8 @@ def finalize(
         record = run_finalize(ledger, child, reference or (), HOME / "logs", console)
     except KeyboardInterrupt:
         fail("stopped; nothing finished is lost, the same command continues", 130)
+    if record is None:
+        return next_step(f"rlnas resume {search}", "lets it go on")
     print_final(record)
     save_model(read_model(ledger, record.winner), HOME / "models" / f"{search}-{child}")
     next_step(f"rlnas show {search} {child}", "shows the architecture")

@@ -10,7 +10,7 @@ from rlnas.report.spent import epochs_of, trained_on
 from rlnas.report.status import read_child
 from rlnas.spaces import Description
 from rlnas.spec import SearchSpec
-from rlnas.state import DataRecord, FinalRecord, Ledger, finals, open_search
+from rlnas.state import DataRecord, FinalRecord, Ledger, finals, marks_of, open_search
 from rlnas.variants import CONTROLS, control_of, means_nothing
 
 NAMES_SHOWN = 100
@@ -52,6 +52,7 @@ class ModelFacts:
         architecture: the winner, described.
         recipe: of the last training.
         seed: of the last training.
+        marks: what has become of the search since it began: why it was ended, what was changed.
         devices: that children were trained on; empty: not known.
         epochs: that were spent and saved, in words; empty: no child could be stopped.
         trained_on: such as `train + validation`.
@@ -83,6 +84,7 @@ class ModelFacts:
     test_readings: int = 1
     by: str = ""
     warm_start: str = ""
+    marks: Sequence[str] = ()
     devices: str = ""
     epochs: str = ""
     controls: Mapping[str, float | None] = field(default_factory=dict)
@@ -121,6 +123,7 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
         test_readings=ledger.test_readings(),
         by=child.by,
         warm_start=str(ledger.record.warm_start or ""),
+        marks=marks_of(ledger),
         devices=trained_on(summaries),
         epochs=epochs_of(ledger, version),
         controls={kind: _control(ledger, kind) for kind in CONTROLS if not means_nothing(spec, kind)},
@@ -142,7 +145,7 @@ def _control(ledger: Ledger, kind: str) -> float | None:
     if control.spec_beside(ledger) != expected:  # of an older spec, or with other data, perhaps
         return None
     version = control.version()
-    done = version.rounds == ledger.spec.loop.rounds and version.leaders
+    done = version.rounds == ledger.rounds and version.leaders
     return version.leaders[0].reward if done else None
 
 
@@ -172,6 +175,7 @@ def model_card(facts: ModelFacts) -> str:
                 *([("objective", objective)] if objective else []),
                 ("seed", spec.seed),
                 ("children", f"{facts.children} of {spec.loop.children}, {facts.failed} failed"),
+                *(("", mark) for mark in facts.marks),
                 *([("trained on", facts.devices)] if facts.devices else []),
                 *([("epochs", facts.epochs)] if facts.epochs else []),
                 ("winner", f"child {facts.child}, reward {_text(facts.reward)}{by}"),

@@ -15,7 +15,7 @@ from rlnas.report.spent import epochs_of, trained_on
 from rlnas.report.statistics import Floats
 from rlnas.report.status import HOW_TO_GO_ON
 from rlnas.spaces import Description, walk
-from rlnas.state import FinalRecord, Ledger, Summary, Version, child_id, left_of
+from rlnas.state import FinalRecord, Ledger, Summary, Version, child_id, left_of, marks_of
 from rlnas.state.finals import finals
 
 VERSIONS_READ = 150  # each holds the controller's weights, and a large search has 1,600 of them
@@ -154,12 +154,12 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
         facts=_facts(ledger, summaries, version),
         controller=ledger.spec.controller.kind,
         label=ledger.spec.label,
-        budget=ledger.spec.loop.children,
-        rounds=ledger.spec.loop.rounds,
+        budget=ledger.children,
+        rounds=ledger.rounds,
         version=version,
         numbers=read_numbers(ledger, versions),
         beside=beside,
-        remarks=(*beside.remarks, *([f"Of this search, {left}: {HOW_TO_GO_ON}."] if left else [])),
+        remarks=(*beside.remarks, *marks_of(ledger), *([f"Of this search, {left}: {HOW_TO_GO_ON}."] if left else [])),
         seconds=np.array([child.seconds for child in children]),
         attempts=sum(child.result.attempts for child in children),
         choices=choices,

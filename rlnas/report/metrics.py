@@ -40,7 +40,7 @@ class _Applied:
 
     def _new(self, ledger: Ledger) -> Iterator[Summary]:
         for number in ledger.complete_rounds(self._next):
-            if number < ledger.spec.loop.rounds and number not in self.rounds and (found := ledger.summary(number)):
+            if number < ledger.rounds and number not in self.rounds and (found := ledger.summary(number)):
                 yield found
 
 
@@ -99,7 +99,7 @@ class SearchCollector(Collector):
 
         states = {state: applied.children[state] for state in ("ok", "failed", "lost")}
         states |= {"finished": not_complete(finished), "running": not_complete(running)}
-        states["open"] = max(0, ledger.spec.loop.children - sum(states.values()))
+        states["open"] = max(0, ledger.children - sum(states.values()))
         children = GaugeMetricFamily(
             "rlnas_children",
             "Children by state, all together the budget. ok, failed, lost: of complete rounds. finished: they have a"

@@ -6,7 +6,8 @@ from typing import Any
 from rlnas.errors import UserError
 from rlnas.report.spent import epochs_in_words
 from rlnas.state import Ledger, Left, Result, child_id, left_of, parse_child_id
-from rlnas.state.records import Leader, Lineage
+from rlnas.state.leases import is_dead
+from rlnas.state.records import Change, End, Leader, Lease, Lineage, Pause
 
 HOW_TO_GO_ON = "the next run goes on from here: rlnas submit SPEC on Kubeflow, rlnas run SPEC here, or a schedule"
 
@@ -27,6 +28,8 @@ class SearchStatus:
         numbers: of its last update, such as `baseline` and `entropy`.
         leaders: the best children, best first.
         left: what is left to do.
+        paused, ended: by whom or why, and when; None: it is not.
+        changes: of its spec since it began.
         epochs, epochs_saved: that scored children were trained, and that were saved by stopping them at rungs; None:
             the search has no rungs.
     """
@@ -47,6 +50,9 @@ class SearchStatus:
     left: Left
     epochs: int | None = None
     epochs_saved: int | None = None
+    paused: Pause | None = None
+    ended: End | None = None
+    changes: tuple[Change, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -64,14 +70,17 @@ class SearchStatus:
         """Return it as plain JSON values."""
         best = self.leaders[0].model_dump(mode="json") if self.leaders else None
         begun = self.warm_start.model_dump(mode="json") if self.warm_start else None
+        marks = {"paused": self.paused, "ended": self.ended}
         fields = {name: value for name, value in vars(self).items() if name not in ("leaders", "left")}
         fields |= {"warm_start": begun, "winner_left": self.left.winner}
+        fields |= {name: mark and mark.model_dump(mode="json") for name, mark in marks.items()}
+        fields["changes"] = [change.model_dump(mode="json") for change in self.changes]
         return fields | {"complete": self.complete, "best": best}
 
 
 def read_status(ledger: Ledger) -> SearchStatus:
     """Read how far a search is."""
-    version, loop = ledger.version(), ledger.spec.loop
+    version = ledger.version()
     finished, held = ledger.under_way(version)
     return SearchStatus(
         name=ledger.name,
@@ -79,18 +88,50 @@ def read_status(ledger: Ledger) -> SearchStatus:
         label=ledger.spec.label,
         warm_start=ledger.record.warm_start,
         children=version.children + len(finished),
-        budget=loop.children,
+        budget=ledger.children,
         failed=version.failed,
         running=len(held),
         round=version.rounds,
-        rounds=loop.rounds,
+        rounds=ledger.rounds,
         version=version.version,
         epochs=version.epochs if ledger.rungs else None,
         epochs_saved=version.epochs_saved if ledger.rungs else None,
         numbers=version.numbers,
         leaders=version.leaders,
         left=left_of(ledger, version),
+        paused=ledger.record.paused,
+        ended=ledger.record.ended,
+        changes=ledger.record.changes,
     )
+
+
+@dataclass(frozen=True)
+class Training:
+    """A child under way, and its lease."""
+
+    child: str
+    lease: Lease
+
+    def __str__(self) -> str:
+        lease, owner = self.lease, self.lease.owner
+        held = f"{owner.host.partition(' ')[0]}, process {owner.pid}"  # what follows tells boots and containers apart
+        held += ", which has ended; waits" * is_dead(owner)
+        who = {"active": held, "released": "given back; waits", "expired": "its lease has expired; waits"}[lease.state]
+        return f"{self.child}: {who} (attempt {lease.attempt}, from epoch {lease.start[0]})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return {"child": self.child} | self.lease.model_dump(mode="json")
+
+
+def read_trainings(ledger: Ledger, most: int) -> list[Training]:
+    """Read who trains the children under way, up to `most` of them; a request for each."""
+    found = []
+    for child in sorted(ledger.under_way(ledger.version())[1])[:most]:
+        key = ledger.lease_key(child)
+        if lease := ledger.bucket.get(key):
+            found.append(Training(child, Lease.from_bytes(lease.data, key)))
+    return found
 
 
 @dataclass(frozen=True)

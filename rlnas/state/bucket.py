@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -49,6 +49,18 @@ class Object(NamedTuple):
 
     data: bytes
     etag: str
+
+
+class Entry(NamedTuple):
+    """What a listing says of an object. Of times, only those of one store may be compared."""
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+Entries = list[Entry]
 
 
 class Bucket:
@@ -140,15 +152,7 @@ class Bucket:
 
         In order within a folder; SeaweedFS puts `a/x` before `a-b/x`, S3 the other way round.
         """
-        page: Keys = []
-
-        def attempt() -> Answer:
-            found = self._client.list_objects(self.settings.bucket, prefix, recursive=True, start_after=start_after)
-            page[:] = [item.object_name for item in islice(found, min(limit, PAGE))]
-            return Answer(200)
-
-        self._expect(self._persist("LIST", attempt)[-1], f"list {prefix}", "ListBucket")
-        return page
+        return [entry.key for entry in self._page(prefix, start_after, limit)]
 
     def list_all(self, prefix: str, start_after: str | None = None) -> Iterator[str]:
         """All keys below `prefix` after `start_after`, a request for every 1,000."""
@@ -157,6 +161,28 @@ class Bucket:
         while len(page) == PAGE:
             page = self.list(prefix, start_after=page[-1])
             yield from page
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """All objects below `prefix` with what a listing says of them, a request for every 1,000."""
+        page = self._page(prefix)
+        yield from page
+        while len(page) == PAGE:
+            page = self._page(prefix, start_after=page[-1].key)
+            yield from page
+
+    def _page(self, prefix: str, start_after: str | None = None, limit: int = PAGE) -> Entries:
+        page: Entries = []
+
+        def attempt() -> Answer:
+            found = self._client.list_objects(self.settings.bucket, prefix, recursive=True, start_after=start_after)
+            page[:] = [
+                Entry(o.object_name, o.size or 0, (o.etag or "").strip('"'), o.last_modified)
+                for o in islice(found, min(limit, PAGE))
+            ]
+            return Answer(200)
+
+        self._expect(self._persist("LIST", attempt)[-1], f"list {prefix}", "ListBucket")
+        return page
 
     def folders(self, prefix: str) -> Keys:
         """The folders directly below `prefix`, which ends with a slash."""
@@ -261,12 +287,15 @@ class Bucket:
         url = self._client.get_presigned_url(method, self.settings.bucket, key, expires=timedelta(hours=1))
 
         def attempt() -> Answer:
-            # A stream, because urllib3 holds the sending of a bytes body as a whole to the connect timeout.
-            body = None if data is None else io.BytesIO(data)
-            answer = self._pool.request(method, url, body=body, headers={**headers, **about}, redirect=False)
+            body = None if data is None else self._body(data)
+            answer = self._pool.request(method, url, body=body, headers={**about, **headers}, redirect=False)
             return read(answer)
 
         return self._persist(method, attempt)
+
+    def _body(self, data: bytes) -> io.BytesIO:
+        """What is sent after the headers: a stream, because urllib3 holds bytes as a whole to the connect timeout."""
+        return io.BytesIO(data)
 
     def _persist(self, method: str, attempt: Callable[[], Answer]) -> Answers:
         """Try until the answer is definite or patience ends. Returns the answers to all tries, the last one last."""

@@ -10,7 +10,7 @@ from rlnas.errors import StoreError
 from rlnas.registry import resolve
 from rlnas.section import EARLIER
 from rlnas.spaces import SPACES
-from rlnas.state.records import AppliedChild
+from rlnas.state.records import AppliedChild, unreadable
 from rlnas.tensors import pack, read_document, unpack
 
 if TYPE_CHECKING:
@@ -52,14 +52,17 @@ class Earlier:
         """Read what `to_bytes` wrote.
 
         Raises:
+            UserError: a newer version of rlnas wrote it.
             StoreError: it is something else.
         """
         try:
             document = read_document(data)
             children = tuple(AppliedChild.model_validate(child) for child in document["children"])
             return cls(document["space"], children, unpack(data))
-        except (ValueError, KeyError) as error:
-            raise StoreError(f"{key} is damaged: {error}") from None
+        except KeyError as error:
+            raise StoreError(f"{key} is damaged: it lacks {error}") from None
+        except ValueError as error:
+            raise unreadable(error, key, " is damaged") from None
 
 
 NOTHING = Earlier()

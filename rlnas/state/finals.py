@@ -1,4 +1,4 @@
-"""From a winner to a tested model: two more rounds for each winner, beyond the search's budget.
+"""From a winner to a tested model: two more rounds for each winner, beyond all rounds of the search.
 
 The first holds the grid (every candidate with every combination of the grid), the second the last trainings, one a
 candidate. They are planned, claimed, trained, resumed and scored by the same rules as all children; no update applies
@@ -27,7 +27,7 @@ class Final:
     @property
     def grid_round(self) -> int:
         """The round that holds the grid."""
-        return self.ledger.spec.loop.rounds + 2 * self.number
+        return self.ledger.finals_from + 2 * self.number
 
     @property
     def last_round(self) -> int:

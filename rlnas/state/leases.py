@@ -20,6 +20,7 @@ from pathlib import Path
 from rlnas.children import Interrupted, Judge, Verdict
 from rlnas.state.bucket import Object
 from rlnas.state.ledger import Ledger
+from rlnas.state.marks import Watch
 from rlnas.state.records import Lease, Owner, Plan, Result, child_id
 from rlnas.tensors import add_to_document, read_document
 
@@ -83,7 +84,7 @@ def _take_over(ledger: Ledger, child: str, owner: Owner) -> Claim | None:
     if found is None:
         return None
     lease = Lease.from_bytes(found.data, key)
-    if lease.state == "active" and lease.owner.task != owner.task and not _is_dead(lease.owner):
+    if lease.state == "active" and lease.owner.task != owner.task and not is_dead(lease.owner):
         return None
     if child in ledger.trained_children(int(child.partition("-")[0])):
         return None
@@ -127,7 +128,7 @@ def lost_result(ledger: Ledger, lease: Lease) -> Result:
         status="lost",
         reward=None if failures.lost == "neutral" else failures.reward,
         reason="lost",
-        detail=f"{lease.fruitless} attempts ended without progress",
+        detail=f"{lease.fruitless} attempt{'s' * (lease.fruitless > 1)} ended without progress",
         attempts=lease.attempt,
     )
 
@@ -163,17 +164,20 @@ class Keeper:
         self._judge = judge
         self._interval = min(BEAT_SECONDS, ledger.spec.failures.lease_seconds / 3)
         self._last = clock()
+        self._watch = Watch(ledger, clock)
 
     def beat(self, state: Callable[[], bytes]) -> None:
         """Keep a checkpoint when one is due.
 
         Raises:
-            Interrupted: this process is to stop, or another one holds the child by now.
+            Interrupted: this process is to stop, the search is paused or gone, or another process holds the child by
+                now.
         """
-        if self._stopping():
+        why = "told to stop" if self._stopping() else self._watch.halt
+        if why:
             self._save(state())
             release(self._ledger, self._held)
-            raise Interrupted("told to stop")
+            raise Interrupted(why)
         if self._clock() - self._last >= self._interval:
             self._save(state())
             self._last = self._clock()
@@ -218,7 +222,7 @@ class Observer:
             return True
         # What this process began itself and is not at any more, it has given up.
         given_up = lease.owner.host == _host() and lease.owner.leader == os.getpid()
-        if not given_up and not _is_dead(lease.owner) and not self._unchanged_too_long(child, found.etag):
+        if not given_up and not is_dead(lease.owner) and not self._unchanged_too_long(child, found.etag):
             return False
         expired = lease.model_copy(update={"state": "expired"})
         return self.ledger.bucket.replace(key, expired.to_bytes(), found.etag) is not None
@@ -267,7 +271,7 @@ def _host() -> str:
     return " ".join(parts)
 
 
-def _is_dead(owner: Owner) -> bool:
+def is_dead(owner: Owner) -> bool:
     """Whether the owner ran on this host and is gone for certain, and its leader, if it has one."""
     return owner.host == _host() and all(_is_gone(pid) for pid in (owner.pid, owner.leader) if pid is not None)
 

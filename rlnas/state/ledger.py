@@ -6,6 +6,7 @@ Every method may be called again, from anywhere, at any time. docs/state.md has 
 """
 
 import hashlib
+import itertools
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,13 +18,12 @@ from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.registry import resolve
 from rlnas.seeds import derive_seed
 from rlnas.spaces import DataShape
-from rlnas.spec import SearchSpec, parse_spec
+from rlnas.spec import SearchSpec, flat, parse_spec, with_field
 from rlnas.state.bucket import Bucket
 from rlnas.state.earlier import COPY, NOTHING, Earlier
 from rlnas.state.records import (
     KEPT_SNAPSHOTS,
     LEADERBOARD_SIZE,
-    SCHEMA,
     AppliedChild,
     DataRecord,
     FinalRecord,
@@ -36,6 +36,7 @@ from rlnas.state.records import (
     Version,
     child_id,
     parse_child_id,
+    unreadable,
 )
 from rlnas.tensors import pack, read_document, unpack
 
@@ -79,11 +80,42 @@ class Ledger:
         self.name: str = record.spec["name"]
         self.root = f"{SEARCHES}{self.name}/{record.incarnation}/"
         self._plan: Plan | None = None  # the last one that was read or made
+        self._seconds: dict[int, float] = {}  # of the children of complete rounds that have been read for them
 
     @cached_property
     def spec(self) -> SearchSpec:
         """The spec, parsed."""
         return parse_spec(self.record.spec, f"search {self.name}", earlier=True)
+
+    @property
+    def rounds(self) -> int:
+        """The rounds of the search: as many as its spec has, or fewer if it was ended before."""
+        budget, ended = self.spec.loop.rounds, self.record.ended
+        return budget if ended is None or ended.rounds is None else min(budget, ended.rounds)
+
+    @property
+    def children(self) -> int:
+        """The children of all its rounds."""
+        return self.rounds * self.spec.loop.children_per_round
+
+    @property
+    def finals_from(self) -> int:
+        """The first number of the rounds that finalize winners; every number below is one of a round of the search."""
+        return self.spec.loop.rounds if self.record.finals_from is None else self.record.finals_from
+
+    def refresh(self) -> None:
+        """Read `search.json` anew.
+
+        Raises:
+            SearchDeleted: the search is gone, or is another one by now.
+        """
+        self.take(self.expect_own(read_record(self.bucket, self.name)))
+
+    def take(self, record: SearchRecord) -> None:
+        """From now on, this search is as its record says."""
+        if record.spec != self.record.spec:
+            self.__dict__.pop("spec", None)
+        self.record = record
 
     @cached_property
     def shape(self) -> DataShape:
@@ -145,6 +177,7 @@ class Ledger:
         """Return one version, or None if there is none yet.
 
         Raises:
+            UserError: a newer version of rlnas wrote it.
             StoreError: what is there is damaged.
         """
         key = self._version_key(number)
@@ -154,7 +187,7 @@ class Ledger:
         try:
             return Controller(Version.model_validate(read_document(found.data)), found.data)
         except ValueError as error:
-            raise StoreError(f"{key} is damaged: {error}") from None
+            raise unreadable(error, key, " is damaged") from None
 
     def _first_version(self) -> Controller:
         """Create version 0, a pure function of the search: whoever needs it first makes it."""
@@ -260,21 +293,29 @@ class Ledger:
 
     # ---- plans ----
 
+    def first_free_round(self) -> int:
+        """Return the first round that nobody has planned, or the budget. Rounds are planned in their order."""
+        number, prefix = self.version().low_mark, self.key("plans/")
+        planned = set(self.bucket.list_all(prefix, start_after=self._plan_key(number - 1) if number else None))
+        while number < self.spec.loop.rounds and self._plan_key(number) in planned:
+            number += 1
+        return number
+
     def plan(self, round_number: int) -> Plan | None:
         """Return a round's plan, or None."""
         plan = self._plan
         if plan is None or plan.round != round_number:
-            key = self.key(f"plans/{round_number:06d}.json")
+            key = self._plan_key(round_number)
             found = self.bucket.get(key)
             plan = self._plan = Plan.from_bytes(found.data, key) if found else None
         return plan
 
     def create_plan(self, plan: Plan) -> bool:
         """Plan a round; False if it is planned already."""
-        created = self.bucket.create(self.key(f"plans/{plan.round:06d}.json"), plan.to_bytes())
+        created = self.bucket.create(self._plan_key(plan.round), plan.to_bytes())
         if created:
             self._plan = plan
-        if created and plan.round < self.spec.loop.rounds:
+        if created and plan.round < self.finals_from:
             self.bucket.put(self.key("next.json"), str(plan.round + 1).encode())
         return created is not None
 
@@ -318,8 +359,7 @@ class Ledger:
         Args:
             version: the newest.
         """
-        loop = self.spec.loop
-        window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
+        window = range(version.low_mark, min(self.rounds, version.low_mark + self.spec.loop.window))
         if not window:
             return set(), set()
 
@@ -359,10 +399,20 @@ class Ledger:
         while found := self.bucket.get(key := self.history_key(len(bundled) // HISTORY_ROUNDS)):
             bundled += History.from_bytes(found.data, key).summaries
         rest, start = [], len(bundled)
-        while page := [r for r in self.complete_rounds(start) if r < self.spec.loop.rounds]:
+        while page := [r for r in self.complete_rounds(start) if r < self.rounds]:
             rest += [summary for r in page if (summary := self.summary(r)) is not None]
             start = page[-1] + 1
         return bundled + rest
+
+    def child_seconds(self) -> float:
+        """Return the seconds that the children of complete rounds took in all; this ledger reads each round once."""
+        known = self._seconds
+        first = next(number for number in itertools.count() if number not in known)
+        fresh = [r for r in self.complete_rounds(first) if r < self.rounds and r not in known] if known else ()
+        for summary in map(self.summary, fresh) if known else self.summaries():
+            if summary is not None:
+                known[summary.round] = sum(child.seconds for child in summary.children)
+        return sum(known.values())
 
     # ---- what comes after the budget ----
 
@@ -432,12 +482,22 @@ class Ledger:
     def check_spec(self, spec: SearchSpec) -> None:
         """Raise `UserError` if a spec is not the search's own; every field that differs is named."""
         # Field by field, not by sha256: a search from before a field was there goes on without it.
-        if fields := spec.differences(self.spec):
+        if fields := self.extended(spec).differences(self.spec):
             differing = "; ".join(fields)
             raise UserError(
                 f"search {self.name} exists with another spec ({differing}); allowed: its own spec, or another name:"
                 " in the spec, or by --name NAME"
             )
+
+    def extended(self, spec: SearchSpec) -> SearchSpec:
+        """Return a spec with what `extend` has made of the fields which it has as they were before."""
+        document, values = spec.document, dict(flat(spec.model_dump(mode="json")))
+        changes = [change for change in self.record.changes if change.field in values]
+        for change in changes:
+            if values[change.field] == change.before:
+                values[change.field] = change.after
+                document = with_field(document, change.field, change.after)
+        return parse_spec(document, self.name) if changes else spec
 
     def check_shape(self, shape: DataShape) -> None:
         """Raise `UserError` if data of this shape is not the search's."""
@@ -491,6 +551,9 @@ class Ledger:
     def _version_key(self, number: int) -> str:
         return self.key(f"controllers/{number:06d}.safetensors")
 
+    def _plan_key(self, number: int) -> str:
+        return self.key(f"plans/{number:06d}.json")
+
     def _final_key(self, number: int) -> str:
         return self.key(f"finals/{number:06d}.json")
 
@@ -520,12 +583,9 @@ def read_record(bucket: Bucket, name: str) -> SearchRecord | None:
     """Return the record of a search, also of one that is being deleted; None: there is none of that name.
 
     Raises:
-        UserError: another version of rlnas wrote it.
+        UserError: a newer version of rlnas wrote it.
+        StoreError: it is damaged.
     """
     key = record_key(name)
     found = bucket.get(key)
-    if found is None:
-        return None
-    if f'"schema_version":{SCHEMA},'.encode() not in found.data:
-        raise UserError(f"{key}: written by another version of rlnas; this one reads schema {SCHEMA}")
-    return SearchRecord.from_bytes(found.data, key)
+    return SearchRecord.from_bytes(found.data, key) if found else None

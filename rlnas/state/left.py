@@ -36,7 +36,7 @@ def left_of(ledger: Ledger, version: Version) -> Left:
         ledger: of the search.
         version: the newest.
     """
-    rounds = max(0, ledger.spec.loop.rounds - version.rounds)
+    rounds = max(0, ledger.rounds - version.rounds)
     if ledger.spec.final is None or rounds:
         return Left(rounds, ledger.spec.final is not None)
     if not version.leaders:

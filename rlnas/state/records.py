@@ -1,11 +1,14 @@
 """The objects of a search as they lie in the store (see the table in docs/state.md)."""
 
+import json
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from rlnas.controller import Trial
-from rlnas.errors import StoreError
+from rlnas.errors import StoreError, UserError, one_line
+from rlnas.section import NEWER, UPGRADE, newer
 from rlnas.spaces import Space
 
 SCHEMA: Literal[1] = 1
@@ -27,13 +30,26 @@ class Record(BaseModel):
         """Read an object.
 
         Raises:
+            UserError: a newer version of rlnas wrote it.
             StoreError: it is not what `key` should hold.
         """
         try:
             return cls.model_validate_json(data)
-        except ValueError as error:
-            line = " ".join(str(error).split())[:200]
-            raise StoreError(f"{key}: not a {cls.__name__.lower()} of this version of rlnas: {line}") from None
+        except ValidationError as error:
+            raise unreadable(error, key, f": not a {cls.__name__.lower()} of this version of rlnas") from None
+
+
+def unreadable(error: ValueError, key: str, what: str) -> UserError | StoreError:
+    """Return the error that says why an object of a search cannot be read.
+
+    Args:
+        error: of reading it.
+        key: where it lies.
+        what: follows on the key, if no newer version wrote it.
+    """
+    if isinstance(error, ValidationError) and (words := newer(error)):
+        return UserError(f"{key}: {words}")
+    return StoreError(f"{key}{what}: {one_line(error, 200)}")
 
 
 class Lineage(Record):
@@ -51,8 +67,51 @@ class Lineage(Record):
         return f"{children} and its controller, version {self.version}" if self.controller else children
 
 
+class Pause(Record):
+    """Nothing new is begun in the search until a person resumes it."""
+
+    by: str
+    at: float  # seconds since 1970, as of all marks
+
+    def __str__(self) -> str:
+        return f"by {self.by}, {moment(self.at)}"
+
+
+STOPPED = "stopped"
+
+
+class End(Record):
+    """No round is planned any more. The mark is made first, then the rounds that are planned by then are counted."""
+
+    why: str  # STOPPED, or the field of the spec that is the budget
+    at: float
+    by: str = ""  # who stopped it
+    rounds: int | None = None  # that the search has in the end; None: not counted yet
+
+    def __str__(self) -> str:
+        if self.why == STOPPED:
+            return f"stopped by {self.by}, {moment(self.at)}"
+        return f"{self.why} was reached, {moment(self.at)}"
+
+
+class Change(Record):
+    """A field of the spec that a person changed while the search was there."""
+
+    field: str
+    before: Any
+    after: Any
+    by: str
+    at: float
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.after}, before {self.before}; by {self.by}, {moment(self.at)}"
+
+
 class SearchRecord(Record):
-    """`search.json`: what the search is. The spec's text, not its parsed form, so that reading it needs no plugin."""
+    """`search.json`: what the search is. The spec's text, not its parsed form, so that reading it needs no plugin.
+
+    The one fact of a search that changes: whoever changes it compares and swaps, see `rlnas.state.marks`.
+    """
 
     schema_version: Literal[1] = SCHEMA
     spec: dict[str, Any]
@@ -61,6 +120,23 @@ class SearchRecord(Record):
     incarnation: str
     warm_start: Lineage | None = None
     deleting: bool = False
+    created: float | None = None  # seconds since 1970; None: nobody wrote it down
+    finals_from: int | None = None  # the number of the first round beyond all that a search can have; None: its budget
+    paused: Pause | None = None
+    ended: End | None = None
+    changes: tuple[Change, ...] = ()
+    revision: int = 0  # counts the changes of this record, so that no content ever comes back
+
+    @classmethod
+    def from_bytes(cls, data: bytes, key: str) -> Any:
+        """Read it, unless it is of a schema that came later; see `Record.from_bytes`."""
+        try:
+            schema = json.loads(data)["schema_version"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            schema = None  # then it is no record at all
+        if type(schema) is int and schema > SCHEMA:
+            raise UserError(f"{key}: {NEWER} (schema {schema}; this one reads up to {SCHEMA}); {UPGRADE}")
+        return super().from_bytes(data, key)
 
 
 class DataRecord(Record):
@@ -293,6 +369,11 @@ class Version(Record):
     def rounds(self) -> int:
         """Rounds applied so far."""
         return self.low_mark + len(self.extras)
+
+
+def moment(at: float) -> str:
+    """Write a time for people."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def child_id(round_number: int, index: int) -> str:

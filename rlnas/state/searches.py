@@ -2,14 +2,17 @@
 
 import re
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 
 from rlnas.errors import SearchDeleted, UserError
 from rlnas.spaces import DataShape
-from rlnas.spec import SearchSpec, check_name
+from rlnas.spec import MOST_ROUNDS, SearchSpec, check_name
 from rlnas.state.bucket import Bucket
 from rlnas.state.earlier import COPY, Earlier
 from rlnas.state.ledger import SEARCHES, Ledger, read_record, record_key
+from rlnas.state.marks import amend
 from rlnas.state.records import Lineage, SearchRecord
 
 
@@ -22,7 +25,7 @@ def open_search(bucket: Bucket, name: str, deleting: bool = False) -> Ledger:
         deleting: open it even if it is being deleted, to bring that to its end.
 
     Raises:
-        UserError: there is none of that name, or another version of rlnas wrote it.
+        UserError: there is none of that name, or a newer version of rlnas wrote it.
         SearchDeleted: it is being deleted.
     """
     ledger = find_search(bucket, check_name(name), deleting)
@@ -35,7 +38,7 @@ def find_search(bucket: Bucket, name: str, deleting: bool = False) -> Ledger | N
     """Open a search if there is one of that name; see `open_search`.
 
     Raises:
-        UserError: another version of rlnas wrote it.
+        UserError: a newer version of rlnas wrote it.
         SearchDeleted: it is being deleted.
     """
     record = read_record(bucket, name)
@@ -47,7 +50,11 @@ def find_search(bucket: Bucket, name: str, deleting: bool = False) -> Ledger | N
 
 
 def create_search(
-    bucket: Bucket, spec: SearchSpec, shape: DataShape, warm_start: tuple[Lineage, Earlier] | None = None
+    bucket: Bucket,
+    spec: SearchSpec,
+    shape: DataShape,
+    warm_start: tuple[Lineage, Earlier] | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> Ledger:
     """Create a search, or open it if it exists with this very spec.
 
@@ -55,6 +62,7 @@ def create_search(
         bucket: the store.
         spec, shape: of the search, and of its data.
         warm_start: what it begins with; one that exists has its own.
+        clock: seconds since 1970.
 
     Raises:
         UserError: it exists with another spec; every field that differs is named.
@@ -66,6 +74,8 @@ def create_search(
         shape=asdict(shape),
         incarnation=secrets.token_hex(8),
         warm_start=warm_start[0] if warm_start else None,
+        created=clock(),
+        finals_from=MOST_ROUNDS,
     )
     made = Ledger(bucket, record)
     if warm_start:  # before the record, so that a search that exists has all that it begins with
@@ -92,20 +102,26 @@ def list_searches(bucket: Bucket, named: re.Pattern[str] | None = None) -> list[
     return [name for name, record in found.items() if record and b'"deleting":true' not in record.data]
 
 
+def size_of(bucket: Bucket, name: str) -> tuple[int, int]:
+    """Count the objects below a search's name, and their bytes; a request for every 1,000 objects."""
+    sizes = [entry.size for entry in bucket.entries(f"{SEARCHES}{name}/")]
+    return len(sizes), sum(sizes)
+
+
 def move_data(ledger: Ledger, spec: SearchSpec) -> Ledger:
     """Record that a search's data lies where this spec says, which else is the search's own; return the search so.
 
     Raises:
         SearchDeleted: the search is gone, is going, or is another one by now.
     """
-    key = record_key(ledger.name)
-    found = ledger.bucket.get(key)
-    known = ledger.expect_own(SearchRecord.from_bytes(found.data, key) if found else None)
-    assert found is not None
-    moved = known.model_copy(update={"spec": spec.model_dump(mode="json"), "spec_sha256": spec.sha256})
-    if ledger.bucket.replace(key, moved.to_bytes(), found.etag) is None:
-        return move_data(ledger, spec)  # another one did so at this very moment, or deletes the search
-    return Ledger(ledger.bucket, moved)
+
+    def edit(record: SearchRecord) -> SearchRecord:
+        ledger.take(record)  # another field of its spec may have changed meanwhile
+        there = ledger.spec.with_data_at(spec)
+        return record.model_copy(update={"spec": there.model_dump(mode="json"), "spec_sha256": there.sha256})
+
+    amend(ledger, edit)
+    return ledger
 
 
 def delete_search(ledger: Ledger) -> None:

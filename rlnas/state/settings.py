@@ -10,6 +10,7 @@ from pathlib import Path
 from rlnas.errors import UserError, keep_secret
 
 ENDPOINT = "RLNAS_STORE_ENDPOINT"
+ENDPOINTS = "RLNAS_STORE_ENDPOINTS"
 ACCESS_KEY = "RLNAS_STORE_ACCESS_KEY"
 SECRET_KEY = "RLNAS_STORE_SECRET_KEY"
 SECURE = "RLNAS_STORE_SECURE"
@@ -98,6 +99,22 @@ class StoreSettings:
             single_writer=_truth(given, SINGLE_WRITER, default=False),
         )
 
+    @classmethod
+    def all_from_environment(cls, environ: Mapping[str, str]) -> list[StoreSettings]:
+        """The settings for each endpoint of one store, which `RLNAS_STORE_ENDPOINT` and `RLNAS_STORE_ENDPOINTS` name.
+
+        Without either there is none.
+        """
+        first = cls.from_environment(environ)
+        found = [] if first is None else [first]
+        for endpoint in filter(None, map(str.strip, environ.get(ENDPOINTS, "").split(","))):
+            try:
+                settings = cls.from_environment({**environ, ENDPOINT: endpoint})
+            except UserError as error:
+                raise UserError(f"{ENDPOINTS}: {endpoint}: {error}") from None
+            found += [settings] if settings is not None else []
+        return list(dict.fromkeys(found))
+
     def to_environment(self) -> dict[str, str]:
         """The inverse of `from_environment`, for child processes. Holds the keys: never print it."""
         values = {
@@ -119,3 +136,32 @@ def _truth(given: Mapping[str, str], name: str, default: bool) -> bool:
     if value not in ("true", "false"):
         raise UserError(f"{name}: {value!r} must be true or false")
     return value == "true"
+
+
+OTHER = "RLNAS_TO_"
+
+
+def other_store(address: str, environ: Mapping[str, str]) -> StoreSettings:
+    """Return a second store, whose keys and all else are in `RLNAS_TO_*` as those of the first are in `RLNAS_STORE_*`.
+
+    Args:
+        address: ENDPOINT/BUCKET.
+        environ: holds its keys.
+
+    Raises:
+        UserError: a value that cannot be, named as a person gave it.
+    """
+    endpoint, _, bucket = address.rpartition("/")
+    if not endpoint.rpartition("://")[2]:
+        raise UserError(
+            f"--to: {address!r} names no bucket; allowed: ENDPOINT/BUCKET, such as https://s3.example.org/nas"
+        )
+    ours = ENDPOINT.removesuffix("ENDPOINT")
+    named = {ours + name.removeprefix(OTHER): value for name, value in environ.items() if name.startswith(OTHER)}
+    try:
+        settings = StoreSettings.from_environment(named | {ENDPOINT: endpoint, BUCKET: bucket})
+    except UserError as error:
+        words = str(error).replace(ENDPOINT, "--to").replace(BUCKET, "--to")
+        raise UserError(words.replace(ours, OTHER)) from None
+    assert settings is not None
+    return settings

@@ -31,7 +31,7 @@ def ask(ledger: Ledger, count: int, observer: Observer) -> dict[str, PlannedChil
 
     Returns:
         What to train, by the child's name; fewer, or none, where the window of the search is full or its budget is
-        reached: then tell results first.
+        reached: then tell results first. None, too, where the search is paused.
 
     Raises:
         UserError: `count` is no number of children.
@@ -79,7 +79,7 @@ def tell(
         UserError: there is no such child, neither a finite reward nor a reason was given, or a metric is missing.
     """
     number, index = _parse(child)
-    plan = ledger.plan(number) if number < ledger.spec.loop.rounds else None
+    plan = ledger.plan(number) if number < ledger.finals_from else None
     if plan is None or index >= len(plan.children):
         raise UserError(f"child: search {ledger.name} has proposed no child {child}; allowed: what ask gave")
     if (reward is None) == (not failed):

@@ -22,7 +22,7 @@ from rlnas.errors import (
     unforeseen_traceback,
 )
 from rlnas.registry import resolve
-from rlnas.state import Bucket, Ledger, PlannedChild, StoreSettings, child_id, open_search
+from rlnas.state import Bucket, Ledger, PlannedChild, StoreSettings, child_id, open_search, paused_line, renew
 
 ERROR_PREFIX = "rlnas error: "
 
@@ -63,6 +63,14 @@ POLL_SECONDS = 5.0
 def batches(round_number: int, children: Sequence[int], size: int) -> list[Batch]:
     """Divide children of a round into batches of `size`."""
     return [Batch(round_number, tuple(children[i : i + size])) for i in range(0, len(children), size)]
+
+
+def may_begin(ledger: Ledger) -> bool:
+    """Read anew what a search is, before something new is begun in it; where it is paused, a line says so."""
+    if renew(ledger):
+        return True
+    print(paused_line(ledger), flush=True)
+    return False
 
 
 def connect() -> Bucket:

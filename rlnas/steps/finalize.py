@@ -5,19 +5,34 @@ The only module that opens test data. Each function is a task of its own; betwee
 """
 
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from rlnas.datasets import Validation
-from rlnas.errors import ChildFailure, UserError
+from rlnas.errors import ChildFailure, StoreError, UserError
 from rlnas.seeds import derive_seed
 from rlnas.software import versions
 from rlnas.spec import check_references
-from rlnas.state import Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals
+from rlnas.state import Claim, Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals
+from rlnas.state.leases import hold, release
 from rlnas.state.records import FinishedChild, parse_child_id
-from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, architecture_of, batches, opener, trainer_of
+from rlnas.steps.common import (
+    NOTHING_TO_DO,
+    POLL_SECONDS,
+    Batch,
+    architecture_of,
+    batches,
+    may_begin,
+    opener,
+    trainer_of,
+)
 from rlnas.steps.data import check_data
 from rlnas.steps.processes import device
+
+TEST = 999
+"""The place in the round of the last trainings whose lease is that of the test; there are not so many trainings."""
 
 
 def is_over(ledger: Ledger) -> bool:
@@ -25,7 +40,7 @@ def is_over(ledger: Ledger) -> bool:
     version = ledger.version()
     if ledger.spec.final is None:
         return True
-    if version.rounds < ledger.spec.loop.rounds:
+    if version.rounds < ledger.rounds:
         return False
     final = find_final(ledger) if version.leaders else None
     return not version.leaders or bool(final and final.record)
@@ -35,14 +50,18 @@ def plan_final(ledger: Ledger, sleep: Callable[[float], None] = time.sleep) -> l
     """Return what is next for the best child of a search whose budget is reached: its grid, or its last training.
 
     Returns:
-        Batches of children to train and evaluate; one empty batch if there are none.
+        Batches of children to train and evaluate; one empty batch if there are none, or the search is paused.
     """
-    if is_over(ledger):
+    if not may_begin(ledger) or is_over(ledger) or ledger.version().rounds < ledger.rounds:
         return [NOTHING_TO_DO]
     final = find_final(ledger)
-    if final is None or ledger.summary(final.grid_round) is None:
-        return plan_grid(ledger, sleep=sleep)
-    return plan_retraining(ledger, sleep=sleep)
+    begun = final is not None and ledger.summary(final.grid_round) is not None
+    try:
+        return plan_retraining(ledger, sleep=sleep) if begun else plan_grid(ledger, sleep=sleep)
+    except UserError:
+        if ledger.version().rounds >= ledger.rounds:
+            raise
+        return [NOTHING_TO_DO]  # the search was extended at this very moment
 
 
 def awaits_test(ledger: Ledger) -> bool:
@@ -69,7 +88,9 @@ def winner_of(ledger: Ledger, child: str = "") -> str:
 
 def find_final(ledger: Ledger, child: str = "") -> Final | None:
     """Return how far a winner is (empty: the search's best child), or None if its finalization has not begun."""
-    tries = _tries(ledger, _winner(ledger, child)[1])
+    if not child and ledger.version().rounds < ledger.rounds:
+        return None  # the search was extended: its best child may be another one in the end
+    tries = _tries(finals(ledger), _winner(ledger, child)[1])
     return tries[-1] if tries else None
 
 
@@ -87,7 +108,8 @@ def plan_grid(
         sleep: how to wait, in seconds, where others train what is left.
 
     Returns:
-        Batches of children to train and evaluate; one empty batch if the search's winner is tested already.
+        Batches of children to train and evaluate; one empty batch if the search's winner is tested already, or the
+        search is paused.
 
     Raises:
         UserError: there is no such child, it cannot be finalized so, or it was named and is tested already.
@@ -96,14 +118,18 @@ def plan_grid(
     if settings is None:
         raise UserError(f"search {ledger.name}: nothing is finalized; allowed: a spec with a finalize section")
     check_references(ledger.spec.child, references)
+    if not may_begin(ledger):
+        return [NOTHING_TO_DO]
     winner, planned, samples = _winner(ledger, child)
-    tries = _tries(ledger, planned)
+    known = list(finals(ledger))  # read once: another run may begin this very winner's way at any moment
+    tries = _tries(known, planned)
     record = tries[-1].record if tries else None
     if not tries or (child and record and not record.models[0].test):
-        number = sum(1 for _ in finals(ledger))
+        number = len(known)
         names = ["", *_possible(ledger, planned, references)]
         models = [(name, point) for name in names for point in settings.points]
         seed = derive_seed(ledger.spec.seed, "grid", winner, len(tries))
+        ledger.refresh()  # an extension may just have moved these rounds out of the way of the search's own
         if not ledger.create_plan(_plan(Final(ledger, number).grid_round, samples, winner, planned, models, seed)):
             return plan_grid(ledger, child, references, sleep)  # another winner was named at this very moment
         tries, record = [*tries, Final(ledger, number)], None
@@ -124,9 +150,12 @@ def plan_retraining(ledger: Ledger, child: str = "", sleep: Callable[[float], No
     """Choose each candidate's recipe by validation data, and plan its last training.
 
     Returns:
-        Batches of children to train; one empty batch if there are none, or if others still train the grid.
+        Batches of children to train; one empty batch if there are none, if others still train the grid, or if the
+        search is paused.
     """
-    tries, settings = _tries(ledger, _winner(ledger, child)[1]), ledger.spec.final
+    if not may_begin(ledger):
+        return [NOTHING_TO_DO]
+    tries, settings = _tries(finals(ledger), _winner(ledger, child)[1]), ledger.spec.final
     final = tries[-1] if tries else None
     if final is None or settings is None or final.record:
         return [NOTHING_TO_DO]
@@ -146,11 +175,18 @@ def plan_retraining(ledger: Ledger, child: str = "", sleep: Callable[[float], No
     return _to_train(ledger, ledger.plan(final.last_round), sleep)
 
 
-def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
+def final_test(ledger: Ledger, child: str = "", sleep: Callable[[float], None] = time.sleep) -> FinalRecord | None:
     """Open the test data, once, and score the winner and its reference models; unopened if there is no winner to test.
 
+    Of several that want to test one winner, one does; the others wait for its record, or for its lease to expire.
+
+    Args:
+        ledger: of the search.
+        child: the winner; empty: the search's best.
+        sleep: how to wait, in seconds.
+
     Returns:
-        The record, whoever made it; None if others still train the models.
+        The record, whoever made it; None if others still train the models, or the search is paused.
 
     Raises:
         UserError: the dataset has no test data, or the data has changed since the search began.
@@ -162,6 +198,9 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
     if record := final.record:
         _tidy(ledger, final)  # whoever made it may have been killed before
         return record
+    winner = _winner(ledger, child)[0]
+    if not may_begin(ledger):
+        return None
     plan = ledger.plan(final.last_round)
     trained = {c.reference: (child_id(final.last_round, i), c) for i, c in enumerate(plan.children if plan else ())}
     if plan is None and any(found.result.status == "ok" for found in best.values()):
@@ -170,26 +209,48 @@ def final_test(ledger: Ledger, child: str = "") -> FinalRecord | None:
     if plan and not has_ended(ledger, plan):
         print("other runs train a part of the models; they, or the next run, test them", flush=True)
         return None
-    data = None
-    if "" in trained and trained[""][0] in with_weights:
-        check_data(ledger)
-        data = Validation(ledger.spec.dataset.open_test(opener(ledger.bucket), ledger.record_test_reading).content)
-    models = []
-    for reference, found in best.items():
-        if reference in trained:
-            models.append(_test(ledger, *trained[reference], found, data))
-        else:
-            models.append(FinalModel(child="", reference=reference, recipe=found.recipe, reason=found.result.detail))
-    winner = _winner(ledger, child)[0]
-    ledger.create_final(final.number, FinalRecord(winner=winner, models=tuple(models), software=versions()))
+    held = _hold_test(ledger, final, sleep)
+    if held is None:  # another one's record is there
+        _tidy(ledger, final)
+        return final.record
+    try:
+        data = None
+        if "" in trained and trained[""][0] in with_weights:
+            check_data(ledger)
+            data = Validation(ledger.spec.dataset.open_test(opener(ledger.bucket), ledger.record_test_reading).content)
+        models = []
+        for reference, found in best.items():
+            if reference in trained:
+                models.append(_test(ledger, *trained[reference], found, data))
+            else:
+                models.append(
+                    FinalModel(child="", reference=reference, recipe=found.recipe, reason=found.result.detail)
+                )
+        ledger.create_final(final.number, FinalRecord(winner=winner, models=tuple(models), software=versions()))
+    finally:  # also where the data has changed: once it is put right, nobody waits for the lease to expire
+        with suppress(StoreError):
+            release(ledger, held)
     _tidy(ledger, final)
     return final.record
+
+
+def _hold_test(ledger: Ledger, final: Final, sleep: Callable[[float], None]) -> Claim | None:
+    """Take the right to read test data for a winner; None: it is tested by now."""
+    observer, name, task = Observer(ledger), child_id(final.last_round, TEST), f"test-{secrets.token_hex(8)}"
+    while final.record is None:
+        if observer.is_free(name) and (held := hold(ledger, name, task)):
+            if final.record is None:
+                return held
+            release(ledger, held)
+        else:
+            sleep(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
+    return None
 
 
 def _winner(ledger: Ledger, child: str) -> tuple[str, PlannedChild, int]:
     """Return the winner's name, its proposal, and the number of samples before its round."""
     if not child:
-        version, rounds = ledger.version(), ledger.spec.loop.rounds
+        version, rounds = ledger.version(), ledger.rounds
         if version.rounds < rounds:
             raise UserError(
                 f"search {ledger.name} has {rounds - version.rounds} rounds left; allowed: a search that is complete,"
@@ -202,15 +263,15 @@ def _winner(ledger: Ledger, child: str) -> tuple[str, PlannedChild, int]:
         number, index = parse_child_id(child)
     except ValueError as error:
         raise UserError(f"child: {error}") from None
-    plan = ledger.plan(number) if number < ledger.spec.loop.rounds else None
+    plan = ledger.plan(number) if number < ledger.finals_from else None
     if plan is None or index >= len(plan.children):
         raise UserError(f"child: search {ledger.name} has proposed no child {child}")
     return child_id(number, index), plan.children[index], plan.samples
 
 
-def _tries(ledger: Ledger, planned: PlannedChild) -> list[Final]:
+def _tries(known: Iterable[tuple[Final, Plan]], planned: PlannedChild) -> list[Final]:
     """Return every way that a winner, or another child of the same architecture, has gone; all but the last in vain."""
-    return [final for final, plan in finals(ledger) if plan.children[0].tokens == planned.tokens]
+    return [final for final, plan in known if plan.children[0].tokens == planned.tokens]
 
 
 def _possible(ledger: Ledger, planned: PlannedChild, references: Sequence[str]) -> list[str]:
@@ -257,6 +318,8 @@ def _to_train(ledger: Ledger, plan: Plan | None, sleep: Callable[[float], None])
         if free or not busy:
             return batches(plan.round, free or [0], ledger.spec.loop.children_per_batch)
         sleep(min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4))
+        if not may_begin(ledger):
+            return [NOTHING_TO_DO]
 
 
 def _best_of_grid(final: Final) -> dict[str, FinishedChild] | None:

@@ -19,7 +19,8 @@ def open_search(bucket: Bucket, search_name: str, spec: SearchSpec | None) -> Le
     Args:
         bucket: the store.
         search_name: enough by itself if the spec is in the store already.
-        spec: of a new search, or the very spec of an existing one; only the place of its data may be another.
+        spec: of a new search, or the very spec of an existing one; only the place of its data may be another, and what
+            was changed since.
 
     Raises:
         UserError: bad input; nothing was started and nothing was changed.
@@ -47,6 +48,7 @@ def open_search(bucket: Bucket, search_name: str, spec: SearchSpec | None) -> Le
 
 def _take_up(ledger: Ledger, spec: SearchSpec) -> Ledger:
     """Open a search that exists with its own spec, which may say that the data lies elsewhere by now."""
+    spec = ledger.extended(spec)
     there = ledger.spec.with_data_at(spec)
     if there != ledger.spec and not spec.differences(there):
         ledger = follow_data(ledger, there.dataset)

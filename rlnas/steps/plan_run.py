@@ -2,6 +2,7 @@
 
 from rlnas.errors import UserError
 from rlnas.state import Ledger
+from rlnas.steps.common import may_begin
 from rlnas.steps.finalize import is_over
 
 LONGEST_WORK = 23 * 60 * 60
@@ -16,13 +17,15 @@ def plan_rounds(ledger: Ledger, rounds_per_run: int) -> int:
         rounds_per_run: so many over all replicas, rounded up so that each does the same number; 0: as many as are left.
 
     Returns:
-        At least 1: a search that is over has one turn with nothing to do.
+        At least 1: a search that is over, or paused, has one turn with nothing to do.
 
     Raises:
         UserError: a negative number.
     """
-    left = ledger.spec.loop.rounds - ledger.version().rounds
+    left = ledger.rounds - ledger.version().rounds
     rounds = _rounds(ledger, rounds_per_run)
+    if not may_begin(ledger):
+        return 1
     turns = -(-rounds // ledger.spec.loop.replicas)
     if not is_over(ledger) and left <= (rounds_per_run or left):
         turns += 2  # the winner's grid, and its last training
@@ -50,7 +53,7 @@ def plan_workers(ledger: Ledger, workers: int, rounds_per_run: int, seconds_per_
         raise UserError(f"seconds_per_run: {seconds_per_run}; allowed: 1 to {LONGEST_WORK}, since a pod has a day")
     loop = ledger.spec.loop
     updates = -(-_rounds(ledger, rounds_per_run) // loop.rounds_per_update)
-    until = min(loop.rounds, ledger.version().rounds + updates * loop.rounds_per_update)
+    until = min(ledger.rounds, ledger.version().rounds + updates * loop.rounds_per_update)
     if workers > (most := loop.window * loop.children_per_round):
         print(
             f"warning: {workers} workers share at most {most} children (loop.window x children_per_round)", flush=True
@@ -61,5 +64,5 @@ def plan_workers(ledger: Ledger, workers: int, rounds_per_run: int, seconds_per_
 def _rounds(ledger: Ledger, rounds_per_run: int) -> int:
     if rounds_per_run < 0:
         raise UserError(f"rounds_per_run: {rounds_per_run} is negative; allowed: 0 (all that are left) or more")
-    left = ledger.spec.loop.rounds - ledger.version().rounds
+    left = ledger.rounds - ledger.version().rounds
     return min(left, rounds_per_run or left)

@@ -60,7 +60,12 @@ def _hand_on(handler: Any) -> None:
 
 
 def run_in_processes(
-    work: Callable[[str], None], children: Sequence[str], at_once: int, attempts: int, alone: Collection[str] = ()
+    work: Callable[[str], None],
+    children: Sequence[str],
+    at_once: int,
+    attempts: int,
+    alone: Collection[str] = (),
+    may_begin: Callable[[], bool] = lambda: True,
 ) -> list[str]:
     """Run `work(child)` for every child, each in its own process; one whose process died again later, by itself.
 
@@ -72,6 +77,7 @@ def run_in_processes(
         at_once: how many processes at a time.
         attempts: how often to run a child whose process dies.
         alone: those that run by themselves from the first, before the others.
+        may_begin: asked before each; False: neither this one nor any after it is run.
 
     Returns:
         The children whose process died every time.
@@ -100,6 +106,9 @@ def run_in_processes(
     try:
         while running or (waiting and not stopping and errors.empty()):
             while waiting and has_room() and not stopping and errors.empty():
+                if not may_begin():
+                    waiting.clear()
+                    break
                 child, attempt = waiting.pop(0)
                 process = _CONTEXT.Process(target=_work, args=(work, child, errors), name=child)
                 with _sigterm_held_back():  # by the new process too, until it minds signals

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rlnas.controller import Trial
 from rlnas.seeds import derive_seed
-from rlnas.state import Controller, Ledger, Observer, Plan, PlannedChild, Version
+from rlnas.state import Controller, Ledger, Observer, Plan, PlannedChild, Version, end_at_budget, ended_line
 from rlnas.state.suggestions import read_suggestions
-from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, batches
+from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch, batches, may_begin
 from rlnas.steps.deserted import Deserted
 from rlnas.steps.finalize import plan_final
 from rlnas.steps.foresight import TrainersForesight
@@ -27,7 +27,7 @@ def sample_architecture(ledger: Ledger, replica: int = 0, sleep: Callable[[float
         sleep: how to wait, in seconds.
 
     Returns:
-        Batches of children to train; one empty batch if there is nothing to do.
+        Batches of children to train; one empty batch if there is nothing to do, or the search is paused.
     """
     observer = Observer(ledger)
     while (found := find_work(ledger, observer, replica)) == []:
@@ -44,6 +44,7 @@ def find_work(
     until: int | None = None,
     planned_first: bool = False,
     deserted: Deserted | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> list[Batch] | None:
     """Plan the next round, or find what is left behind.
 
@@ -54,17 +55,22 @@ def find_work(
         until: no round from this number on is begun; None: all that there are.
         planned_first: a new round is planned only when nothing of an earlier one is free.
         deserted: a new round is planned only when this finds no batch that is left behind.
+        clock: seconds since 1970.
 
     Returns:
-        Batches of children to train; one empty batch if there is nothing to do before an update; an empty list if
-        others train all that is left of the window; None if the budget is reached.
+        Batches of children to train; one empty batch if there is nothing to do before an update, or the search is
+        paused; an empty list if others train all that is left of the window; None if the budget is reached.
     """
-    loop = ledger.spec.loop
+    if not may_begin(ledger):
+        return [NOTHING_TO_DO]
     head = ledger.head()
     version = head.version
-    if version.rounds >= loop.rounds:
+    if version.rounds < ledger.rounds and end_at_budget(ledger, clock):
+        print(ended_line(ledger), flush=True)
+    if version.rounds >= ledger.rounds:
         return None
-    last = loop.rounds if until is None else min(until, loop.rounds)
+    loop = ledger.spec.loop
+    last = ledger.rounds if until is None else min(until, ledger.rounds)
     window = range(version.low_mark, min(last, version.low_mark + loop.window))
     if deserted and (left := deserted.find(version, window)):
         return left

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rlnas.errors import UserError, one_line
 from rlnas.spaces import Tokens
 from rlnas.spec import LoopSettings
-from rlnas.state import Ledger
+from rlnas.state import Ledger, renew
 from rlnas.state import suggestions as queue
 
 MOST_READ = 1000  # of the queue, to look for doubles
@@ -33,7 +33,8 @@ def suggest(ledger: Ledger, documents: Sequence[Any], by: str) -> list[tuple[Tok
     """
     if not isinstance(by, str) or not by.isprintable() or not 0 < len(by.strip()) <= 60:
         raise UserError(f"by: {by!r} names nobody; allowed: 1 to 60 printable characters")
-    if ledger.plan(ledger.spec.loop.rounds - 1) is not None:
+    renew(ledger)
+    if ledger.record.ended or ledger.plan(ledger.rounds - 1) is not None:
         raise UserError(f"search {ledger.name}: its last round is planned already; allowed: a search that goes on")
     found = [_tokens(ledger, document, f"suggestion {number}") for number, document in enumerate(documents, 1)]
     if not found:
@@ -41,7 +42,7 @@ def suggest(ledger: Ledger, documents: Sequence[Any], by: str) -> list[tuple[Tok
     first = ledger.next_round()
     last = ledger.plan(first - 1) if first else None
     waiting = [s.tokens for s in queue.read_suggestions(ledger, last.suggestions if last else 0, MOST_READ)]
-    room = sum(most_suggested(ledger.spec.loop, number) for number in range(first, ledger.spec.loop.rounds))
+    room = sum(most_suggested(ledger.spec.loop, number) for number in range(first, ledger.rounds))
     doubts = []
     for tokens in found:
         known = f"it waits already, and {TWICE}" if tokens in waiting else ""

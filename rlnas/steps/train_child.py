@@ -19,8 +19,10 @@ from rlnas.state import (
     Result,
     SearchRecord,
     StoreSettings,
+    Watch,
     claim,
     parse_child_id,
+    paused_line,
     suspects,
     this_process,
 )
@@ -35,7 +37,8 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
 
     A child that fails by itself gets its result here; one that is killed is taken up again from its checkpoint, by
     this call or a later one. Where memory is short the kernel may kill the whole pod: the children whose attempts ended
-    without progress are trained one at a time then, so that the one that needs too much is lost alone.
+    without progress are trained one at a time then, so that the one that needs too much is lost alone. Where the search
+    is paused, those in training are given back, and no other is begun.
 
     Args:
         ledger: of the search.
@@ -53,6 +56,9 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
     if not begun.isdisjoint(batch.names):  # what nobody has begun has not ended
         done = ledger.finished_children(batch.round) | ledger.trained_children(batch.round)
     todo = [name for name in batch.names if name not in done]
+    if ledger.record.paused:
+        print(paused_line(ledger), flush=True)
+        todo = []
     if not todo:
         return
     with ends_well_if_told_to_stop():
@@ -78,7 +84,8 @@ def _train(ledger: Ledger, batch: Batch, plan: Plan, todo: list[str], begun: set
         _train_in_process, ledger.bucket.settings, ledger.record, trainers, data, rungs, planned, at_once, task, here
     )
     alone = suspects(ledger, [name for name in todo if name in begun])
-    run_in_processes(work, todo, at_once, spec.failures.attempts + 1, alone)
+    watch = Watch(ledger)
+    run_in_processes(work, todo, at_once, spec.failures.attempts + 1, alone, lambda: not watch.halt)
 
 
 def _train_in_process(
@@ -155,7 +162,7 @@ def _measures(ledger: Ledger, trainer: Trainer, architecture: Any, child: str) -
     """
     objective = ledger.spec.objective
     measures = trainer.measure(architecture, objective.measures) if objective.measures else {}
-    of_the_search = parse_child_id(child)[0] < ledger.spec.loop.rounds
+    of_the_search = parse_child_id(child)[0] < ledger.finals_from
     if of_the_search and (excess := objective.excess(measures)):
         raise ChildFailure("over_limit", excess)
     return measures

@@ -2,7 +2,7 @@
 
 from rlnas.controller import Experience, SearcherState, Trial
 from rlnas.errors import StoreError
-from rlnas.state import Ledger, Summary, Version
+from rlnas.state import Ledger, Summary, Version, renew
 
 
 def update_controller(ledger: Ledger, own: int | None = None) -> Version:
@@ -22,14 +22,17 @@ def update_controller(ledger: Ledger, own: int | None = None) -> Version:
     Raises:
         StoreError: the store failed, or lacks what it must have.
     """
-    loop, head = ledger.spec.loop, ledger.head()
+    head = ledger.head()
     policies: dict[int, SearcherState] = {}
     while True:
-        version = head.version
-        window = range(version.low_mark, min(loop.rounds, version.low_mark + loop.window))
+        version, budget, loop = head.version, ledger.rounds, ledger.spec.loop
+        window = range(version.low_mark, min(budget, version.low_mark + loop.window))
         due, more = _due(ledger, version, window, own)
         if not due:
             return version
+        renew(ledger)  # after the rounds were read, and before one counts: see `rlnas.state.marks`
+        if ledger.rounds != budget:
+            continue
         policies[version.version] = head.state
         for summary in due:
             if summary.policy_version not in policies:
@@ -75,7 +78,7 @@ def _due(ledger: Ledger, version: Version, window: range, own: int | None) -> tu
         only = ledger.summary(number) if number in window and number not in version.extras else None
         return [only] if only else [], False
     ready = [r for r in ledger.complete_rounds(version.low_mark) if r in window and r not in version.extras]
-    unapplied = len(window) - len(version.extras)
+    unapplied = len(set(window).difference(version.extras))
     if len(ready) < min(loop.rounds_per_update, unapplied):
         return [], False
     chosen = [ledger.summary(number) for number in ready[: loop.rounds_per_update]]

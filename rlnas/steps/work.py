@@ -76,7 +76,8 @@ def work(
 ) -> Spent:
     """Sample, train, evaluate and update, and train the winner, until nothing is left to do or the time is over.
 
-    What was begun is trained to its end. Told to stop (SIGTERM), it gives its children back and returns.
+    What was begun is trained to its end. Told to stop (SIGTERM), or where the search is paused, it gives its children
+    back and returns.
 
     Args:
         ledger: of the search.
@@ -93,7 +94,7 @@ def work(
     if ledger.spec.controller.asks_for_trials and device() != "cpu":
         # Sampling would begin to use the GPU, and a process that does cannot be forked for children.
         raise UserError("controller.trials: workers make no short trials on a GPU; allowed: 0, or the loop")
-    spent, end, loop = Spent(clock), clock() + seconds, ledger.spec.loop
+    spent, end = Spent(clock), clock() + seconds
 
     def pause(length: float = min(POLL_SECONDS, ledger.spec.failures.lease_seconds / 4)) -> None:
         if clock() + length > end:
@@ -107,7 +108,7 @@ def work(
         while version.low_mark < until and clock() < end:
             with spent.on("sampling"):
                 found = find_work(ledger, observer, until=until, deserted=deserted)
-            if found is None:
+            if found is None or ledger.record.paused:
                 break
             if not found:
                 pause()
@@ -117,21 +118,24 @@ def work(
             with spent.on("updating"):
                 version = update_controller(ledger, found[0].round if found[0].children else None)
             if version.version > before:
-                print(f"round {version.rounds} of {loop.rounds}: version {version.version}", flush=True)
+                print(f"round {version.rounds} of {ledger.rounds}: version {version.version}", flush=True)
             elif found == [NOTHING_TO_DO]:
-                if until < loop.rounds:
+                if until < ledger.rounds:
                     break  # what is missing for an update is beyond this run
                 pause()
-        while until >= loop.rounds <= ledger.version().rounds and clock() < end:
+        waits = False
+        while until >= ledger.rounds <= ledger.version().rounds and clock() < end:
             if is_over(ledger) or awaits_test(ledger):
                 break
+            if waits:
+                pause()  # others train what is left
             with spent.on("sampling"):
                 found = plan_final(ledger, pause)
+            if found == [NOTHING_TO_DO]:
+                break  # it is paused, extended, or over by now
             batch = _whole(found)
-            trained = ledger.trained_children(batch.round).issuperset(batch.names)
+            waits = ledger.trained_children(batch.round).issuperset(batch.names)
             _do(ledger, batch, task, spent)
-            if trained and not awaits_test(ledger):
-                pause()  # others train what is left
     print(spent, flush=True)
     return spent
 

@@ -1,6 +1,8 @@
 """The views of a search: who proposed what, the best at each size, and what its searcher is."""
 
 import json
+import os
+import socket
 from typing import Any
 
 import pytest
@@ -8,7 +10,8 @@ from searches import make_spec, run
 
 from rlnas import steps
 from rlnas.report import fronts
-from rlnas.state import Bucket, Ledger
+from rlnas.state import Bucket, Ledger, claim
+from rlnas.state.leases import release
 
 GUIDED = {"kind": "guided", "first": 2, "samples": 8}
 
@@ -28,6 +31,24 @@ def test_status_and_run_say_what_the_searcher_is(rlnas: Any, guided: Ledger) -> 
     assert "guided: not the paper's REINFORCE" in " ".join(out.replace("│", " ").split())
     shown = json.loads(rlnas("status", guided.name, "--json")[1])
     assert (shown["controller"], shown["label"]) == ("guided", guided.spec.controller.label)
+
+
+def test_status_says_who_trains(rlnas: Any, bucket: Bucket) -> None:
+    spec = make_spec()
+    ledger = steps.open_search(bucket, spec.name, spec)
+    steps.sample_architecture(ledger)
+    claims = [claim(ledger, f"000000-00{i}", "a task") for i in range(2)]
+    assert claims[0]
+    assert claims[1]
+    release(ledger, claims[1])
+    lines = " ".join(rlnas("status", spec.name)[1].replace("│", " ").split())
+    assert f"training 000000-000: {socket.gethostname()}, process {os.getpid()} (attempt 1, from epoch 0)" in lines
+    assert "training 000000-001: given back; waits (attempt 1, from epoch 0)" in lines
+    found = json.loads(rlnas("status", spec.name, "--json")[1])["trainings"]
+    assert [(t["child"], t["state"], t["owner"]["pid"]) for t in found] == [
+        ("000000-000", "active", os.getpid()),
+        ("000000-001", "released", os.getpid()),
+    ]
 
 
 def test_the_leaderboard_tells_proposers_apart(rlnas: Any, guided: Ledger) -> None:

@@ -1,11 +1,13 @@
 """One state of a search, one next step: every state of the ledger with every state of the newest run."""
 
+from dataclasses import replace
+
 import pytest
 
 from rlnas.cli.standing import standing
 from rlnas.report import SearchStatus
 from rlnas.state import Left
-from rlnas.state.records import Leader
+from rlnas.state.records import End, Leader, Pause
 
 LEADER = Leader(child="000001-000", reward=0.9, tokens=(1,), metrics={})
 
@@ -88,3 +90,20 @@ def test_while_none_is_it_is_what_the_ledger_lacks(now, run, what, here, there):
     if here:
         stand = standing("mine", now, run, here=False, there=False)
         assert (stand.what, stand.command) == (what, here)
+
+
+def test_a_search_that_is_paused_is_resumed_next_whatever_runs():
+    paused = replace(MIDWAY, paused=Pause(by="Ada", at=0.0))
+    for run, here in ((None, False), ("RUNNING", False), ("FAILED", True)):
+        stand = standing("mine", paused, run, here=here, there=True)
+        left = "1 round and the winner's training and test are left"
+        assert stand.what == f"paused by Ada, 1970-01-01 00:00 UTC; {left}"
+        assert stand.command == "rlnas resume mine"
+
+
+def test_a_search_that_was_ended_says_why():
+    ended = End(why="loop.hours", at=0.0, rounds=2)
+    why = "loop.hours was reached, 1970-01-01 00:00 UTC; "
+    stand = standing("mine", replace(WINNER, ended=ended), None, here=False, there=False)
+    assert stand.what == f"{why}the winner's training and test are left{KEPT}"
+    assert standing("mine", replace(COMPLETE, ended=ended), None, False, False).what.startswith(f"complete: {why}")

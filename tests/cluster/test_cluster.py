@@ -7,30 +7,29 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from functools import partial
 from uuid import uuid4
 
 import pytest
+from cluster.site import NIGHTLY, PLAIN, Site
 from cluster.tools import (
     NEEDS,
     Settings,
     clear,
     forwarded,
+    insist,
     kubectl,
     pods_of,
-    set_pull_policy,
+    queue_of,
     store_environment,
     table,
+    unlabelled,
     wait_for,
 )
 
-from pipelines.compile import compile_all
-from rlnas.cluster import ENDED, Cluster, Endpoint, RunState, label_package, queue_labels, requests_of, run_parameters
+from rlnas.cluster import ENDED, Cluster, Endpoint, queue_labels
 from rlnas.errors import UserError
-from rlnas.spec import SearchSpec, parse_spec
-from rlnas.state import Bucket, Ledger, StoreSettings, child_id, delete_search, list_searches, open_search
+from rlnas.state import Bucket, Ledger, StoreSettings, delete_search, list_searches, open_search
 
 SETTINGS = Settings.from_environment(os.environ)
 pytestmark = [
@@ -38,9 +37,6 @@ pytestmark = [
     pytest.mark.timeout(7200),
     pytest.mark.skipif(SETTINGS is None or not shutil.which("kubectl"), reason=NEEDS),
 ]
-PLAIN = "plain"
-EPOCHS, LONG = 2, 1000  # long enough for a pod to be killed amid its training
-"""Searches are named by what is done to them."""
 
 
 def kill_container(namespace: str, pod: str) -> None:
@@ -66,83 +62,6 @@ def evict_pod(namespace: str, pod: str) -> None:
 RUDE = {"killed": kill_container, "deleted": delete_pod, "forced": delete_pod_at_once, "evicted": evict_pod}
 
 
-@dataclass
-class Site:
-    """What the checks share."""
-
-    settings: Settings
-    folder: Path
-    store: StoreSettings
-    cluster: Cluster
-    name: str
-    runs: list[str] = field(default_factory=list)
-
-    def spec(self, kind: str) -> SearchSpec:
-        return parse_spec(
-            {
-                "name": f"{self.name}-{kind}",
-                "seed": 1,
-                "space": {"kind": "cnn", "layers": 2, "filters": [4, 8]},
-                "dataset": {"kind": "digits"},
-                "child": {"epochs": LONG if kind in RUDE else EPOCHS, "batch": 64, "snapshots": 1, "upsample_by": None},
-                "loop": {"children": 8, "children_per_round": 4, "children_per_batch": 2},
-                "failures": {"lease_seconds": 60},
-            }
-        )
-
-    def package(self, kind: str) -> Path:
-        package = compile_all(self.folder / kind)[0]
-        label_package(package, f"{self.name}-{kind}", queue_labels(self.settings.queue, None))
-        if self.settings.pull_policy:
-            set_pull_policy(package, self.settings.pull_policy)
-        return package
-
-    def parameters(self, package: Path) -> dict[str, Any]:
-        given = [f"container_image={self.settings.image}", f"store_secret_name={self.settings.store_secret}"]
-        return run_parameters(package, given + self.settings.parameters)
-
-    def submit(self, kind: str) -> RunState:
-        package, spec = self.package(kind), self.spec(kind)
-        arguments = self.parameters(package) | {"search_name": spec.name, "search_spec": spec.document}
-        run = self.cluster.submit(package, spec.name, arguments, self.settings.service_account)
-        self.runs.append(run.id)
-        print(f"\nrun {run.name}; a pod asks for", *requests_of(package, arguments), sep="\n  ")
-        return run
-
-    def ended(self, run: RunState) -> RunState:
-        def read() -> RunState:
-            return self.cluster.run(run.id)
-
-        return wait_for(f"run {run.name}", read, lambda now: now.state in ENDED, self.settings.patience)
-
-    def ledger(self, kind: str) -> Ledger:
-        return open_search(Bucket(self.store), f"{self.name}-{kind}")
-
-    def training_pods(self, run: RunState, phase: str) -> list[str]:
-        return [
-            pod["metadata"]["name"]
-            for pod in pods_of(self.settings.namespace, run.id)
-            if pod["metadata"]["labels"].get("app.kubernetes.io/component") == "train-child"
-            and pod["status"]["phase"] == phase
-        ]
-
-    def all_runs(self) -> list[Any]:
-        runs = self.cluster._client.list_runs(
-            page_size=100, sort_by="created_at desc", namespace=self.cluster._namespace
-        ).runs
-        return [run for run in runs or [] if run.display_name.startswith(self.name)]
-
-    def results(self, kind: str) -> list[Any]:
-        ledger = self.ledger(kind)
-        return [ledger.result(child_id(number, child)) for number in range(2) for child in range(4)]
-
-    def assert_complete(self, kind: str) -> None:
-        version = self.ledger(kind).version()
-        assert (version.rounds, version.children, version.failed) == (2, 8, 0), version
-        assert version.version == 2, "each round is applied exactly once"
-        assert all(result is not None and result.status == "ok" for result in self.results(kind))
-
-
 @pytest.fixture(scope="module")
 def store() -> Iterator[StoreSettings]:
     """The store as it is reached from here."""
@@ -164,7 +83,9 @@ def site(store: StoreSettings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     assert SETTINGS is not None
     endpoint = Endpoint.from_environment(os.environ, SETTINGS.endpoint, SETTINGS.namespace)
     assert endpoint is not None
-    site = Site(SETTINGS, tmp_path_factory.mktemp("site"), store, Cluster(endpoint), f"check-{uuid4().hex[:8]}")
+    folder, name = tmp_path_factory.mktemp("site"), f"check-{uuid4().hex[:8]}"
+    queue = insist("whether Kueue is there", partial(queue_of, SETTINGS))
+    site = Site(SETTINGS, folder, store, Cluster(endpoint), name, queue)
     yield site
     bucket, client = Bucket(store), site.cluster._client
 
@@ -218,14 +139,14 @@ def test_what_tasks_need_is_in_the_namespace() -> None:
 
 
 def test_a_package_is_uploaded_once(site: Site) -> None:
-    package = site.package("plain")
+    package = site.package(PLAIN)
     assert site.cluster._upload(package, site.name) == site.cluster._upload(package, site.name)
 
 
 def test_a_search_of_two_rounds_succeeds(site: Site) -> None:
-    run = site.ended(site.submit("plain"))
+    run = site.ended(site.submit(PLAIN))
     assert run.state == "SUCCEEDED", run.words
-    site.assert_complete("plain")
+    site.assert_complete(PLAIN)
 
 
 def test_every_pod_is_labelled_and_no_pod_shows_the_secret(site: Site) -> None:
@@ -233,8 +154,6 @@ def test_every_pod_is_labelled_and_no_pod_shows_the_secret(site: Site) -> None:
     named = [p for p in pods if p["metadata"]["labels"].get("app.kubernetes.io/instance") == f"{site.name}-plain"]
     components = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in named}
     assert {"prepare-data", "open-search", "train-child", "evaluate", "update-controller", "finish"} <= components
-    for name, value in queue_labels(site.settings.queue, None).items():
-        assert {pod["metadata"]["labels"].get(name) for pod in named} == {value}
     logs = [kubectl(site.settings.namespace, "logs", pod["metadata"]["name"], "-c", "main") for pod in named]
     assert any("reward" in log for log in logs), "evaluate prints rewards"
     assert site.store.secret_key not in json.dumps(pods) + "".join(logs)
@@ -266,8 +185,7 @@ def test_the_ui_has_the_report_of_every_round(site: Site) -> None:
 def test_a_training_pod_that_ends_early_costs_no_child(site: Site, how: str) -> None:
     """While a second run of the same search is under way. What becomes of the first run is printed, not asserted."""
     first, patience = site.submit(how), site.settings.patience
-    pod = wait_for("a training pod to run", lambda: site.training_pods(first, "Running"), bool, patience)[0]
-    wait_for("a child to be claimed", lambda: site.ledger(how).claimed_children(0), bool, patience)
+    pod = wait_for("a pod that trains", lambda: site.training_pods(first), bool, patience)[0]
     second = site.submit(how)
     RUDE[how](site.settings.namespace, pod)
     ended = site.ended(first)
@@ -279,16 +197,47 @@ def test_a_training_pod_that_ends_early_costs_no_child(site: Site, how: str) -> 
     site.assert_complete(how)
 
 
+def test_workers_of_which_one_is_deleted_and_one_comes_late_end_the_search(site: Site) -> None:
+    """What becomes of the run whose worker was deleted is printed, not asserted."""
+    kind, patience = "workers", site.settings.patience
+    first = site.submit(kind, workers=2, training_cpu=1)  # so that both find a place on a small node
+    pods = wait_for("two workers that train", lambda: site.training_pods(first), lambda now: len(now) == 2, patience)
+    late = site.submit(kind, workers=1, training_cpu=1)
+    delete_pod(site.settings.namespace, pods[0])
+    ended, last = site.ended(first), site.ended(late)
+    print(f"\nworkers, one deleted: run {first.name}: {ended.state}, run {late.name}: {last.state}", *ended.words)
+    assert last.state == "SUCCEEDED", last.words
+    site.assert_complete(kind)
+    components = {
+        pod["metadata"]["labels"].get("app.kubernetes.io/component")
+        for pod in pods_of(site.settings.namespace, late.id)
+    }
+    assert {"plan-workers", "work", "finish"} <= components
+
+
+def test_every_pod_of_loop_and_workers_names_its_queue(site: Site) -> None:
+    if site.queue is None:
+        pytest.skip("Kueue is installed, and QUEUE names none of its LocalQueues")
+    pods = pods_of(site.settings.namespace, *site.runs)
+    assert pods
+    assert not unlabelled(pods, queue_labels(site.queue, None))
+
+
 def test_a_schedule_fires_twice_and_a_search_that_is_complete_ends_at_once(site: Site) -> None:
-    name, package = f"{site.name}-plain", site.package("plain")
-    before = {run.run_id for run in site.all_runs()}
-
-    def fired() -> list[str]:
-        return [run.state for run in site.all_runs() if run.run_id not in before]
-
+    name = f"{site.name}-{PLAIN}"
     with pytest.raises(UserError, match="no schedule"):
         site.cluster.disable(name)
-    site.cluster.schedule(package, name, "* * * * *", 1, site.parameters(package), site.settings.service_account)
-    wait_for("two scheduled runs to succeed", fired, lambda s: s.count("SUCCEEDED") >= 2, site.settings.patience)
+    states = site.schedule(PLAIN)
+    wait_for("two scheduled runs to succeed", states, lambda s: s.count("SUCCEEDED") >= 2, site.settings.patience)
     site.cluster.disable(name)
-    site.assert_complete("plain")
+    site.assert_complete(PLAIN)
+
+
+def test_a_schedule_of_workers_goes_on_where_a_run_of_one_round_ended(site: Site) -> None:
+    run = site.ended(site.submit(NIGHTLY, workers=1, rounds_per_run=1))
+    assert run.state == "SUCCEEDED", run.words
+    assert site.ledger(NIGHTLY).version().rounds == 1
+    states = site.schedule(NIGHTLY, workers=1)
+    wait_for("a scheduled run of workers to succeed", states, lambda s: "SUCCEEDED" in s, site.settings.patience)
+    site.cluster.disable(f"{site.name}-{NIGHTLY}")
+    site.assert_complete(NIGHTLY)

@@ -1,31 +1,45 @@
 """The tools of the cluster suite, on hand-written answers in the shape of kubectl's; they need no cluster."""
 
 import base64
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from cluster.site import CLAIMED, NIGHTLY, Site
 from cluster.tools import (
     NEEDS,
+    UNMINDED,
     Settings,
     clear,
     forwarded,
     insist,
     listens,
     pod_seconds,
+    queue_of,
+    running,
     set_pull_policy,
     store_environment,
     table,
+    unlabelled,
     wait_for,
 )
+from kubeflow_stand_in import Kubeflow, serving
 
 from pipelines.compile import compile_all
+from rlnas import steps
+from rlnas.cluster import Cluster, Endpoint, queue_labels
 from rlnas.errors import StoreError, UserError
+from rlnas.state import Bucket, StoreSettings
+
+SETTINGS = Settings("http://kfp", "team", patience=0)
 
 
 def pod(component: str | None, start: str, *ends: str | None) -> dict:
@@ -141,6 +155,134 @@ def test_a_pull_policy_reaches_every_pod(tmp_path: Path) -> None:
     _, platform = yaml.safe_load_all(package.read_text())
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
     assert all(executor["imagePullPolicy"] == "Never" for executor in executors)
+
+
+def named(name: str, phase: str, component: str | None = None, **labels: str) -> dict[str, Any]:
+    """A pod of `kubectl get pods -o json`; without a component it is a driver's."""
+    labels |= {"app.kubernetes.io/component": component} if component else {}
+    return {"metadata": {"name": name, "labels": labels}, "status": {"phase": phase}}
+
+
+PODS = [
+    named("driver", "Running"),
+    {"metadata": {"name": "stranger"}, "status": {"phase": "Running"}},
+    named("finish", "Pending", "finish"),
+    named("work-1", "Running", "work"),
+    named("work-2", "Running", "work"),
+    named("work-3", "Failed", "work"),
+]
+
+
+def answer_as_kubectl(folder: Path, monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any]) -> None:
+    """Be kubectl: answer by what follows the namespace, and refuse all else."""
+    (folder / "answers.json").write_text(json.dumps(answers))
+    program = folder / "kubectl"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import json, sys\n"
+        f"answers = json.load(open({str(folder / 'answers.json')!r}))\n"
+        "answer = answers.get(' '.join(sys.argv[3:]))\n"
+        "print(answer) if answer is not None else sys.exit('Error: ' + ' '.join(sys.argv[1:]))\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_pods_are_told_apart_by_component_and_phase() -> None:
+    assert running(PODS, ("work", "train-child")) == ["work-1", "work-2"]
+    assert running(PODS, ("finish",)) == []
+
+
+def test_a_pod_of_a_task_that_lacks_the_label_of_its_queue_is_found() -> None:
+    labels = queue_labels("gpu", None)
+    pods = [named("driver", "Succeeded"), named("a", "Running", "work", **labels), named("b", "Running", "work")]
+    pods += [named("c", "Running", "finish", **queue_labels("other", None))]
+    assert unlabelled(pods, labels) == ["b", "c"]
+    assert unlabelled(pods[:2], labels) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "given", "queue"),
+    [
+        (["apps", "argoproj.io"], None, UNMINDED),
+        (["apps", "kueue.x-k8s.io"], None, None),
+        (["apps", "kueue.x-k8s.io"], "gpu", "gpu"),
+    ],
+)
+def test_a_queue_that_is_not_there_is_named_only_where_nobody_minds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: list[str], given: str | None, queue: str | None
+) -> None:
+    known = json.dumps({"kind": "APIGroupList", "groups": [{"name": name} for name in groups]})
+    answer_as_kubectl(tmp_path, monkeypatch, {"get --raw /apis": known})
+    assert queue_of(replace(SETTINGS, queue=given)) == queue
+
+
+@pytest.fixture
+def kubeflow() -> Iterator[Kubeflow]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def site(kubeflow: Kubeflow, tmp_path: Path) -> Site:
+    endpoint = Endpoint.from_environment({}, kubeflow.url, "team")
+    assert endpoint is not None
+    settings = replace(SETTINGS, pull_policy="Never", parameters=["training_cpu=1"])
+    nowhere = StoreSettings("127.0.0.1:1", "access", "secret")
+    return Site(settings, tmp_path, nowhere, Cluster(endpoint), "check-1", UNMINDED)
+
+
+def test_runs_and_schedules_of_workers_are_asked_for_as_the_command_does(site: Site, kubeflow: Kubeflow) -> None:
+    site.submit(NIGHTLY, workers=2, rounds_per_run=1)
+    (run,) = kubeflow.kept["runs"]
+    sent = run["runtime_config"]["parameters"]
+    assert (sent["search_name"], sent["worker_count"], sent["rounds_per_run"]) == (f"{site.name}-{NIGHTLY}", 2, 1)
+    assert sent["training_cpu"] == "1"
+    executors = run["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert {"exec-plan-workers", "exec-work", "exec-finish"} <= set(executors)
+    pods = [named(name, "Running", **executor["podMetadata"]["labels"]) for name, executor in executors.items()]
+    assert not unlabelled(pods, queue_labels(UNMINDED, None))
+    assert {executor["imagePullPolicy"] for executor in executors.values()} == {"Never"}
+
+    states = site.schedule(NIGHTLY, workers=1)
+    (schedule,) = kubeflow.kept["recurringruns"]
+    sent = schedule["runtime_config"]["parameters"]
+    assert (sent["search_name"], sent["worker_count"]) == (f"{site.name}-{NIGHTLY}", 1)
+    assert "search_spec" not in sent
+    assert states() == []
+    for name in (f"{site.name}-{NIGHTLY}-1", f"{site.name}-plain-1"):  # Kubeflow starts them
+        kubeflow.keep("runs", "run_id", {"display_name": name, "state": "SUCCEEDED"})
+    assert states() == ["SUCCEEDED"]
+
+
+def test_a_worker_trains_once_its_log_says_so(
+    site: Site, kubeflow: Kubeflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = site.submit(NIGHTLY, workers=2)
+    answers = {
+        f"get pods -l pipeline/runid in ({run.id}) -o json": json.dumps({"items": PODS}),
+        "logs work-1 -c main": "it has just begun",
+        "logs work-2 -c main": f"child 000000-001{CLAIMED}1, from epoch 0",
+    }
+    answer_as_kubectl(tmp_path, monkeypatch, answers)
+    assert site.training_pods(run) == ["work-2"]
+    kubeflow.kept["runs"][0]["state"] = "SUCCEEDED"
+    assert site.ended(run).state == "SUCCEEDED"
+
+
+def test_a_real_search_of_workers_is_found_to_have_one_round_and_then_to_be_complete(
+    site: Site, bucket: Bucket, capfd: pytest.CaptureFixture[str]
+) -> None:
+    site, spec = replace(site, store=bucket.settings), site.spec(NIGHTLY)
+    ledger = steps.open_search(bucket, spec.name, spec)
+    (share,) = steps.plan_workers(ledger, 1, 1, 3600)
+    steps.work(ledger, "a", share["seconds"], share["until"])
+    assert CLAIMED in capfd.readouterr().out
+    assert site.ledger(NIGHTLY).version().rounds == 1
+    with pytest.raises(AssertionError):
+        site.assert_complete(NIGHTLY)
+    steps.work(ledger, "b", 3600, spec.loop.rounds)
+    site.assert_complete(NIGHTLY)
 
 
 def test_without_an_endpoint_the_suite_says_in_one_line_what_it_needs() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +18,8 @@ import yaml
 from kfp_server_api.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
+from rlnas.cluster.package import QUEUE
+from rlnas.cluster.pods import COMPONENT
 from rlnas.errors import StoreError, UserError
 
 T = TypeVar("T")
@@ -29,6 +31,7 @@ class KubectlFailed(AssertionError):
 
 PASSING = (ApiException, HTTPError, KubectlFailed, OSError, StoreError, UserError)
 """May be over in a moment: probes of a busy node kill Kubeflow's servers, a forwarded port dies with its pod."""
+UNMINDED = "rlnas-check"
 NEEDS = (
     "make test-cluster needs KFP_ENDPOINT=http://host:port and NAMESPACE=name; kubectl with a kubeconfig for that"
     " namespace; and the store: RLNAS_STORE_* as reached from here, or STORE_SERVICE=name:port to forward from there"
@@ -43,7 +46,7 @@ class Settings:
         endpoint, namespace: KFP_ENDPOINT and NAMESPACE.
         image, pull_policy: IMAGE and PULL_POLICY of all tasks, such as Never for images that were loaded onto nodes.
         overlay: OVERLAY, a folder of manifests to apply; nothing is applied without.
-        queue: QUEUE, a LocalQueue that all tasks wait in; none without.
+        queue: QUEUE, a LocalQueue that all tasks wait in; without, see `queue_of`.
         service_account: SERVICE_ACCOUNT of the pods.
         store_service: STORE_SERVICE, to be forwarded where no RLNAS_STORE_ENDPOINT is set.
         store_secret: STORE_SECRET, where the store's keys are.
@@ -107,6 +110,36 @@ def pods_of(namespace: str, *run_ids: str) -> list[dict[str, Any]]:
     """All pods of some runs."""
     selector = f"pipeline/runid in ({','.join(run_ids)})"
     return json.loads(kubectl(namespace, "get", "pods", "-l", selector, "-o", "json"))["items"]
+
+
+def running(pods: Iterable[dict[str, Any]], components: Collection[str]) -> list[str]:
+    """The names of those that run one of our components."""
+    return [
+        pod["metadata"]["name"]
+        for pod in pods
+        if pod["status"]["phase"] == "Running" and pod["metadata"].get("labels", {}).get(COMPONENT) in components
+    ]
+
+
+def unlabelled(pods: Iterable[dict[str, Any]], labels: Mapping[str, str]) -> list[str]:
+    """The names of our tasks' pods that lack one of these labels. Those of Kubeflow's drivers carry none of ours."""
+    found = []
+    for pod in pods:
+        given = pod["metadata"].get("labels", {})
+        if COMPONENT in given and not labels.items() <= given.items():
+            found.append(pod["metadata"]["name"])
+    return found
+
+
+def queue_of(settings: Settings) -> str | None:
+    """The queue of all runs: QUEUE; where Kueue is not installed, one that nobody minds; else None.
+
+    Where Kueue is installed, a pod waits for ever in a queue that is not there; else nobody reads the label.
+    """
+    if settings.queue:
+        return settings.queue
+    groups = json.loads(kubectl(settings.namespace, "get", "--raw", "/apis"))["groups"]
+    return None if any(group["name"] == QUEUE.partition("/")[0] for group in groups) else UNMINDED
 
 
 def store_environment(secret: dict[str, Any], config: dict[str, Any], endpoint: str) -> dict[str, str]:
@@ -214,7 +247,7 @@ def table(pods: list[dict[str, Any]], children: int, child_seconds: float) -> st
     for pod in pods:
         seconds = pod_seconds(pod)
         if seconds is not None:
-            groups[pod["metadata"]["labels"].get("app.kubernetes.io/component", "(driver)")].append(seconds)
+            groups[pod["metadata"]["labels"].get(COMPONENT, "(driver)")].append(seconds)
     lines = [f"{'pods of':22} {'number':>6} {'mean s':>7} {'longest s':>9}"]
     for name, seconds_each in sorted(groups.items()):
         mean = sum(seconds_each) / len(seconds_each)

@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import docker.client
 import kfp.local.docker_task_handler
+import pytest
 import yaml
 from kfp import local
 
@@ -35,6 +37,8 @@ FLAGS: dict[str, Any] = {
     "mem_limit": "4g",
 }
 """What every task's container is run with, as docker's client names it."""
+GRACE = 30.0
+"""Seconds that Kubernetes leaves a pod that is deleted."""
 
 
 def why_not() -> str | None:
@@ -46,6 +50,15 @@ def why_not() -> str | None:
         return f"needs {', '.join(missing)}: apt-get install {' '.join(missing)}"
     probe = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True, text=True)
     return f"needs namespaces: {probe.stderr.strip()}" if probe.returncode else None
+
+
+MARKS = [
+    pytest.mark.containers,
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
+    pytest.mark.filterwarnings("ignore:.*no effect in the current local runner"),
+    pytest.mark.usefixtures("image"),
+]
+"""Of every module whose tests run containers."""
 
 
 def podman(*arguments: str, check: bool = True, env: dict[str, str] | None = None) -> str:
@@ -129,6 +142,21 @@ def tell_to_stop(name: str) -> None:
     podman("exec", name, "sh", "-c", "kill -TERM -1", check=False)
 
 
+def delete_with_grace(name: str) -> float:
+    """As a pod that is deleted, where what started the task waits for it: told to stop, and killed after `GRACE`.
+
+    Returns:
+        The seconds that it took to end.
+    """
+    start = time.monotonic()
+    tell_to_stop(name)
+    while podman("ps", "--quiet", "--filter", f"name=^{name}$"):
+        if time.monotonic() - start > GRACE:
+            kill_container(name)
+        time.sleep(0.1)
+    return time.monotonic() - start
+
+
 @contextmanager
 def network(name: str) -> Iterator[str]:
     """A network without a way out."""
@@ -165,11 +193,12 @@ def service(folder: Path) -> Iterator[None]:
     socket = folder / "podman.sock"
     process = subprocess.Popen(["podman", "system", "service", "--time=0", f"unix://{socket}"])
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while not socket.exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
         os.environ["DOCKER_HOST"] = f"unix://{socket}"
+        docker.client.DEFAULT_TIMEOUT_SECONDS = 900  # for Kubeflow's runner; a busy machine is slow, not broken
         yield
     finally:
         os.environ.pop("DOCKER_HOST", None)
@@ -185,6 +214,12 @@ class Task:
     status: int
     log: str
     seconds: float
+
+
+def summary(seconds: float, tasks: list[Task]) -> str:
+    """Say in a line how long tasks took, all and each."""
+    mean = sum(task.seconds for task in tasks) / len(tasks)
+    return f"{seconds:.0f} s, {len(tasks)} containers of {mean:.1f} s"
 
 
 @dataclass
@@ -220,10 +255,10 @@ class Runner:
         def wait() -> None:
             deadline = time.monotonic() + 600
             while time.monotonic() < deadline:
-                names = podman("ps", "--filter", f"name={component}", "--format", "{{.Names}}").split()
-                if names and said in podman("logs", names[0], check=False):
-                    disturb(names[0])
-                    return
+                for name in podman("ps", "--filter", f"name=^{component}-", "--format", "{{.Names}}").split():
+                    if said in podman("logs", name, check=False):
+                        disturb(name)
+                        return
                 time.sleep(0.1)
 
         thread = threading.Thread(target=wait, daemon=True)

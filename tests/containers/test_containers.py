@@ -4,16 +4,14 @@ Run by `make test-containers`. It prints what it measured at its end.
 """
 
 import json
-import secrets
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from containers import engine
-from containers.engine import BASE, FLAGS, IMAGE, ROOT, Runner, podman
+from containers.engine import BASE, FLAGS, IMAGE, ROOT, Runner, podman, summary
 
 import components
 from pipelines.finalize import finalize_pipeline
@@ -24,11 +22,7 @@ from rlnas.spec import parse_spec
 from rlnas.state import Bucket, Ledger, StoreSettings, child_id, open_search
 from rlnas.state.records import Lease
 
-pytestmark = [
-    pytest.mark.containers,
-    pytest.mark.skipif(engine.why_not() is not None, reason=str(engine.why_not())),
-    pytest.mark.filterwarnings("ignore:.*no effect in the current local runner"),
-]
+pytestmark = engine.MARKS
 DIGITS = {
     "seed": 5,
     "space": {"kind": "cnn", "layers": 3, "filters": [4, 8]},
@@ -44,60 +38,8 @@ TABLE = {
     "loop": {"children": 2, "children_per_round": 2, "children_per_batch": 2},
 }
 LABEL = "org.opencontainers.image"
-
-
-@pytest.fixture(scope="module")
-def figures() -> Iterator[dict[str, Any]]:
-    """What was measured, printed at the end."""
-    found: dict[str, Any] = {}
-    yield found
-    print("\n\n" + "\n".join(f"{name:<28} {value}" for name, value in found.items()))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def image(tmp_path_factory: pytest.TempPathFactory, figures: dict[str, Any]) -> None:
-    """The image, built from a base made on the spot."""
-    engine.configure(tmp_path_factory.mktemp("podman"))
-    figures["base image"] = f"{engine.make_base():.0f} s (0: left by an earlier run)"
-    seconds, said = engine.build(ROOT, IMAGE)
-    figures["image build"] = f"{seconds:.0f} s, {said.count('Using cache')} steps from the cache"
-    size = int(podman("image", "inspect", "--format", "{{.Size}}", IMAGE))
-    figures["image size"] = f"{size / 1e9:.2f} GB"
-    layers = podman("history", "--format", "{{.Size}}", IMAGE).splitlines()
-    figures["layers"] = ", ".join(layer for layer in layers if not layer.startswith("0 B"))
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, StoreSettings]]:
-    """The network, and the store in it."""
-    name = f"rlnas-{secrets.token_hex(4)}"
-    keys = secrets.token_urlsafe(12), secrets.token_urlsafe(32)
-    folder = tmp_path_factory.mktemp("service")
-    with engine.network(name), engine.store(name, f"{name}-store", *keys) as endpoint, engine.service(folder):
-        found = StoreSettings(endpoint.removeprefix("http://"), *keys)
-        Bucket(found, patience=60).ensure()
-        yield name, found
-
-
-@pytest.fixture
-def runner(settings: tuple[str, StoreSettings], tmp_path: Path) -> Iterator[Runner]:
-    """The runner; whatever ran, the keys are in no log, no artifact and nothing that is stored."""
-    network, store = settings
-    runner = Runner(network, store.to_environment(), tmp_path / "root")
-    yield runner
-    bucket = Bucket(store)
-    found = [task.log.encode() for task in runner.tasks]
-    found += [path.read_bytes() for path in runner.root.rglob("*") if path.is_file()]
-    assert found
-    found += [item.data for key in bucket.list_all("") if (item := bucket.get(key)) is not None]
-    for data in found:
-        assert store.secret_key.encode() not in data
-        assert store.access_key.encode() not in data
-
-
-@pytest.fixture
-def bucket(settings: tuple[str, StoreSettings]) -> Bucket:
-    return Bucket(settings[1])
+LOOP = set(components.__all__) - {"plan_workers", "work"}
+"""Components that are not only of workers; `test_workers` runs those."""
 
 
 def in_container(*command: str, network: str = "none", user: str = engine.USER) -> str:
@@ -111,11 +53,6 @@ def outcome(ledger: Ledger) -> list[Any]:
     names = [child_id(*divmod(index, loop.children_per_round)) for index in range(loop.children)]
     children = [read_child(ledger, name) for name in names]
     return [(child.tokens, child.result.reward, child.result.history) for child in children]
-
-
-def summary(seconds: float, tasks: list[engine.Task]) -> str:
-    mean = sum(task.seconds for task in tasks) / len(tasks)
-    return f"{seconds:.0f} s, {len(tasks)} containers of {mean:.1f} s"
 
 
 def test_the_image_has_no_rights_and_no_entrypoint_and_says_what_it_is() -> None:
@@ -215,9 +152,9 @@ def test_a_search_ends_alike_whether_a_training_container_is_killed_or_not(
     figures["finalizing another child"] = summary(seconds, runner.tasks[before:])
     assert calm.model_files(winner)
     assert calm.model_files(other)
-    assert {task.component for task in runner.tasks} == set(components.__all__), "every component has run"
+    assert {task.component for task in runner.tasks} == LOOP, "every component has run"
     assert not [task for task in runner.tasks if task.status]
-    for name in components.__all__:
+    for name in sorted(LOOP):
         times = [task.seconds for task in runner.tasks if task.component == name]
         figures[f"  {name}"] = ", ".join(f"{value:.1f}" for value in times) + " s"
     figures["container flags"] = " ".join(f"{name}={value}" for name, value in FLAGS.items()) + " network=internal"

@@ -19,7 +19,7 @@ from waiting import LIMIT, wait_for
 
 from rlnas.local import runs_here
 from rlnas.spec import parse_spec
-from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, list_searches, open_search
+from rlnas.state import Bucket, EmbeddedStore, Ledger, StoreSettings, list_searches, open_search, pause, resume
 from rlnas.state.records import Lease
 
 SPEC = {
@@ -40,13 +40,13 @@ def rlnas(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*RLNAS, *arguments], cwd=folder, env=environment(), capture_output=True, text=True)
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     """Start a run in a process group of its own."""
     return subprocess.Popen(
         [*RLNAS, "run", "spec.yaml"],
         cwd=folder,
         env=environment(),
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -244,6 +244,21 @@ def test_being_told_to_stop_leaves_no_process_and_no_file_behind(
     assert outcome(folder) == undisturbed
 
 
+def test_a_pause_ends_a_run_well_and_a_resumed_one_goes_on(folder: Path, undisturbed: Any) -> None:
+    process = start(folder, subprocess.PIPE)
+    ledger = ledger_with_a_held_child(folder)
+    pause(ledger, "me")
+    out, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, err
+    assert "search rude is paused (by me, " in out
+    assert "next: rlnas resume rude" in out
+    assert ledger.version().rounds == 0
+    resume(ledger)
+    ran = rlnas(folder, "run", "spec.yaml")
+    assert ran.returncode == 0, ran.stderr
+    assert outcome(folder) == undisturbed
+
+
 def test_killed_alone_it_leaves_no_process_behind(folder: Path, undisturbed: Any) -> None:
     """Else the next run would be one of two, and after some kills of many."""
     process = start(folder)
@@ -372,7 +387,7 @@ def test_a_winner_whose_run_is_killed_is_tested_once_and_exported_all_the_same(f
     (folder / "spec.yaml").write_text(yaml.safe_dump(document))
     process = start(folder)
     ledger = ledger_of(folder)
-    wait_for(lambda: ledger.plan(ledger.spec.loop.rounds), "its grid is not begun")
+    wait_for(lambda: ledger.plan(ledger.finals_from), "its grid is not begun")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     ran = rlnas(folder, "run", "spec.yaml")

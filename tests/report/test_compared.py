@@ -98,7 +98,7 @@ def test_a_relative_that_does_not_compare_fails_only_where_it_is_named(bucket: B
     first, second, third, _ = found.remarks
     assert first.startswith("Search mine-control is left out: ")
     assert "failures.reward: -1.0, not 0.0" in first
-    assert "mine-s3/search.json: written by another version" in second
+    assert "mine-s3/search.json: a newer version of rlnas wrote it" in second
     assert "mine-s4/search.json" in third
     with pytest.raises(UserError, match=r"failures\.reward"):
         compared(ledger, stale)

@@ -261,10 +261,16 @@ def test_changed_data_is_refused(bucket, ledger, spec):
 def test_unknown_schema_is_refused(bucket, ledger, spec):
     key = f"searches/{spec.name}/search.json"
     data = bucket.get(key).data
-    for other in (data.replace(b'"schema_version":1,', b'"schema_version":2,'), b'{"schema_version": 17}', b"{}"):
+    later = r"search.json: a newer version of rlnas wrote it \(schema (2|17); this one reads up to 1\); upgrade rlnas"
+    for other, error, words in (
+        (data.replace(b'"schema_version":1,', b'"schema_version":2,'), UserError, later),
+        (b'{"schema_version": 17}', UserError, later),
+        (b'{"schema_version": true}', StoreError, "search.json: not a searchrecord of this version"),
+        (b"{}", StoreError, "search.json: not a searchrecord of this version"),
+    ):
         bucket.put(key, other)
         for attempt in (lambda: open_search(bucket, spec.name), lambda: create(bucket, spec)):
-            with pytest.raises(UserError, match=r"search.json: written by another version of rlnas.*reads schema 1"):
+            with pytest.raises(error, match=words):
                 attempt()
         assert bucket.get(key).data == other
 

@@ -31,6 +31,19 @@ def test_no_endpoint_is_no_store():
     assert StoreSettings.from_environment(GOOD | {"RLNAS_STORE_ENDPOINT": " "}) is None
 
 
+def test_all_endpoints_are_those_of_both_variables():
+    def hosts(**more):
+        return [settings.endpoint for settings in StoreSettings.all_from_environment(GOOD | more)]
+
+    assert hosts() == ["seaweedfs.kubeflow:9000"]
+    assert hosts(RLNAS_STORE_ENDPOINTS=" a:1, seaweedfs.kubeflow:9000,http://b:2,") == [*hosts(), "a:1", "b:2"]
+    alone = {name: value for name, value in GOOD.items() if name != "RLNAS_STORE_ENDPOINT"}
+    assert StoreSettings.all_from_environment(alone) == []
+    assert [s.endpoint for s in StoreSettings.all_from_environment(alone | {"RLNAS_STORE_ENDPOINTS": "a:1"})] == ["a:1"]
+    with pytest.raises(UserError, match=r"^RLNAS_STORE_ENDPOINTS: a:b: RLNAS_STORE_ENDPOINT: must be host:port"):
+        hosts(RLNAS_STORE_ENDPOINTS="a:b")
+
+
 @pytest.mark.parametrize(
     ("endpoint", "secure", "host"),
     [

@@ -16,7 +16,9 @@ from rlnas.children.images import ImageTrainer
 from rlnas.datasets import Validation, open_local
 from rlnas.errors import ChildFailure, UserError
 from rlnas.report import card_of
-from rlnas.state import Bucket, Ledger, child_id, finals, left_of, open_search
+from rlnas.spec import MOST_ROUNDS, SearchSpec
+from rlnas.state import Bucket, Ledger, Observer, child_id, extend, finals, left_of, open_search, stop
+from rlnas.state.marks import amend
 from rlnas.steps.common import NOTHING_TO_DO, architecture_of, trainer_of
 from rlnas.steps.train_child import failed_result
 from rlnas.variants import control_of
@@ -29,14 +31,20 @@ def searched(bucket: Bucket, kind: str = "cnn", finalize: dict | None = None, **
     """A search at its budget, its winner not yet finalized."""
     spec = make_spec(kind, finalize=finalize or {}, **sections)
     without = spec.model_copy(update={"finalize": None})
-    record = searches.run(bucket.settings, without).record
-    return Ledger(bucket, record.model_copy(update={"spec": record.spec | {"finalize": spec.finalize.model_dump()}}))
+    return now_finalized(searches.run(bucket.settings, without), spec)
+
+
+def now_finalized(ledger: Ledger, spec: SearchSpec) -> Ledger:
+    """Let a search have a spec that finalizes its winner, as if it had begun with that."""
+    changed = {"spec": spec.model_dump(mode="json"), "spec_sha256": spec.sha256}
+    amend(ledger, lambda record: record.model_copy(update=changed))
+    return ledger
 
 
 @pytest.mark.parametrize(("kind", "settings"), [("cnn", GRID), ("rnn", RNN_GRID)])
 def test_the_best_recipe_on_validation_data_is_trained_on_and_tested(bucket, kind, settings):
     ledger = searched(bucket, kind, settings)
-    winner, rounds = ledger.version().leaders[0], ledger.spec.loop.rounds
+    winner, rounds = ledger.version().leaders[0], ledger.finals_from
     record = finalize(ledger)
     grid = ledger.summary(rounds).children
     assert [child.recipe for child in grid] == ledger.spec.final.points
@@ -55,12 +63,12 @@ def test_a_learning_rate_of_the_grid_stands_above_the_one_that_the_winner_predic
     spec = make_spec("cnn", space={"learning_rates": [0.1, 0.2]}, finalize={"grid": {"learning_rate": [0.05, 1e30]}})
     ledger = searches.run(bucket.settings, spec)
     assert spec.space.decode(ledger.version().leaders[0].tokens).learning_rate in (0.1, 0.2)
-    grid = ledger.plan(spec.loop.rounds).children
+    grid = ledger.plan(ledger.finals_from).children
     trainers = [trainer_of(ledger, "cpu", planned.recipe) for planned in grid]
     rates = [architecture_of(ledger, *pair).learning_rate for pair in zip(grid, trainers, strict=True)]
     assert rates == [None, None]
     assert [trainer.recipe.learning_rate for trainer in trainers] == [0.05, 1e30]
-    assert [ledger.result(child_id(spec.loop.rounds, i)).status for i in range(2)] == ["ok", "failed"]
+    assert [ledger.result(child_id(ledger.finals_from, i)).status for i in range(2)] == ["ok", "failed"]
     searched = ledger.plan(0).children[0]
     assert architecture_of(ledger, searched, trainer_of(ledger, "cpu", searched.recipe)).learning_rate in (0.1, 0.2)
 
@@ -142,14 +150,14 @@ def test_a_winner_that_cannot_be_trained_is_recorded_with_the_reason(bucket):
 
     name = ledger.version().leaders[0].child
     steps.plan_grid(ledger, name)  # but a person may try again
-    rounds = ledger.spec.loop.rounds
+    rounds = ledger.finals_from
     assert [plan.winner for _, plan in finals(ledger)] == [name, name]
     assert ledger.plan(rounds + 2).children[0].seed != ledger.plan(rounds).children[0].seed
 
 
 def test_a_last_training_in_vain_reads_no_test_data_and_may_be_tried_again(bucket):
     ledger = searched(bucket, finalize={"references": ["no_skips"]}, child={"time_limit": 100.0})
-    rounds, name = ledger.spec.loop.rounds, ledger.version().leaders[0].child
+    rounds, name = ledger.finals_from, ledger.version().leaders[0].child
     for number, batch in enumerate(steps.plan_grid(ledger)):
         steps.train_child(ledger, batch, str(number))
         steps.evaluate(ledger, batch)
@@ -224,7 +232,7 @@ def test_seeds_of_a_winner_do_not_depend_on_who_was_finalized_before(bucket):
 
 def test_only_what_was_tested_is_kept(bucket):
     ledger = searched(bucket, finalize=GRID)
-    rounds = ledger.spec.loop.rounds
+    rounds = ledger.finals_from
     finalize(ledger)
     steps.finish(ledger)
     late = [name for name in searches.outcome(ledger) if name.startswith(("snapshots/", "checkpoints/"))]
@@ -241,8 +249,7 @@ def test_killed_after_more_and_more_writes_it_ends_as_if_undisturbed(bucket, pre
     expected = searches.outcome(searches.run(bucket.settings, spec))
     disturbed = renamed(spec)
     searches.run(bucket.settings, disturbed.model_copy(update={"finalize": None}))
-    ledger = open_search(bucket, disturbed.name)
-    ledger = Ledger(bucket, ledger.record.model_copy(update={"spec": disturbed.model_dump(mode="json")}))
+    ledger = now_finalized(open_search(bucket, disturbed.name), disturbed)
     ends = []
     while not ends or ends[-1]:
         ends.append(searches.in_process(killed_finalize, ledger, 1 + len(ends), prepare))
@@ -301,11 +308,42 @@ def test_reference_models_go_the_same_way(bucket):
     ledger = searched(bucket, finalize={"grid": {"learning_rate": [0.1, 0.01]}, "references": ["no_skips", "resnet"]})
     record = finalize(ledger)
     assert [model.reference for model in record.models] == ["", "no_skips", "resnet"]
-    assert len(ledger.summary(ledger.spec.loop.rounds).children) == 6
+    assert len(ledger.summary(ledger.finals_from).children) == 6
     assert all(model.test for model in record.models)
     assert ledger.test_readings() == 1
     with pytest.raises(UserError, match="'lstm' is no reference of cnn children; allowed: resnet, all_skips, no_skips"):
         steps.plan_grid(ledger, references=["lstm"])
+
+
+def test_after_an_extension_a_winner_is_tested_if_it_is_another_one(bucket: Bucket) -> None:
+    ledger = searches.run(bucket.settings, make_spec("cnn", finalize={}, loop={"children": 2}))
+    first = ledger.final(0).winner
+    for children, reward in ((4, 0.0), (6, 2.0)):
+        extend(ledger, {"loop.children": children}, "me")
+        assert not searches.FINALIZE.is_over(ledger)
+        assert steps.find_final(ledger) is None
+        assert steps.final_test(ledger) is None
+        for name in steps.ask(ledger, 2, Observer(ledger)):
+            steps.tell(ledger, name, reward, {})
+        searches.run(bucket.settings, open_search(bucket, ledger.name).spec)
+        other = ledger.version().leaders[0].child
+        assert other == first if reward < 1 else other.startswith("000002")
+        assert ledger.test_readings() == (1 if reward < 1 else 2)
+    assert [final.grid_round for final, _ in finals(ledger)] == [MOST_ROUNDS, MOST_ROUNDS + 2]
+    assert [ledger.final(number).winner for number in (0, 1)] == [first, other]
+    assert len(ledger.summaries()) == 3
+
+
+def test_a_winner_of_a_search_that_was_stopped(bucket: Bucket) -> None:
+    spec = make_spec("cnn", finalize={}, loop={"children": 20})
+    ledger = steps.open_search(bucket, spec.name, spec)
+    assert steps.sample_architecture(ledger)[0].round == 0
+    stop(ledger, "me")
+    assert left_of(ledger, ledger.version()).rounds == 1
+    done = steps.work(ledger, "a", 3600.0, 10)
+    assert steps.final_test(ledger).models[0].test
+    assert done.seconds
+    assert ledger.version().children == 2
 
 
 def test_the_loop_takes_two_turns_more_for_the_winner(bucket):

@@ -12,7 +12,8 @@ from waiting import join, wait_for
 from rlnas import steps
 from rlnas.errors import UserError
 from rlnas.spec import SearchSpec
-from rlnas.state import Bucket, Ledger, Observer, StoreSettings, open_search
+from rlnas.state import Bucket, Ledger, Observer, StoreSettings, marks, open_search, pause, resume
+from rlnas.state.records import Lease
 from rlnas.steps.work import Spent
 
 HOUR = 3600.0
@@ -75,6 +76,35 @@ def test_a_run_of_fewer_rounds_than_an_update_takes_has_those_of_one(bucket: Buc
     assert ledger.version().rounds == 4
     work(bucket.settings, spec)
     assert ledger.version().rounds == 8
+
+
+def test_paused_while_children_train_it_ends_as_if_undisturbed(bucket: Bucket) -> None:
+    """Real processes: each child has the search paused at the moment at which its training begins."""
+    undisturbed, paused = (renamed(make_spec("cnn", loop={"children": 2})) for _ in "12")
+    expected = outcome(run_apart(bucket, undisturbed))
+    steps.open_search(bucket, paused.name, paused)
+
+    def worker() -> None:
+        marks.LOOK_SECONDS = 0.0
+        searches.checkpoint_never()
+
+        def act(number: int, method: str, key: str) -> None:
+            if "/leases/" in key:
+                pause(open_search(Bucket(bucket.settings), paused.name), "me")
+
+        searches.on_call(act, ("replace",))
+        work(bucket.settings, paused)
+
+    assert searches.in_process(worker) == 0
+    ledger = open_search(bucket, paused.name)
+    begun = ledger.claimed_children(0)
+    assert begun
+    assert ledger.trained_children(0) == ledger.finished_children(0) == set()
+    for child in begun:
+        assert Lease.from_bytes(bucket.get(ledger.lease_key(child)).data, child).state == "released"
+        assert bucket.get(ledger.checkpoint_key(child))
+    resume(ledger)
+    assert outcome(run_apart(bucket, paused)) == expected
 
 
 def test_killed_at_every_write(bucket: Bucket) -> None:

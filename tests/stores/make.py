@@ -39,6 +39,7 @@ def main(folder: Path) -> None:
             ledger = interrupted(bucket, "digits", rounds=1)
             searches.in_process(killed_with_a_checkpoint, bucket.settings, ledger.name)
             assert ledger.bucket.get(ledger.checkpoint_key("000001-001")), "a child left a checkpoint"
+            worked(bucket, "workers", rounds=3)
             ledger = searches.run(bucket.settings, load_spec(DOCUMENTS / "finished.yaml"))
             assert steps.export_model(ledger, report.card_of)
             with zipfile.ZipFile(folder / "objects.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -65,6 +66,22 @@ def interrupted(bucket: Bucket, document: str, rounds: int) -> Ledger:
     steps.train_child(ledger, Batch(rounds, (0,)), "task-next")
     steps.evaluate(ledger, Batch(rounds, (0,)))
     assert ledger.finished_children(rounds) == {f"{rounds:06d}-000"}
+    return ledger
+
+
+def worked(bucket: Bucket, document: str, rounds: int) -> Ledger:
+    """Let a worker do some rounds of a search, begin the next, and leave a suggestion that waits."""
+    spec = load_spec(DOCUMENTS / f"{document}.yaml")
+    ledger = steps.open_search(bucket, spec.name, spec)
+    (known, *_) = ledger.earlier.children
+    steps.suggest(ledger, [known.tokens], "the one who made this store")
+    steps.work(ledger, "worker-0", seconds=600, until=rounds)
+    steps.sample_architecture(ledger)
+    steps.train_child(ledger, Batch(rounds, (0,)), "task-next")
+    steps.suggest(ledger, [known.tokens], "one who came late")
+    children = [child for summary in ledger.summaries() for child in summary.children]
+    assert any(child.result.stopped for child in children), "a child was stopped at a rung"
+    assert any(child.suggested for child in children)
     return ledger
 
 
