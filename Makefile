@@ -7,7 +7,7 @@ DEMO := build/demo
 ARM64 := manylinux2014_aarch64 manylinux_2_27_aarch64 manylinux_2_28_aarch64  # of Debian 12: glibc 2.36
 
 .DEFAULT_GOAL := help
-.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests simulate simulate-mutants simulate-large chaos lint bench bench-search bench-transfer bench-search-real bench-rungs bench-gpu bench-workers pipelines image sbom check-arm64 lock clean
+.PHONY: help docs search search-rnn search-rnn-long demo demo-rnn test test-slow test-gpu test-cluster test-containers check-manifests simulate simulate-mutants simulate-large chaos lint bench bench-search bench-transfer bench-search-real bench-rungs bench-gpu bench-workers pipelines image sbom check-wheels lock clean
 
 help:  ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -128,7 +128,7 @@ sbom:  ## write build/rlnas.cdx.json, the image's Python packages as CycloneDX, 
 	build/sbom/bin/cyclonedx-py requirements images/requirements.lock --pyproject pyproject.toml --output-reproducible --output-file build/rlnas.cdx.json && \
 	echo "written: build/rlnas.cdx.json"
 
-check-arm64: $(INSTALLED)  ## ask the package index whether every package of the image has a wheel for arm64
+check-wheels: $(INSTALLED)  ## ask the package index whether every package of the image has a wheel for arm64
 	@missing=; while IFS== read -r name _ version; do \
 	    $(BIN)/pip index versions --disable-pip-version-check --only-binary :all: --python-version 3.11 $(ARM64:%=--platform %) $$name 2> /dev/null | \
 	        sed -n 's/^Available versions: //p' | tr -d ' ' | tr ',' '\n' | grep -qxF -- "$$version" || missing="$$missing $$name==$$version"; \

@@ -54,10 +54,10 @@ def measure() -> list[dict[str, Any]]:
             kills = run_workers(ledger, WORKERS, CHILDREN_A_KILL, log)
             seconds = time.monotonic() - start
             check(ledger)
+            by_method = requests(log)
         finally:
             store.stop()
         run = pods_of_a_run(Path(folder))
-    by_method = requests(log)
     each = ", ".join(f"{method} {count / CHILDREN:.1f}" for method, count in sorted(by_method.items()))
     runs = -(-LARGE // (WORKERS * CHILDREN_AN_HOUR * SECONDS_PER_RUN // 3600))
     return [
@@ -112,7 +112,8 @@ def run_workers(ledger: Ledger, workers: int, children_a_kill: int, log: Path) -
         RuntimeError: a worker failed.
     """
     chance, children = random.Random(ledger.spec.seed), ledger.spec.loop.children
-    due = [first + chance.randrange(children_a_kill) for first in range(0, children - children_a_kill, children_a_kill)]
+    firsts = range(0, children, children_a_kill)
+    due = [first + chance.randrange(min(children_a_kill, children - first)) for first in firsts]
     running: dict[int, Any] = {}
     started = kills = 0
     try:
