@@ -211,7 +211,8 @@ def test_every_section_of_a_spec_has_its_table() -> None:
         "rlnas.objective:Objective",
         "rlnas.warm_start:WarmStart",
     ]
-    assert sorted([*shown, SETTINGS["random"]]) == sorted(models), "random has no fields"
+    ours = [model for model in models if model.startswith("rlnas.")]  # other tests may register kinds of their own
+    assert sorted([*shown, SETTINGS["random"]]) == sorted(ours), "random has no fields"
     for kind in DATASETS:
         assert f"### `{kind}`" in TEXTS["spec.md"]
 

@@ -29,24 +29,23 @@ def _judged(seed: int, mutant: Mutant | None = None) -> Outcome:
 
 def shortest(outcome: Outcome) -> Outcome:
     """Leave out disturbances as long as a promise is still broken, and play that with its log."""
-    everything, kept = frozenset(outcome.disturbances), list(outcome.disturbances)
+    kept = list(outcome.disturbances)
     size, tries = max(1, len(kept) // 2), 0
     while kept and size and tries < MOST_TRIES:
         for start in range(0, len(kept), size):
             fewer = kept[:start] + kept[start + size :]
             tries += 1
-            if _broken(outcome.seed, everything - frozenset(fewer)):
+            if _broken(outcome.seed, frozenset(fewer)):
                 kept = fewer
                 break
         else:
             size //= 2
-    without = everything - frozenset(kept)
-    found = play(outcome.seed, without, log=True)
+    found = play(outcome.seed, frozenset(kept), log=True)
     return Outcome(outcome.seed, verdict(outcome.seed, found), found.counts, found.disturbances, (), found.log)
 
 
-def _broken(seed: int, without: frozenset[Disturbance]) -> str:
-    return verdict(seed, play(seed, without))
+def _broken(seed: int, only: frozenset[Disturbance]) -> str:
+    return verdict(seed, play(seed, only))
 
 
 def hunt(schedules: int, processes: int) -> Iterator[tuple[Mutant, Outcome | None]]:

@@ -119,17 +119,17 @@ def _spec(
     )  # fmt: skip
 
 
-def play(seed: int, without: frozenset[Disturbance] = frozenset(), log: bool = False, calm: bool = False) -> Outcome:
+def play(seed: int, only: frozenset[Disturbance] | None = None, log: bool = False, calm: bool = False) -> Outcome:
     """Run one schedule and see whether every promise was kept.
 
     Args:
         seed: decides everything.
-        without: disturbances that are left out.
+        only: disturbances that there are, and no others; None: all.
         log: write down what happens.
         calm: one run of the loop alone, undisturbed: what synchronous searches must be equal to.
     """
     draw = Draw(seed)
-    world = World(seed, Storm() if calm else draw.storm, without, [] if log else None)
+    world = World(seed, Storm() if calm else draw.storm, only, [] if log else None)
     watch = Watch(world, LEASE, draw.rounds + draw.more_rounds)
     broken, chain = "", tuple[bytes, ...]()
     with inside(world):

@@ -125,7 +125,7 @@ class World:
     Args:
         seed: decides everything.
         storm: how often processes are disturbed.
-        without: disturbances that are left out; how a schedule is made short.
+        only: disturbances that there are, and no others; None: all. How a schedule is made short.
         log: what happened goes here, a line each; None: nobody wants to know.
     """
 
@@ -133,10 +133,10 @@ class World:
         self,
         seed: int,
         storm: Storm = CALM,
-        without: frozenset[Disturbance] = frozenset(),
+        only: frozenset[Disturbance] | None = None,
         log: list[str] | None = None,
     ) -> None:
-        self.seed, self.storm, self.without, self.log = seed, storm, without, log
+        self.seed, self.storm, self.only, self.log = seed, storm, only, log
         self.now = 0.0
         self.store = Store()
         self.counts: Counter[str] = Counter()
@@ -354,7 +354,7 @@ class World:
             x -= weight * self.storm.chances.get(kind, 0.0)
             if x < 0:
                 found = Disturbance(process.name, process.steps, kind)
-                if found in self.without:
+                if self.only is not None and found not in self.only:
                     return ""
                 self.disturbances.append(found)
                 self.counts[kind] += 1

@@ -159,7 +159,7 @@ def test_what_is_planned_is_finished_and_nothing_else(begin: Any) -> None:
     worker = again(ledger)
     assert stop(again(ledger), BY)
     assert not stop(again(ledger), "Bob")
-    with pytest.raises(UserError, match="its last round is planned already"):
+    with pytest.raises(UserError, match="is ended"):
         steps.suggest(worker, [[0, 0, 0]], "me")
     steps.work(worker, "a", HOUR, 10)
     assert worker.record.ended.rounds == worker.rounds == worker.version().rounds == 3
