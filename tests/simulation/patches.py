@@ -8,7 +8,9 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
+from itertools import islice
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, TextIO, cast
 
@@ -17,14 +19,15 @@ import torch  # noqa: F401 - no process of a world should need to import it
 import rlnas.children.training  # noqa: F401
 from rlnas.state import Bucket, StoreSettings
 from rlnas.state.answers import Answer
-from rlnas.state.bucket import Keys
-from simulation import enter, parts
+from rlnas.state.bucket import Entries, Entry, Keys
+from simulation import EPOCH, enter, parts
 from simulation.promises import HISTORY_ROUNDS
 from simulation.world import Process, World
 
 SETTINGS = StoreSettings(endpoint="simulated:1", access_key="simulated", secret_key="simulated", bucket="rlnas")
 PAGE = 5
 """Keys in a page of a listing, so that pages tear: what comes and goes between two of them may be missed."""
+WRITTEN = datetime.fromtimestamp(EPOCH, UTC)  # every object: nothing in a world asks for its age
 _now: list[World] = []
 
 
@@ -44,13 +47,12 @@ class SimulatedBucket(Bucket):
         apply = (lambda: world.store.get(key)) if data is None else (lambda: world.store.put(key, data, headers))
         return self._persist(method, lambda: world.request(method, key, apply))
 
-    def list(self, prefix: str, start_after: str | None = None, limit: int = 1000) -> Keys:
-        world, page = _now[-1], Keys()
+    def _page(self, prefix: str, start_after: str | None = None, limit: int = 1000) -> Entries:
+        world, page = _now[-1], Entries()
 
         def apply() -> Answer:
-            page[:] = [
-                key for key, _ in zip(world.store.keys(prefix, start_after), range(min(limit, PAGE)), strict=False)
-            ]
+            keys = islice(world.store.keys(prefix, start_after), min(limit, PAGE))
+            page[:] = [Entry(key, *world.store.about(key), WRITTEN) for key in keys]
             return Answer(200)
 
         answers = self._persist("LIST", lambda: world.request("LIST", prefix, apply))

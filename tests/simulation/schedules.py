@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from rlnas import steps
-from rlnas.errors import SearchDeleted, UserError
+from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import Ledger, open_search, pause, resume, stop
 from rlnas.state.ledger import record_key
@@ -344,10 +344,6 @@ class _Run:
 
     def _look_at(self, process: Process) -> None:
         """A process may be killed, or the store may be silent; what nobody foresaw is a fault."""
-        from rlnas.errors import StoreError, Unforeseen
-
         error = process.error
         if error is not None and not isinstance(error, StoreError | UserError | SearchDeleted):
             raise Broken(f"{process.name}: {type(error).__name__}: {error}") from error
-        if isinstance(error, Unforeseen):
-            raise Broken(f"{process.name}: {error}") from error

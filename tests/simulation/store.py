@@ -61,6 +61,11 @@ class Store:
                     watcher(key, found.data, None)
         return Answer(200)
 
+    def about(self, key: str) -> tuple[int, str]:
+        """Return an object's size and etag."""
+        found = self.objects[key]
+        return len(found.data), found.etag
+
     def keys(self, prefix: str, start_after: str | None) -> Iterator[str]:
         """Yield keys below a prefix in order."""
         first = (
