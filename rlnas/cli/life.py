@@ -19,6 +19,7 @@ from rlnas.state import (
 from rlnas.state import pause as pause_search
 from rlnas.state import resume as resume_search
 from rlnas.state import stop as stop_search
+from rlnas.state.marks import CHILDREN, DEVICE_HOURS, HOURS
 from rlnas.yaml_text import read_yaml
 
 By = Annotated[str | None, typer.Option(help="who does so, for the record; $USER@host unless given")]
@@ -70,7 +71,7 @@ def extend(
     from rlnas import steps
 
     ledger = open_search(open_bucket(), search)
-    options = {"loop.children": children, "loop.hours": hours, "loop.device_hours": device_hours}
+    options = {CHILDREN: children, HOURS: hours, DEVICE_HOURS: device_hours}
     changes: dict[str, Any] = {field: value for field, value in options.items() if value is not None}
     for setting in settings or ():
         field, separator, value = setting.partition("=")

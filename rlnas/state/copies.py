@@ -17,7 +17,7 @@ from rlnas.state.bucket import Bucket, Entry
 from rlnas.state.earlier import COPY
 from rlnas.state.finals import finals
 from rlnas.state.ledger import HISTORY_ROUNDS, Controller, Ledger, read_record, record_key
-from rlnas.state.records import Lease, Version, parse_child_id
+from rlnas.state.records import Lease, Version, child_of, parse_child_id
 
 THREADS = 8
 BATCH = 256  # objects; a copy that is interrupted ends with the one that it is at
@@ -96,7 +96,7 @@ def copy_search(ledger: Ledger, to: Bucket, tell: Callable[[int, int], None] = l
     head, copy = ledger.newest(), _Copy(ledger, to)
     record = ledger.expect_own(read_record(ledger.bucket, ledger.name))  # not older than the version
     cut, entries = _listed(Ledger(ledger.bucket, record), head)
-    copy.ended = {_child(entry.key) for entry in entries if _folder(ledger, entry.key) == "results"}
+    copy.ended = {child_of(entry.key) for entry in entries if _folder(ledger, entry.key) == "results"}
     # Plans first: where the other store has gone another way, it is seen before results come to plans not theirs.
     first = [entry for entry in entries if _folder(ledger, entry.key) in FIRST]
     for part in (first, [entry for entry in entries if _folder(ledger, entry.key) not in FIRST]):
@@ -173,7 +173,7 @@ class _Copy:
     def _one(self, entry: Entry) -> int | None:
         """Copy an object. Returns its bytes; None: it was there, or is gone here."""
         key, folder = entry.key, _folder(self.ledger, entry.key)
-        held, known = folder == "leases" and _child(key) not in self.ended, self._there.get(key)
+        held, known = folder == "leases" and child_of(key) not in self.ended, self._there.get(key)
         if known and known.etag and not held and (known.size, known.etag) == (entry.size, entry.etag):
             self._sums[key] = known.etag
             return None
@@ -218,10 +218,6 @@ def _released(data: bytes, key: str) -> bytes:
 
 def _folder(ledger: Ledger, key: str) -> str:
     return key.removeprefix(ledger.root).partition("/")[0]
-
-
-def _child(key: str) -> str:
-    return key.rpartition("/")[2].partition(".")[0]
 
 
 def _sum(data: bytes) -> str:

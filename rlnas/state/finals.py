@@ -5,9 +5,10 @@ candidate. They are planned, claimed, trained, resumed and scored by the same ru
 them. The test record is created once; a winner whose record exists is never tested again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from rlnas.spaces import Tokens
 from rlnas.state.ledger import Ledger
 from rlnas.state.records import FinalRecord, Plan
 
@@ -43,6 +44,11 @@ class Final:
     def record(self) -> FinalRecord | None:
         """What test data said, or None."""
         return self.ledger.final(self.number)
+
+
+def ways_of(tokens: Tokens, known: Iterable[tuple[Final, Plan]]) -> list[Final]:
+    """Return every way that an architecture has gone, out of all that are known; all but the last in vain."""
+    return [final for final, plan in known if plan.children[0].tokens == tokens]
 
 
 def finals(ledger: Ledger) -> Iterator[tuple[Final, Plan]]:

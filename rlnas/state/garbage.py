@@ -16,7 +16,7 @@ from rlnas.state.bucket import Bucket, Entry
 from rlnas.state.earlier import COPY
 from rlnas.state.finals import finals
 from rlnas.state.ledger import HISTORY_ROUNDS, SEARCHES, Ledger, read_record
-from rlnas.state.records import KEPT_SNAPSHOTS, Version, parse_child_id
+from rlnas.state.records import KEPT_SNAPSHOTS, Version, child_of, parse_child_id
 
 STILL = timedelta(days=1)
 """So long nothing was written below a name, by the store's own clock, until what belongs to no search is garbage."""
@@ -141,22 +141,18 @@ class _Unneeded:
         self._kept = {ledger.snapshot_key(leader.child) for leader in version.leaders[:KEPT_SNAPSHOTS]}
         results = ledger.key("results/")
         after = f"{results}{version.low_mark:06d}"
-        self._ended = {_name(key) for key in ledger.bucket.list_all(results, start_after=after)}
+        self._ended = {child_of(key) for key in ledger.bucket.list_all(results, start_after=after)}
         tested = [final for final, grid in finals(ledger) if grid.winner and final.record] if ledger.spec.final else []
         self._grids = {final.grid_round for final in tested}
         self._tested = self._grids | {final.last_round for final in tested}
 
     def __call__(self, key: str) -> bool:
-        number, _ = parse_child_id(_name(key))
+        number, _ = parse_child_id(child_of(key))
         applied = number < self._version.low_mark or number in self._version.extras
         if key.startswith(self._ledger.key("snapshots/")):
             # Those of a winner's last training are its weights, and stay.
             return (applied and key not in self._kept) or number in self._grids
-        return applied or number in self._tested or _name(key) in self._ended
-
-
-def _name(key: str) -> str:
-    return key.rpartition("/")[2].partition(".")[0]
+        return applied or number in self._tested or child_of(key) in self._ended
 
 
 def _missing_bundles(ledger: Ledger, version: Version) -> list[int]:

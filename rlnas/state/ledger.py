@@ -35,6 +35,7 @@ from rlnas.state.records import (
     Summary,
     Version,
     child_id,
+    child_of,
     parse_child_id,
     unreadable,
 )
@@ -347,7 +348,7 @@ class Ledger:
         """Return the children of a round, and of all after it, that somebody has begun to train, in order."""
         prefix = self.key("leases/")
         keys = self.bucket.list_all(prefix, start_after=f"{prefix}{round_number:06d}")
-        return [key.removeprefix(prefix).partition(".")[0] for key in keys]
+        return [child_of(key) for key in keys]
 
     def trained_children(self, round_number: int) -> set[str]:
         """Return the children of a round that have snapshots."""
@@ -366,7 +367,7 @@ class Ledger:
         def names(folder: str) -> set[str]:
             prefix, found = self.key(folder), set()
             for key in self.bucket.list_all(prefix, start_after=f"{prefix}{window.start:06d}"):
-                child = key.removeprefix(prefix).partition(".")[0]
+                child = child_of(key)
                 number, _ = parse_child_id(child)
                 if number not in window:
                     break
@@ -560,7 +561,7 @@ class Ledger:
     def _names(self, folder: str, round_number: int) -> set[str]:
         prefix = self.key(folder)
         keys = self.bucket.list_all(f"{prefix}{round_number:06d}-")
-        return {key.removeprefix(prefix).partition(".")[0] for key in keys}
+        return {child_of(key) for key in keys}
 
 
 def searcher_of(spec: SearchSpec, shape: DataShape) -> Searcher:

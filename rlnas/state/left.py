@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rlnas.state.finals import finals
+from rlnas.state.finals import finals, ways_of
 from rlnas.state.ledger import Ledger
 from rlnas.state.records import Version
 
@@ -41,7 +41,7 @@ def left_of(ledger: Ledger, version: Version) -> Left:
         return Left(rounds, ledger.spec.final is not None)
     if not version.leaders:
         return Left(0, False)  # no child was scored, so there is no winner
-    tries = [final for final, grid in finals(ledger) if grid.children[0].tokens == version.leaders[0].tokens]
+    tries = ways_of(version.leaders[0].tokens, finals(ledger))
     record = tries[-1].record if tries else None
     if record is None:
         return Left(0, True)

@@ -381,6 +381,11 @@ def child_id(round_number: int, index: int) -> str:
     return f"{round_number:06d}-{index:03d}"
 
 
+def child_of(key: str) -> str:
+    """Return the child that an object is of, such as a result, by the object's key."""
+    return key.rpartition("/")[2].partition(".")[0]
+
+
 def parse_child_id(child: str) -> tuple[int, int]:
     """Return round and index of a child.
 

@@ -16,6 +16,7 @@ from rlnas.seeds import derive_seed
 from rlnas.software import versions
 from rlnas.spec import check_references
 from rlnas.state import Claim, Final, FinalModel, FinalRecord, Ledger, Observer, Plan, PlannedChild, child_id, finals
+from rlnas.state.finals import ways_of
 from rlnas.state.leases import hold, release, show_life
 from rlnas.state.records import FinishedChild, parse_child_id
 from rlnas.steps.common import (
@@ -90,7 +91,7 @@ def find_final(ledger: Ledger, child: str = "") -> Final | None:
     """Return how far a winner is (empty: the search's best child), or None if its finalization has not begun."""
     if not child and ledger.version().rounds < ledger.rounds:
         return None  # the search was extended: its best child may be another one in the end
-    tries = _tries(finals(ledger), _winner(ledger, child)[1])
+    tries = ways_of(_winner(ledger, child)[1].tokens, finals(ledger))
     return tries[-1] if tries else None
 
 
@@ -122,7 +123,7 @@ def plan_grid(
         return [NOTHING_TO_DO]
     winner, planned, samples = _winner(ledger, child)
     known = list(finals(ledger))  # read once: another run may begin this very winner's way at any moment
-    tries = _tries(known, planned)
+    tries = ways_of(planned.tokens, known)
     record = tries[-1].record if tries else None
     if not tries or (child and record and not record.models[0].test):
         number = len(known)
@@ -155,7 +156,7 @@ def plan_retraining(ledger: Ledger, child: str = "", sleep: Callable[[float], No
     """
     if not may_begin(ledger):
         return [NOTHING_TO_DO]
-    tries, settings = _tries(finals(ledger), _winner(ledger, child)[1]), ledger.spec.final
+    tries, settings = ways_of(_winner(ledger, child)[1].tokens, finals(ledger)), ledger.spec.final
     final = tries[-1] if tries else None
     if final is None or settings is None or final.record:
         return [NOTHING_TO_DO]
@@ -195,8 +196,7 @@ def final_test(ledger: Ledger, child: str = "", sleep: Callable[[float], None] =
     best = _best_of_grid(final) if final else None
     if final is None or best is None:
         return None
-    if record := final.record:
-        _tidy(ledger, final)  # whoever made it may have been killed before
+    if record := _recorded(ledger, final):
         return record
     winner = _winner(ledger, child)[0]
     if not may_begin(ledger):
@@ -211,7 +211,7 @@ def final_test(ledger: Ledger, child: str = "", sleep: Callable[[float], None] =
         return None
     held = _hold_test(ledger, final, sleep)
     if held is None:  # another one's record is there, or the search is paused
-        return final_test(ledger, child, sleep) if final.record else None
+        return _recorded(ledger, final)
     try:
         data = None
         if "" in trained and trained[""][0] in with_weights:
@@ -232,8 +232,7 @@ def final_test(ledger: Ledger, child: str = "", sleep: Callable[[float], None] =
     finally:  # also where the data has changed: once it is put right, nobody waits for the lease to expire
         with suppress(StoreError):
             release(ledger, held)
-    _tidy(ledger, final)
-    return final.record
+    return _recorded(ledger, final)
 
 
 def _hold_test(ledger: Ledger, final: Final, sleep: Callable[[float], None]) -> Claim | None:
@@ -275,11 +274,6 @@ def _winner(ledger: Ledger, child: str) -> tuple[str, PlannedChild, int]:
     if plan is None or index >= len(plan.children):
         raise UserError(f"child: search {ledger.name} has proposed no child {child}")
     return child_id(number, index), plan.children[index], plan.samples
-
-
-def _tries(known: Iterable[tuple[Final, Plan]], planned: PlannedChild) -> list[Final]:
-    """Return every way that a winner, or another child of the same architecture, has gone; all but the last in vain."""
-    return [final for final, plan in known if plan.children[0].tokens == planned.tokens]
 
 
 def _possible(ledger: Ledger, planned: PlannedChild, references: Sequence[str]) -> list[str]:
@@ -375,6 +369,13 @@ def _test(
 def _tested(ledger: Ledger, record: FinalRecord) -> str:
     numbers = ", ".join(f"{name} {value:.6g}" for name, value in record.models[0].test.items())
     return f"child {record.winner} of search {ledger.name} was tested already: {numbers or record.models[0].reason}"
+
+
+def _recorded(ledger: Ledger, final: Final) -> FinalRecord | None:
+    """Return the record of a winner's test, if there is one; its maker may have been killed before it tidied up."""
+    if record := final.record:
+        _tidy(ledger, final)
+    return record
 
 
 def _tidy(ledger: Ledger, final: Final) -> None:
