@@ -117,7 +117,7 @@ FAULTS = {
     "presence cached": (stale(200), "reads after deletes", "instead of nothing"),
     "hidden key": (listing(CONTENTS, b""), "listings", "left out 1 keys, such as probe/"),
     "key named twice": (listing(b"(%s)" % CONTENTS, rb"\1\1"), "listings", "out of order or named a key twice"),
-    "key of nobody": (listing(rb"list-00007\.json", b"list-x.json"), "listings", " 1 keys"),  # the wrong or the right one
+    "key of nobody": (listing(rb"list-00007\.json", b"list-x.json"), "listings", " 1 keys"),  # this or the right one
     "nothing deleted": (forget_deletes, "multi-delete", "after a delete of many keys, a read at"),
     "capitals lost": (listing(rb"A</Key>", rb"a</Key>"), "keys", "left out 1 keys"),
     "checksums ignored": (drop("Content-MD5"), "checksums", "of 4 writes were taken although Content-MD5"),
