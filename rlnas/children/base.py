@@ -88,7 +88,7 @@ class Verdict:
     """What is said of a child at a rung.
 
     Args:
-        score: on validation data, the larger the better.
+        score: its promise on validation data, the larger the better, see `Evaluation`.
         goes_on: whether its training does.
     """
 
@@ -127,11 +127,13 @@ class Evaluation:
         history: one score for each snapshot, oldest first: accuracy for images, perplexity for text.
         reward: what the controller learns from.
         metrics: further finite numbers for people, such as `accuracy`, `perplexity`, `parameters`.
+        promise: what a rung compares, the larger the better, of about the size of a reward; None: the reward.
     """
 
     history: tuple[float, ...]
     reward: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    promise: float | None = None
 
 
 @dataclass(frozen=True)

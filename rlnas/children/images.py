@@ -72,21 +72,24 @@ class ImageTrainer(Trainer):
 
         Returns:
             The accuracy of each snapshot in [0, 1], the reward, and the metrics `accuracy` (the best), `parameters`
-            and `flops` (multiply-adds of one image).
+            and `flops` (multiply-adds of one image). The promise is the last snapshot's probability of the right
+            class, its geometric mean over the images, to the recipe's power.
         """
         model = self._build(architecture)
         images = PreparedImages(data.content, self.recipe, self.device)
-        history = []
+        history, loss = [], math.inf
         for weights in by_epoch(snapshots):
             model.load_state_dict(weights)
-            history.append(accuracy(model, images, self.recipe.batch))
-        best = max(history)
+            right, loss = judged(model, images, self.recipe.batch)
+            history.append(right)
+        best, power = max(history), self.recipe.reward_exponent
+        promise = math.exp(-loss * power) if self.recipe.rungs_by == "loss" else None
         metrics = {
             "accuracy": best,
             "parameters": float(count_parameters(model)),
             "flops": float(count_flops(model, self.shape)),
         }
-        return Evaluation(tuple(history), best**self.recipe.reward_exponent, metrics)
+        return Evaluation(tuple(history), best**power, metrics, promise)
 
     def measure(self, architecture: Network, names: Collection[str]) -> dict[str, float]:
         """Count the weights and multiply-adds of an untrained child, and time it; see `Trainer.measure`."""
@@ -154,20 +157,26 @@ class ImageTrainer(Trainer):
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def accuracy(model: nn.Module, images: "PreparedImages", batch: int) -> float:
-    """Return the share of images in [0, 1] that the model classifies correctly.
+def judged(model: nn.Module, images: "PreparedImages", batch: int) -> tuple[float, float]:
+    """Return the share of images in [0, 1] that the model classifies correctly, and its mean loss in nats.
 
     Args:
         model: put into evaluation mode.
         images: all of them.
         batch: so many at a time; with that of the training, what could be trained can be evaluated.
+
+    Returns:
+        The share, and the loss, infinite where the logits are not finite.
     """
     model.eval()
     right = torch.zeros((), device=images.labels.device, dtype=torch.int64)
+    loss = torch.zeros((), device=images.labels.device)
     with torch.inference_mode(), products("float32"):
         for chosen in torch.arange(len(images.labels), device=images.labels.device).split(batch):
-            right += (model(images.centre(chosen)).argmax(dim=1) == images.labels[chosen]).sum()
-    return right.item() / len(images.labels)
+            logits, labels = model(images.centre(chosen)), images.labels[chosen]
+            right += (logits.argmax(dim=1) == labels).sum()
+            loss += F.cross_entropy(logits, labels, reduction="sum")
+    return right.item() / len(images.labels), loss.nan_to_num(nan=math.inf).item() / len(images.labels)
 
 
 class PreparedImages:

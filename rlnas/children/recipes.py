@@ -68,6 +68,12 @@ class CNNRecipe(EpochRecipe):
     )
     reward_exponent: float = Field(default=3, gt=0, description="the reward is the validation accuracy to this power")
     precision: Precision = precision()
+    rungs_by: Literal["loss", "reward"] = Field(
+        default="loss",
+        description="what `rungs` compare: the loss on validation data, which tells more of a short training than"
+        " its accuracy; `reward` is what searches of older versions go on with",
+        json_schema_extra={"earlier": "reward"},
+    )
 
 
 class TabularRecipe(Recipe):

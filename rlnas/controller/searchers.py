@@ -58,7 +58,7 @@ class Trial:
             search's own. The rewards of the two searches cannot be compared, only those within each.
         scores: what it showed untrained; empty: that is not remembered.
         tried: the losses of the short trials that were made when it was proposed, of others too.
-        rungs: the rewards that it would have after so many epochs, where it could have been stopped.
+        rungs: what it promised after so many epochs, where it could have been stopped: the larger, the better.
         stopped: epochs after which its training was stopped, the reward being what it had then; None: it was not.
     """
 

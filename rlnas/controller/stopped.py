@@ -50,9 +50,9 @@ def _line(points: Sequence[tuple[float, float]]) -> Line:
 
 
 def _expected(trial: Trial, lines: dict[int, Line]) -> float | None:
-    value = trial.reward
-    if value is None or not trial.stopped:
-        return value
+    if trial.reward is None or not trial.stopped:
+        return trial.reward
+    value = trial.rungs[trial.stopped]  # its reward need not be of this measure
     for rung, (offset, slope) in lines.items():
         if rung >= trial.stopped:
             value = offset + slope * value

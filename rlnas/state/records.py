@@ -228,7 +228,7 @@ class Result(Record):
     detail: str = ""
     seconds: FiniteFloat = 0.0
     attempts: int = 1
-    rungs: dict[int, FiniteFloat] = Field(default_factory=dict)  # the rewards that it would have after so many epochs
+    rungs: dict[int, FiniteFloat] = Field(default_factory=dict)  # its promise after so many epochs, see `Evaluation`
     stopped: int | None = None  # the epochs after which it was stopped, its reward being that of its rung
     device: str = ""  # that trained it, as far as equal sums depend on it
     precision: str = ""  # of the numbers in which it was trained

@@ -7,6 +7,7 @@ of all before them. The scores to reach are in the round's plan. So whoever trai
 alike. In the first round there is nothing to compare with, and all go on.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from rlnas.children import EpochRecipe, Judge, Recipe, Trainer, Verdict
 from rlnas.controller import Trial
 from rlnas.datasets import Validation
+from rlnas.errors import ChildFailure
 
 NEWEST = 16  # children at a rung to compare with
 
@@ -55,13 +57,16 @@ class Rungs:
 
         Args:
             trainer, architecture: of the child.
-            weigh: makes the search's reward of the trainer's.
+            weigh: makes the search's reward of the trainer's, and alike of a promise.
         """
 
         def verdict(epoch: int, weights: Callable[[], bytes]) -> Verdict | None:
             if epoch not in self.bars:
                 return None
-            score, bar = weigh(trainer.evaluate(architecture, weights(), self.data).reward), self.bars[epoch]
+            found, bar = trainer.evaluate(architecture, weights(), self.data), self.bars[epoch]
+            score = weigh(found.reward if found.promise is None else found.promise)
+            if not math.isfinite(score):
+                raise ChildFailure("not_finite", f"its score after epoch {epoch} is {score}")
             return Verdict(score, bar is None or score >= bar)
 
         return verdict

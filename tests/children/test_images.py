@@ -233,6 +233,21 @@ def test_history_is_in_the_order_of_epochs():
     assert evaluation.reward == pytest.approx(0.064)
 
 
+def test_its_promise_is_how_likely_it_finds_the_right_classes_in_the_end():
+    images = Images(noise(2).pixels, torch.tensor([0, 1]))
+    trainer = ImageTrainer(CNNRecipe(**PLAIN), SHAPE, "cpu")
+    model, weights = trainer._build(network()), {}
+    nn.init.zeros_(model.classifier.weight)
+    for epoch, likely in enumerate(([1.0, 1.0], [8.0, 2.0], [math.nan, 2.0])):  # of ten classes, the other eight as 1
+        model.classifier.bias.data = torch.tensor([*likely, *[1.0] * 8]).log()
+        weights[epoch] = {f"{epoch}/{name}": tensor.clone() for name, tensor in model.state_dict().items()}
+    both = weights[0] | weights[1]
+    assert trainer.evaluate(network(), pack(both, {}), Validation(images)).promise == pytest.approx((16 / 18**2) ** 1.5)
+    assert trainer.evaluate(network(), pack(weights[2], {}), Validation(images)).promise == 0
+    by_reward = ImageTrainer(CNNRecipe(**PLAIN, rungs_by="reward"), SHAPE, "cpu")
+    assert by_reward.evaluate(network(), pack(both, {}), Validation(images)).promise is None
+
+
 class StopsAt(SilentMonitor):
     """Keeps a checkpoint and stops the training after so many steps."""
 

@@ -39,6 +39,12 @@ def test_a_poor_child_of_the_first_round_is_not_above_a_better_one_that_was_stop
     assert poor < stopped < good
 
 
+def test_what_a_rung_compares_need_not_be_of_the_rewards_measure():
+    """A rung may compare losses, and the reward be an accuracy."""
+    stopped = Trial((), 0.9, scored=True, rungs={1: 0.3}, stopped=1)
+    assert whole_rewards([trial(0.2, reward=0.8), trial(0.4, reward=0.9), stopped])[-1] == pytest.approx(0.85)
+
+
 def test_few_or_equal_scores_only_shift():
     assert whole_rewards([trial(0.3)]) == [0.3], "nothing is known of what comes"
     assert whole_rewards([trial(0.2, reward=0.6), trial(0.3)]) == pytest.approx([0.6, 0.7])

@@ -1,18 +1,21 @@
 """Rungs: who is stopped is said by the round's plan, whoever trains a child, and however often."""
 
+import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import searches
 from searches import make_spec, outcome, renamed, run, run_apart
 
+from rlnas.children import Evaluation, Verdict
 from rlnas.controller import Experience, Trial
-from rlnas.errors import UserError
+from rlnas.errors import ChildFailure, UserError
 from rlnas.report.status import read_status
-from rlnas.spec import SearchSpec
+from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import Bucket, Ledger, Result, open_search
-from rlnas.steps.rungs import bars
+from rlnas.steps.rungs import Rungs, bars
 from rlnas.steps.update_controller import update_controller
 
 EPOCHS, RUNGS = 5, (1, 3)
@@ -45,9 +48,11 @@ def test_the_score_to_reach_is_that_of_the_last_of_the_better_part() -> None:
     assert bars(recipe, [*history, *better]) == bars(recipe, better) == {1: 0.58, 3: None}
 
 
-@pytest.fixture(params=["cnn", "rnn"])
+@pytest.fixture(params=["cnn", "cnn by reward", "rnn"])
 def spec(request: pytest.FixtureRequest) -> SearchSpec:
-    return with_rungs(request.param)
+    kind, _, by = request.param.partition(" by ")
+    spec = with_rungs(kind)
+    return spec.model_copy(update={"child": spec.child.vary({"rungs_by": by})}) if by else spec
 
 
 KNOWN: dict[str, Any] = {}
@@ -55,16 +60,17 @@ KNOWN: dict[str, Any] = {}
 
 @pytest.fixture
 def undisturbed(bucket: Bucket, spec: SearchSpec) -> Any:
-    if spec.space.kind not in KNOWN:
-        KNOWN[spec.space.kind] = outcome(run_apart(bucket, renamed(spec)))
-    return KNOWN[spec.space.kind]
+    if (child := str(spec.child)) not in KNOWN:
+        KNOWN[child] = outcome(run_apart(bucket, renamed(spec)))
+    return KNOWN[child]
 
 
 def results(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {key.split("/")[1][:-5]: value for key, value in found.items() if key.startswith("results/")}
 
 
-def test_only_the_better_part_goes_on(undisturbed: dict[str, Any]) -> None:
+def test_only_the_better_part_goes_on(spec: SearchSpec, undisturbed: dict[str, Any]) -> None:
+    by_reward = getattr(spec.child, "rungs_by", "reward") == "reward"
     of_child = results(undisturbed)
     assert len(of_child) == 9
     plans = {key[6:12]: plan for key, plan in undisturbed.items() if key.startswith("plans/")}
@@ -80,7 +86,8 @@ def test_only_the_better_part_goes_on(undisturbed: dict[str, Any]) -> None:
             assert below == (int(rung) == at), "it stops at the first rung at which it is below, and only there"
         if at is not None:
             stopped += 1
-            assert result["reward"] == scores[str(at)], "the reward is what it had when it was stopped"
+            same = result["reward"] == scores[str(at)]
+            assert same == by_reward, "the reward is what it had when it was stopped"
     assert 0 < stopped <= 6, "the first round goes on"
 
 
@@ -137,6 +144,28 @@ def test_what_the_controller_learns_from_is_said_by_the_spec(
     shown: list[tuple[dict[int, float], int | None]] = [({1: 0.1}, 1), ({1: 0.2}, 1), ({1: 0.3, 3: 0.4}, None)]
     assert [(child.rungs, child.stopped) for child in version.recent] == shown
     assert [(dict(trial.rungs), trial.stopped) for trial in ledger.history(version)] == shown
+
+
+def judged(evaluation: Evaluation, bar: float | None) -> Verdict | None:
+    """What is said at a rung whose bar is given, where the objective halves every reward."""
+    trainer = SimpleNamespace(evaluate=lambda architecture, snapshots, data: evaluation)
+    judge = Rungs({1: bar}, data=None).judge(trainer, None, lambda reward: reward / 2)  # type: ignore[arg-type]
+    assert judge(2, lambda: b"") is None
+    return judge(1, lambda: b"")
+
+
+def test_a_rung_compares_the_promise_and_else_the_reward() -> None:
+    assert judged(Evaluation((0.9,), 0.9), 0.4) == Verdict(0.45, goes_on=True)
+    assert judged(Evaluation((0.9,), 0.9, promise=0.6), 0.4) == Verdict(0.3, goes_on=False)
+    assert judged(Evaluation((0.9,), 0.9, promise=0.0), None) == Verdict(0.0, goes_on=True)
+    with pytest.raises(ChildFailure, match="not_finite: its score after epoch 1 is nan"):
+        judged(Evaluation((0.9,), math.nan), 0.4)
+
+
+def test_searches_of_older_versions_go_on_to_compare_rewards() -> None:
+    document = with_rungs("cnn").document
+    assert parse_spec(document).child.rungs_by == "loss"
+    assert parse_spec(document, earlier=True).child.rungs_by == "reward"
 
 
 def test_bad_rungs_are_one_line() -> None:
