@@ -134,6 +134,17 @@ def test_a_run_that_is_too_large_is_refused_before_it_is_sent(rlnas: Any, kubefl
     assert "a run has 5 rounds and at most 269 pods (" in out
 
 
+def test_a_run_of_an_extended_search_is_as_large_as_the_stored_search_makes_it(
+    rlnas: Any, kubeflow: Kubeflow, bucket: Bucket, tmp_path: Path
+) -> None:
+    small = WIDE | {"loop": LOOP | {"children": 16}}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
+    ledger = steps.open_search(bucket, "tiny", parse_spec(small))
+    assert "a run has 2 rounds" in rlnas("submit", "small.yaml")[1]
+    steps.extend(ledger, {"loop.children": 320}, "Ada")
+    assert "a run has 5 rounds and at most 269 pods (" in rlnas("submit", "small.yaml")[1]
+
+
 def test_a_schedule_has_as_many_rounds_a_run_as_the_stored_search_allows(
     rlnas: Any, kubeflow: Kubeflow, bucket: Bucket
 ) -> None:

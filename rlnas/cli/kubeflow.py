@@ -91,7 +91,8 @@ def submit(
     with _package(spec.name, queue, priority_class, workers) as package:
         arguments = run_parameters(package, settings)
         arguments |= {"search_name": spec.name, "search_spec": spec.document}
-        arguments, size = _sized(package, spec, arguments, workers)
+        known, _ = _stored_spec(spec.name)  # it may have been extended
+        arguments, size = _sized(package, known or spec, arguments, workers)
         run = Cluster(where).submit(package, spec.name, arguments, service_account)
         requests = requests_of(package, arguments)
     console.print(f"run {run.name} of search {spec.name}: {run.url}", soft_wrap=True)

@@ -35,6 +35,7 @@ from rlnas.state.settings import ENDPOINT, StoreSettings
 SERVICES = ("master", "volume", "filer", "s3", "admin")
 GRPC = 10_000  # SeaweedFS puts the gRPC port of a service that much above its port, and aborts where it is taken
 START_SECONDS, STOP_SECONDS = 120.0, 5.0  # it stops in 2 s, or not for long; a kill loses no object
+INDEX_ENTRY = 17  # bytes, in SeaweedFS built for large disks as the package is; otherwise 16
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class EmbeddedStore:
     # --- the server's process ---
 
     def _launch(self, lock: int, deadline: float) -> StoreSettings:
+        self._mend()
         for _ in range(3):  # somebody may take a port between our look and the server's
             state = self._read() or {"access_key": secrets.token_urlsafe(12), "secret_key": secrets.token_urlsafe(32)}
             _remove_sockets(state.get("ports", ()))  # of a server that was killed
@@ -139,14 +141,22 @@ class EmbeddedStore:
             _remove_sockets(ports)
         raise StoreError(f"the embedded store does not start (ports {ports[0]} to {ports[-1]}); see {self.log}")
 
+    def _mend(self) -> None:
+        """Write indexes anew whose last entry is cut, as a kill on a full disk leaves them.
+
+        The server would go without all objects of such an index, and they are all there.
+        """
+        for index in (self.folder / "store").glob("*.idx"):
+            if index.stat().st_size % INDEX_ENTRY:
+                collection, _, volume = index.stem.rpartition("_")
+                self._run("fix", f"-volumeId={volume}", f"-collection={collection}", "store").wait()
+
     def _spawn(self, lock: int, state: dict[str, Any]) -> subprocess.Popen[bytes]:
         keys = {"accessKey": state["access_key"], "secretKey": state["secret_key"]}
         identity = {"name": "rlnas", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
         self._write("store.s3.json", {"identities": [identity]})
         (self.folder / "store").mkdir(mode=0o700, exist_ok=True)
-        command = [
-            str(_binary()),
-            "-logtostderr=true",  # not to files in /tmp
+        return self._run(
             "mini",
             "-dir=store",  # below the working folder, because it takes a comma for the end of a path
             "-ip=127.0.0.1",
@@ -158,17 +168,20 @@ class EmbeddedStore:
             "-master.telemetry=false",
             "-admin.ui=false",
             "-webdav=false",
-        ]
+            pass_fds=[lock],
+        )
+
+    def _run(self, *arguments: str, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                command,
+                [str(_binary()), "-logtostderr=true", *arguments],  # not to files in /tmp
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
                 # Nothing of ours: it would take AWS keys, WEED_ settings and ~/.seaweedfs for its own.
                 env={"PATH": os.defpath, "HOME": str(self.folder)},
-                pass_fds=[lock],
+                pass_fds=pass_fds,
                 start_new_session=True,
                 umask=0o077,
             )

@@ -145,6 +145,23 @@ def test_a_folder_may_have_any_name(tmp_path, name):
     assert os.listdir(folder) == [".rlnas"]
 
 
+@pytest.mark.parametrize("cut", [1, 16, 20])
+def test_an_index_that_a_full_disk_has_cut_loses_no_object(store, cut):
+    bucket, data = Bucket(store.start()), b"some bytes" * 100
+    keys = [f"a/{number}" for number in range(20)]
+    for key in keys:
+        bucket.put(key, data)
+    os.kill(store.status().pid, signal.SIGKILL)
+    wait_for(lambda: not store.status().running)
+    (index,) = (store.folder / "store").glob(f"{bucket.settings.bucket}_*.idx")
+    assert index.stat().st_size % embedded.INDEX_ENTRY == 0
+    with index.open("r+b") as file:
+        file.truncate(index.stat().st_size - cut)
+    bucket = Bucket(store.start())
+    assert {found.data for key in keys if (found := bucket.get(key))} == {data}
+    assert sorted(bucket.list("a/")) == sorted(keys)
+
+
 def test_processes_that_start_at_once_get_one_server(store):
     started = [
         subprocess.Popen([sys.executable, "-c", START, str(store.folder)], stdout=subprocess.PIPE, text=True)
