@@ -10,7 +10,7 @@ from rlnas.report.spent import epochs_of, trained_on
 from rlnas.report.status import read_child
 from rlnas.spaces import Description
 from rlnas.spec import SearchSpec
-from rlnas.state import DataRecord, FinalRecord, Ledger, finals, marks_of, open_search, paused_line
+from rlnas.state import DataRecord, FinalRecord, Ledger, finals, open_search, public_marks
 from rlnas.variants import CONTROLS, control_of, means_nothing
 
 NAMES_SHOWN = 100
@@ -123,7 +123,7 @@ def card_of(ledger: Ledger, record: FinalRecord) -> str:
         test_readings=ledger.test_readings(),
         by=child.by,
         warm_start=str(ledger.record.warm_start or ""),
-        marks=[mark for mark in marks_of(ledger) if mark != paused_line(ledger)],  # a model is not paused
+        marks=public_marks(ledger),
         devices=trained_on(summaries),
         epochs=epochs_of(ledger, version),
         controls={kind: _control(ledger, kind) for kind in CONTROLS if not means_nothing(spec, kind)},

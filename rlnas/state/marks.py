@@ -158,6 +158,14 @@ def marks_of(ledger: Ledger) -> list[str]:
     return [line for line in lines if line]
 
 
+def public_marks(ledger: Ledger) -> list[str]:
+    """Say what has become of a search, for a file that is published with a model: without people's names."""
+    ended = [f"ended ({mark.told('')}) with {ledger.children:,} children"] if (mark := ledger.record.ended) else []
+    # An end that was undone is told with the name of who made it, and says nothing of the model.
+    changes = [change for change in ledger.record.changes if change.field != "ended"]
+    return ended + [f"changed: {change.told('')}" for change in changes]
+
+
 def end_at_budget(ledger: Ledger, clock: Clock = time.time) -> bool:
     """End a search whose hours, or whose device hours, are used up; one that has ended stays as it is."""
     sha256 = ledger.record.spec_sha256

@@ -89,9 +89,11 @@ class End(Record):
     rounds: int | None = None  # that the search has in the end; None: not counted yet
 
     def __str__(self) -> str:
-        if self.why == STOPPED:
-            return f"stopped by {self.by}, {moment(self.at)}"
-        return f"{self.why} was reached, {moment(self.at)}"
+        return self.told(f" by {self.by}" if self.by else "")
+
+    def told(self, by: str) -> str:
+        """Say why and when; `by` is put in where a person did it."""
+        return (f"stopped{by}" if self.why == STOPPED else f"{self.why} was reached") + f", {moment(self.at)}"
 
 
 class Change(Record):
@@ -104,7 +106,11 @@ class Change(Record):
     at: float
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.after}, before {self.before}; by {self.by}, {moment(self.at)}"
+        return self.told(f" by {self.by},")
+
+    def told(self, by: str) -> str:
+        """Say what and when; `by` is put in."""
+        return f"{self.field}: {self.after}, before {self.before};{by} {moment(self.at)}"
 
 
 class SearchRecord(Record):

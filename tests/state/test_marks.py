@@ -284,6 +284,20 @@ def test_what_cannot_be_changed_is_refused_by_name(begin: Any, changes: dict[str
     assert again(ledger).record == before
 
 
+def test_what_is_published_with_a_model_names_nobody(begin: Any) -> None:
+    ledger = begin(loop={"children": 20})
+    train_round(ledger)
+    stop(ledger, BY, lambda: 0.0)
+    extend(ledger, {"loop.children": 6}, BY, lambda: 0.0)
+    train_round(ledger)
+    stop(ledger, BY, lambda: 3600.0)
+    pause(ledger, BY)
+    assert marks.public_marks(ledger) == [
+        "ended (stopped, 1970-01-01 01:00 UTC) with 4 children",
+        "changed: loop.children: 6, before 20; 1970-01-01 00:00 UTC",
+    ]
+
+
 def test_an_extension_says_what_it_undoes(begin: Any) -> None:
     ledger = begin(loop={"children": 20})
     train_round(ledger)
