@@ -1,9 +1,12 @@
 """A section of a search's spec: its fields are what a person may set. Searches outlive the code that began them."""
 
+import re
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
+
+from rlnas.errors import UserError
 
 EARLIER = {"reading": "a document of a search that may have begun before a field was there"}
 """The context in which such a document is validated."""
@@ -51,6 +54,42 @@ def newer(error: ValidationError) -> str:
         return ""
     field, more = ".".join(str(part) for part in found[0]["loc"]), len(found) - 1
     return f"{NEWER} (it has {field}{f' and {more} more' * bool(more)}, which this one does not know); {UPGRADE}"
+
+
+def wrong(error: ValidationError, model: Any, prefix: str = "") -> str:
+    """Say what is wrong with a section, and what is allowed, in one line.
+
+    Args:
+        error: found by `model`.
+        model: of the section.
+        prefix: stands before the names of its fields, such as `loop.`.
+    """
+    # A key that is unknown may be the one that is missing, misspelt.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    more = error.error_count() - 1
+    where = prefix + ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if isinstance(first.get("ctx", {}).get("error"), UserError):
+        what = message
+    elif first["type"] == "extra_forbidden":
+        what = f"unknown key {where}{_allowed_keys(model, first['loc'][:-1])}"
+    elif first["type"] == "missing":
+        what = f"{where} is missing"
+    elif first["type"] == "value_error":
+        inside = re.match(r"\w+: ", message)  # a model names the field it is about
+        what = f"{where.rstrip('.')}{'.' if inside and where else ': ' if where else ''}{message}"
+    else:
+        what = f"{where}: {message}, got {first['input']!r}"
+    return what + (f" (and {more} more)" if more else "")
+
+
+def _allowed_keys(model: Any, path: tuple[int | str, ...]) -> str:
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()  # a section may be left out: null
+        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
+    fields = getattr(model, "model_fields", ())  # a plugin's section may hold what is not a plain model
+    return f"; allowed: {', '.join(fields)}" if fields else ""
 
 
 def _is_number(annotation: Any) -> bool:

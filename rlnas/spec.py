@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -26,7 +26,7 @@ from rlnas.datasets import DATASETS, Dataset
 from rlnas.errors import UserError
 from rlnas.objective import Objective
 from rlnas.registry import resolve
-from rlnas.section import EARLIER, Section, newer
+from rlnas.section import EARLIER, Section, newer, wrong
 from rlnas.spaces import SPACES, Space
 from rlnas.warm_start import WarmStart
 from rlnas.yaml_text import read_yaml
@@ -55,7 +55,7 @@ def _section(name: str, table: dict[str, str], group: str, base: type[BaseModel]
         try:
             return model.model_validate(value, context=info.context)
         except ValidationError as error:
-            raise UserError(_one_line(error, model, f"{name}.")) from None
+            raise UserError(wrong(error, model, f"{name}.")) from None
 
     return BeforeValidator(read)
 
@@ -256,7 +256,7 @@ class SearchSpec(Section):
             try:
                 self.child.vary(changes)
             except ValidationError as error:
-                raise UserError(f"finalize.{section}: {_one_line(error, type(self.child), 'child.')}") from None
+                raise UserError(f"finalize.{section}: {wrong(error, type(self.child), 'child.')}") from None
         check_references(self.child, self.final.references)
         return self
 
@@ -367,7 +367,7 @@ def parse_spec(document: Any, source: str = "spec", earlier: bool = False) -> Se
         return SearchSpec.model_validate(document, context=EARLIER if earlier else None)
     except ValidationError as error:
         words = newer(error) if earlier else ""
-        raise UserError(f"{source}: {words or _one_line(error, SearchSpec)}") from None
+        raise UserError(f"{source}: {words or wrong(error, SearchSpec)}") from None
 
 
 def load_spec(path: str | Path) -> SearchSpec:
@@ -383,35 +383,6 @@ def load_spec(path: str | Path) -> SearchSpec:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return parse_spec(document, str(path))
-
-
-def _one_line(error: ValidationError, model: Any, prefix: str = "") -> str:
-    # A key that is unknown may be the one that is missing, misspelt.
-    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    more = error.error_count() - 1
-    where = prefix + ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if isinstance(first.get("ctx", {}).get("error"), UserError):
-        what = message
-    elif first["type"] == "extra_forbidden":
-        what = f"unknown key {where}{_allowed_keys(model, first['loc'][:-1])}"
-    elif first["type"] == "missing":
-        what = f"{where} is missing"
-    elif first["type"] == "value_error":
-        inside = re.match(r"\w+: ", message)  # a model names the field it is about
-        what = f"{where.rstrip('.')}{'.' if inside and where else ': ' if where else ''}{message}"
-    else:
-        what = f"{where}: {message}, got {first['input']!r}"
-    return what + (f" (and {more} more)" if more else "")
-
-
-def _allowed_keys(model: Any, path: tuple[int | str, ...]) -> str:
-    for part in path:
-        field = getattr(model, "model_fields", {}).get(part)
-        kinds = (field.annotation, *get_args(field.annotation)) if field else ()  # a section may be left out: null
-        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
-    fields = getattr(model, "model_fields", ())  # a plugin's section may hold what is not a plain model
-    return f"; allowed: {', '.join(fields)}" if fields else ""
 
 
 def with_field(document: dict[str, Any], field: str, value: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ KNOWS: dict[str, set[str]] = {
     "errors": set(),
     "orphans": set(),
     "registry": {"errors"},
-    "section": set(),
+    "section": {"errors"},
     "seeds": set(),
     "software": set(),
     "tensors": set(),
