@@ -68,7 +68,7 @@ def wrong(error: ValidationError, model: Any, prefix: str = "") -> str:
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     more = error.error_count() - 1
     where = prefix + ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
     if isinstance(first.get("ctx", {}).get("error"), UserError):
         what = message
     elif first["type"] == "extra_forbidden":

@@ -210,14 +210,16 @@ def _applied_once(search: _Search) -> Iterator[str]:
 
 def _leaders(search: _Search) -> Iterator[str]:
     """The leaderboard is that of the children applied."""
-    known: list[tuple[float, str]] = []
+    known: list[tuple[bool, float, str]] = []
     for number, version in sorted(search.versions.items()):
         for r in version["applied"]:
             for i, child in enumerate(search.summaries.get(r, {"children": ()})["children"]):
-                if child["result"]["status"] == "ok" and child["result"]["reward"] is not None:
-                    known.append((-child["result"]["reward"], f"{r:06d}-{i:03d}"))
+                result = child["result"]
+                if result["status"] == "ok" and result["reward"] is not None:
+                    stopped = result.get("stopped") is not None
+                    known.append((stopped, -result["reward"], f"{r:06d}-{i:03d}"))
         known = sorted(known)[:LEADERBOARD_SIZE]
-        if [(-leader["reward"], leader["child"]) for leader in version["leaders"]] != known:
+        if [(-leader["reward"], leader["child"]) for leader in version["leaders"]] != [k[1:] for k in known]:
             yield f"controller {number}: its leaders are not the best children applied"
 
 

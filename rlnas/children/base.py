@@ -70,8 +70,8 @@ class EpochRecipe(Recipe):
     epochs: int
     rungs: tuple[Annotated[int, Field(gt=0)], ...] = Field(
         default=(),
-        description="epochs after which only the better part of the children goes on: those that score as well as the"
-        " better part of the newest 16 of earlier rounds that came so far; empty: all train to the end",
+        description="epochs after which only the better part of the children goes on: those that do as well as the"
+        " better part of the last 16 children of earlier rounds that reached this epoch; empty: all train to the end",
     )
     going_on: float = Field(default=0.5, gt=0, lt=1, description="the part that goes on, see `rungs`")
 
@@ -88,7 +88,7 @@ class Verdict:
     """What is said of a child at a rung.
 
     Args:
-        score: its promise on validation data, the larger the better, see `Evaluation`.
+        score: what it promises, see `Trainer.promise`.
         goes_on: whether its training does.
     """
 
@@ -127,13 +127,11 @@ class Evaluation:
         history: one score for each snapshot, oldest first: accuracy for images, perplexity for text.
         reward: what the controller learns from.
         metrics: further finite numbers for people, such as `accuracy`, `perplexity`, `parameters`.
-        promise: what a rung compares, the larger the better, of about the size of a reward; None: the reward.
     """
 
     history: tuple[float, ...]
     reward: float
     metrics: Mapping[str, float] = field(default_factory=dict)
-    promise: float | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +188,19 @@ class Trainer(ABC):
     @abstractmethod
     def evaluate(self, architecture: Any, snapshots: bytes, data: Validation) -> Evaluation:
         """Score the snapshots of a child on validation data."""
+
+    def promise(self, architecture: Any, snapshots: bytes, data: Validation) -> float:
+        """Return what rungs compare of a child in training: its reward, or what tells more of that to come.
+
+        Args:
+            architecture: of the child.
+            snapshots: its weights by now.
+            data: that scores them.
+
+        Returns:
+            A finite number, the larger the better. An objective weighs it as it does a reward.
+        """
+        return self.evaluate(architecture, snapshots, data).reward
 
     def measure(self, architecture: Any, names: Collection[str]) -> dict[str, float]:
         """Return measures of the untrained child, by name; see `rlnas.objective.Measure`.

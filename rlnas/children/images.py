@@ -72,24 +72,33 @@ class ImageTrainer(Trainer):
 
         Returns:
             The accuracy of each snapshot in [0, 1], the reward, and the metrics `accuracy` (the best), `parameters`
-            and `flops` (multiply-adds of one image). The promise is the last snapshot's probability of the right
-            class, its geometric mean over the images, to the recipe's power.
+            and `flops` (multiply-adds of one image).
         """
         model = self._build(architecture)
         images = PreparedImages(data.content, self.recipe, self.device)
-        history, loss = [], math.inf
+        history = []
         for weights in by_epoch(snapshots):
             model.load_state_dict(weights)
-            right, loss = judged(model, images, self.recipe.batch)
-            history.append(right)
-        best, power = max(history), self.recipe.reward_exponent
-        promise = math.exp(-loss * power) if self.recipe.rungs_by == "loss" else None
+            history.append(judged(model, images, self.recipe.batch)[0])
+        best = max(history)
         metrics = {
             "accuracy": best,
             "parameters": float(count_parameters(model)),
             "flops": float(count_flops(model, self.shape)),
         }
-        return Evaluation(tuple(history), best**power, metrics, promise)
+        return Evaluation(tuple(history), best**self.recipe.reward_exponent, metrics)
+
+    def promise(self, architecture: Network, snapshots: bytes, data: Validation[Images]) -> float:
+        """Return how likely the last snapshot finds the right classes; see `Trainer.promise`.
+
+        It is the geometric mean over the images, to the power that makes the reward of the accuracy.
+        """
+        if self.recipe.rungs_by == "reward":
+            return super().promise(architecture, snapshots, data)
+        model = self._build(architecture)
+        model.load_state_dict(by_epoch(snapshots)[-1])
+        loss = judged(model, PreparedImages(data.content, self.recipe, self.device), self.recipe.batch)[1]
+        return math.exp(-loss * self.recipe.reward_exponent) if math.isfinite(loss) else 0.0
 
     def measure(self, architecture: Network, names: Collection[str]) -> dict[str, float]:
         """Count the weights and multiply-adds of an untrained child, and time it; see `Trainer.measure`."""
@@ -164,9 +173,6 @@ def judged(model: nn.Module, images: "PreparedImages", batch: int) -> tuple[floa
         model: put into evaluation mode.
         images: all of them.
         batch: so many at a time; with that of the training, what could be trained can be evaluated.
-
-    Returns:
-        The share, and the loss, infinite where the logits are not finite.
     """
     model.eval()
     right = torch.zeros((), device=images.labels.device, dtype=torch.int64)
@@ -176,7 +182,7 @@ def judged(model: nn.Module, images: "PreparedImages", batch: int) -> tuple[floa
             logits, labels = model(images.centre(chosen)), images.labels[chosen]
             right += (logits.argmax(dim=1) == labels).sum()
             loss += F.cross_entropy(logits, labels, reduction="sum")
-    return right.item() / len(images.labels), loss.nan_to_num(nan=math.inf).item() / len(images.labels)
+    return right.item() / len(images.labels), loss.item() / len(images.labels)
 
 
 class PreparedImages:

@@ -70,8 +70,8 @@ class CNNRecipe(EpochRecipe):
     precision: Precision = precision()
     rungs_by: Literal["loss", "reward"] = Field(
         default="loss",
-        description="what `rungs` compare: the loss on validation data, which tells more of a short training than"
-        " its accuracy; `reward` is what searches of older versions go on with",
+        description="what `rungs` compare: the `loss` on validation data, which tells more of a short training than"
+        " the accuracy does, or the `reward`; searches begun with an older version keep `reward`",
         json_schema_extra={"earlier": "reward"},
     )
 

@@ -126,14 +126,18 @@ def in_bytes(size: float) -> str:
     return f"{size:,.1f} GB"
 
 
-def fate_of(result: Any) -> str:
+def fate_of(result: Any, bars: Mapping[int, float | None] | None = None) -> str:
+    """Say how a child ended; `bars`: of its plan, what it had to reach at its rungs."""
     if result is None:
         return "not scored yet"
     if result.status == "ok":
         numbers = ", ".join(f"{name} {value:,.6g}" for name, value in result.metrics.items())
         trained = f"trained in {result.seconds:.1f} s"
         trained += f" on {result.trained_on}" if result.trained_on else ""
-        trained += f", stopped after epoch {result.stopped}" if result.stopped else ""
+        if result.stopped:
+            trained += f", stopped after epoch {result.stopped}"
+            if needed := (bars or {}).get(result.stopped):
+                trained += f": {result.rungs[result.stopped]:.4g} there, {needed:.4g} needed"
         return f"reward {result.reward:.4f} on validation data; {numbers}; {trained}"
     reason = "" if result.reason == result.status else f"{result.reason}: "
     return f"{result.status}: {reason}{result.detail}"
@@ -195,9 +199,10 @@ def print_leaders(ledger: Ledger, now: Version, top: int) -> None:
     rows = []
     for place, leader in enumerate(now.leaders[:top], 1):
         values = [compact(leader.metrics[name]) if name in leader.metrics else "-" for name in metrics]
-        summary = leader.mark + summary_of(ledger, leader.tokens)
-        rows.append([str(place), leader.child, f"{leader.reward:.4f}", *values, summary])
-    columns = ("", "child", "reward", *metrics, "architecture")
+        epochs = [str(leader.stopped or ledger.epochs)] if ledger.rungs else []
+        summary = summary_of(ledger, leader.tokens)
+        rows.append([str(place), leader.child, f"{leader.reward:.4f}", *epochs, *values, summary])
+    columns = ("", "child", "reward", *(("epochs",) if ledger.rungs else ()), *metrics, "architecture")
     print_table(columns, rows, title=f"leaderboard of {ledger.name}", shorten=True)
     if now.children and not now.leaders:
         first = ledger.summaries()[0].children[0]

@@ -220,7 +220,7 @@ def show(
         console.print(f"- {remark}")
     if found.by:
         console.print(f"- proposed by {found.by}{', who suggested it' * found.suggested}")
-    console.print(f"- {fate_of(found.result)}")
+    console.print(f"- {fate_of(found.result, found.bars)}")
     if description.nodes:
         console.print(f"drawn: {path}")
     next_step(f"rlnas leaderboard {search}", "lists the others")

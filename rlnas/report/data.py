@@ -17,6 +17,7 @@ from rlnas.report.status import HOW_TO_GO_ON
 from rlnas.spaces import Description, walk
 from rlnas.state import FinalRecord, Ledger, Summary, Version, child_id, left_of, marks_of
 from rlnas.state.finals import finals
+from rlnas.state.records import standing
 
 VERSIONS_READ = 150  # each holds the controller's weights, and a large search has 1,600 of them
 BINS = 40  # at most, of the children, for what the controller chose over time
@@ -27,10 +28,11 @@ DRAWN = 3
 
 @dataclass(frozen=True)
 class Leader:
-    """One line of the leaderboard; `description` is of the architecture."""
+    """One line of the leaderboard; `description` is of the architecture, `stopped` the epoch after which it was."""
 
     child: str
     reward: float
+    stopped: int | None
     metrics: dict[str, float]
     seconds: float
     description: Description
@@ -90,6 +92,7 @@ class ReportData:
         bins: [bins], the last child of each bin, from 1.
         leaders, failures: best first; most frequent first.
         front, front_size: the best children at each size, and what was taken for the size; see `front_of`.
+        epochs: of a whole training, where children may be stopped before; None: all are such.
         proposers: who proposed children.
         finals: what test data said of winners, once there are any.
     """
@@ -115,6 +118,7 @@ class ReportData:
     finals: tuple[FinalRecord, ...] = ()
     front: tuple[FrontChild, ...] = ()
     front_size: str = ""
+    epochs: int | None = None
     proposers: tuple[Proposer, ...] = ()
 
     @cached_property
@@ -171,6 +175,7 @@ def read_report(ledger: Ledger, named: Sequence[Ledger] = (), versions: int = VE
         finals=tuple(record for final, _ in finals(ledger) if (record := final.record)),
         front=front_of(summaries, size, ledger.spec.objective),
         front_size=size,
+        epochs=ledger.epochs if ledger.rungs else None,
         proposers=tuple(proposers(summaries)),
     )
 
@@ -261,11 +266,12 @@ def _leaders(ledger: Ledger, summaries: Sequence[Summary]) -> tuple[Leader, ...]
         for i, child in enumerate(summary.children)
         if child.result.status == "ok" and child.result.reward is not None
     ]
-    scored.sort(key=lambda entry: (-entry[0], entry[1]))
+    scored.sort(key=lambda entry: standing(entry[1], entry[0], entry[2].result.stopped))
     return tuple(
         Leader(
             child=name,
             reward=reward,
+            stopped=child.result.stopped,
             metrics=child.result.metrics,
             seconds=child.result.seconds,
             description=space.describe(space.decode(child.tokens), ledger.shape),

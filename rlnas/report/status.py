@@ -1,6 +1,7 @@
 """How far a search is, from the ledger, in a handful of reads."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from rlnas.errors import UserError
@@ -138,7 +139,8 @@ def read_trainings(ledger: Ledger, most: int) -> list[Training]:
 class Child:
     """One child: what was proposed, and how it ended (None: it has not).
 
-    `by` says who proposed it, where not the searcher as a whole; `suggested` whether it came from outside.
+    `by` says who proposed it, where not the searcher as a whole; `suggested` whether it came from outside; `bars` what
+    it had to reach after how many epochs, to go on.
     """
 
     name: str
@@ -149,6 +151,7 @@ class Child:
     result: Result | None
     by: str = ""
     suggested: bool = False
+    bars: Mapping[int, float | None] = field(default_factory=dict)
 
 
 def known_architectures(ledger: Ledger) -> dict[tuple[int, ...], str]:
@@ -197,4 +200,5 @@ def read_child(ledger: Ledger, name: str | None) -> Child:
         result=ledger.result(name),
         by=planned.by,
         suggested=planned.suggested,
+        bars=plan.bars,
     )

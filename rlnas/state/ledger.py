@@ -37,6 +37,7 @@ from rlnas.state.records import (
     child_id,
     child_of,
     parse_child_id,
+    standing,
     unreadable,
 )
 from rlnas.tensors import pack, read_document, unpack
@@ -213,14 +214,15 @@ class Ledger:
             done.remove(low_mark)
             low_mark += 1
         children = [(child_id(s.round, i), child) for s in summaries for i, child in enumerate(s.children)]
+        results = [child.result for _, child in children]
         leaders = list(before.leaders) + [
-            Leader(child=name, reward=r.reward, tokens=tokens, metrics=r.metrics, stopped=r.stopped)
-            for name, r, tokens in ((name, child.result, child.tokens) for name, child in children)
-            if r.status == "ok" and r.reward is not None
+            Leader(child=name, reward=r.reward, tokens=child.tokens, metrics=r.metrics, stopped=r.stopped)
+            for name, child in children
+            if (r := child.result).status == "ok" and r.reward is not None
         ]
-        leaders.sort(key=lambda leader: (-leader.reward, leader.child))
-        whole = self.spec.child.epochs if isinstance(self.spec.child, EpochRecipe) else 0
-        spent = [child.result.stopped or whole for _, child in children if child.result.status == "ok"]
+        leaders.sort(key=lambda leader: standing(leader.child, leader.reward, leader.stopped))
+        whole = self.epochs
+        spent = [r.stopped or whole for r in results if r.status == "ok" and r.history]  # who is told was not trained
         version = Version(
             version=before.version + 1,
             parent_sha256=hashlib.sha256(parent.data).hexdigest(),
@@ -228,7 +230,7 @@ class Ledger:
             low_mark=low_mark,
             extras=tuple(sorted(done)),
             children=before.children + len(children),
-            failed=before.failed + sum(child.result.status != "ok" for _, child in children),
+            failed=before.failed + sum(r.status != "ok" for r in results),
             suggested=before.suggested + sum(child.suggested for _, child in children),
             memory=dict(state.memory),
             numbers=numbers,
@@ -248,6 +250,11 @@ class Ledger:
     def keeps_history(self) -> bool:
         """Whether what was applied is kept where it can be read at little cost, for the searcher or for the rungs."""
         return self.searcher.reads_history or bool(self.rungs)
+
+    @property
+    def epochs(self) -> int:
+        """How many a child is trained for, if it is not stopped; 0: it is not trained in epochs."""
+        return self.spec.child.epochs if isinstance(self.spec.child, EpochRecipe) else 0
 
     @property
     def rungs(self) -> tuple[int, ...]:

@@ -234,8 +234,8 @@ class Result(Record):
     detail: str = ""
     seconds: FiniteFloat = 0.0
     attempts: int = 1
-    rungs: dict[int, FiniteFloat] = Field(default_factory=dict)  # its promise after so many epochs, see `Evaluation`
-    stopped: int | None = None  # the epochs after which it was stopped, its reward being that of its rung
+    rungs: dict[int, FiniteFloat] = Field(default_factory=dict)  # what it promised after so many epochs
+    stopped: int | None = None  # the epochs after which it was stopped; its reward is of what it could then
     device: str = ""  # that trained it, as far as equal sums depend on it
     precision: str = ""  # of the numbers in which it was trained
 
@@ -345,10 +345,10 @@ class Leader(Record):
     metrics: dict[str, FiniteFloat]
     stopped: int | None = None
 
-    @property
-    def mark(self) -> str:
-        """What must be said before its architecture: its reward is not that of a whole training."""
-        return f"stopped after epoch {self.stopped}: " if self.stopped else ""
+
+def standing(child: str, reward: float, stopped: int | None) -> tuple[bool, float, str]:
+    """Return what puts children in order, the best first: any that was trained to the end is above those stopped."""
+    return stopped is not None, -reward, child
 
 
 class Version(Record):

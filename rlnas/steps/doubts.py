@@ -8,6 +8,7 @@ from rlnas.spaces import DataShape
 from rlnas.spec import SearchSpec
 
 DRAWS = 200  # random architectures that are looked at
+OF_RUNGS = ("going_on", "rungs_by")  # fields of a recipe that has rungs
 WEIGHED = 1000.0  # times that a reward is weighed up or down, from which on weighing is doubtful
 
 
@@ -46,6 +47,16 @@ def _of_objective(spec: SearchSpec, shape: DataShape) -> list[str]:
 
 
 def _of_rungs(spec: SearchSpec) -> list[str]:
-    if spec.loop.learn_from == "finished" and not getattr(spec.child, "rungs", ()):
-        return ["loop.learn_from: finished: no child is stopped without child.rungs"]
-    return []
+    child, loop, final = spec.child, spec.loop, spec.final
+    tried = {*final.grid, *final.retrain} if final else set()
+    fields = [name for name in ("rungs", *OF_RUNGS) if name in tried]
+    found = [f"finalize: {name} does nothing there: a winner is trained to the end" for name in fields]
+    if getattr(child, "rungs", ()):
+        first = max(loop.window, loop.replicas, loop.rounds_per_update)
+        if loop.rounds <= first:
+            found.append(f"child.rungs: no child is stopped: the first {first} rounds have no children to compare with")
+        return found
+    if loop.learn_from == "finished":
+        found.append("loop.learn_from: finished: no child is stopped without child.rungs")
+    idle = [name for name in OF_RUNGS if name in child.model_fields_set]
+    return found + [f"child.{name} does nothing without child.rungs" for name in idle]

@@ -63,10 +63,9 @@ class Rungs:
         def verdict(epoch: int, weights: Callable[[], bytes]) -> Verdict | None:
             if epoch not in self.bars:
                 return None
-            found, bar = trainer.evaluate(architecture, weights(), self.data), self.bars[epoch]
-            score = weigh(found.reward if found.promise is None else found.promise)
+            score, bar = weigh(trainer.promise(architecture, weights(), self.data)), self.bars[epoch]
             if not math.isfinite(score):
-                raise ChildFailure("not_finite", f"its score after epoch {epoch} is {score}")
+                raise ChildFailure("not_finite", f"what it promises after epoch {epoch} is {score}")
             return Verdict(score, bar is None or score >= bar)
 
         return verdict

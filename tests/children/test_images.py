@@ -242,10 +242,11 @@ def test_its_promise_is_how_likely_it_finds_the_right_classes_in_the_end():
         model.classifier.bias.data = torch.tensor([*likely, *[1.0] * 8]).log()
         weights[epoch] = {f"{epoch}/{name}": tensor.clone() for name, tensor in model.state_dict().items()}
     both = weights[0] | weights[1]
-    assert trainer.evaluate(network(), pack(both, {}), Validation(images)).promise == pytest.approx((16 / 18**2) ** 1.5)
-    assert trainer.evaluate(network(), pack(weights[2], {}), Validation(images)).promise == 0
+    assert trainer.promise(network(), pack(both, {}), Validation(images)) == pytest.approx((16 / 18**2) ** 1.5)
+    assert trainer.promise(network(), pack(weights[2], {}), Validation(images)) == 0
     by_reward = ImageTrainer(CNNRecipe(**PLAIN, rungs_by="reward"), SHAPE, "cpu")
-    assert by_reward.evaluate(network(), pack(both, {}), Validation(images)).promise is None
+    by_accuracy = by_reward.evaluate(network(), pack(both, {}), Validation(images)).reward
+    assert by_reward.promise(network(), pack(both, {}), Validation(images)) == by_accuracy
 
 
 class StopsAt(SilentMonitor):

@@ -9,8 +9,9 @@ import pytest
 from searches import make_spec, run
 
 from rlnas import steps
+from rlnas.cli.common import fate_of
 from rlnas.report import fronts
-from rlnas.state import Bucket, Ledger, claim
+from rlnas.state import Bucket, Ledger, Result, claim
 from rlnas.state.leases import release
 
 GUIDED = {"kind": "guided", "first": 2, "samples": 8}
@@ -89,3 +90,9 @@ def test_views_that_do_not_go_together_are_one_line(rlnas: Any, guided: Ledger, 
     status, out, err = rlnas("leaderboard", guided.name, *options)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "; allowed: " in err
+
+
+def test_why_a_child_was_stopped_is_said() -> None:
+    result = Result(status="ok", reward=0.3, seconds=1.0, history=(0.3,), rungs={1: 0.2, 2: 0.00099}, stopped=2)
+    assert fate_of(result, {1: None, 2: 0.00102}).endswith("stopped after epoch 2: 0.00099 there, 0.00102 needed")
+    assert fate_of(result).endswith("stopped after epoch 2")

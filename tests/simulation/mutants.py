@@ -114,7 +114,7 @@ MUTANTS = (
     _mutant(
         "the worst lead",
         "state.ledger:Ledger.commit",
-        ("(-leader.reward, leader.child)", "(leader.reward, leader.child)"),
+        ("leader.reward, leader.stopped", "-leader.reward, leader.stopped"),
     ),
     _mutant(
         "the history forgets",

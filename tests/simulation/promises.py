@@ -275,12 +275,12 @@ def _leaders(objects: Mapping[str, bytes], last: Version, summaries: list[Summar
     """The best are known, what they need is kept, and nothing else lies there."""
     rounds = len(summaries)
     scored = sorted(
-        (-child.result.reward, child_id(summary.round, i))
+        (child.result.stopped is not None, -child.result.reward, child_id(summary.round, i))
         for summary in summaries
         for i, child in enumerate(summary.children)
         if child.result.status == "ok" and child.result.reward is not None
     )
-    leaders = [(-leader.reward, leader.child) for leader in last.leaders]
+    leaders = [(leader.stopped is not None, -leader.reward, leader.child) for leader in last.leaders]
     if leaders != scored[:20]:
         raise Broken(f"leaderboard {leaders}, not {scored[:20]}")
     tested = {FinalRecord.from_bytes(data, "").winner for key, data in objects.items() if key.startswith("finals/")}
@@ -290,7 +290,7 @@ def _leaders(objects: Mapping[str, bytes], last: Version, summaries: list[Summar
     if left := [key for key in objects if key.startswith("checkpoints/") and key[12:18] in over]:
         raise Broken(f"left behind: {left}")
     snapshots = {key for key in objects if key.startswith("snapshots/") and key[10:16] in over}
-    if snapshots != {f"snapshots/{child}.safetensors" for _, child in leaders[:KEPT_SNAPSHOTS]}:
+    if snapshots != {f"snapshots/{child}.safetensors" for *_, child in leaders[:KEPT_SNAPSHOTS]}:
         raise Broken(f"snapshots {sorted(snapshots)}, not of {leaders[:KEPT_SNAPSHOTS]}")
 
 

@@ -46,4 +46,17 @@ def test_to_learn_from_the_finished_where_none_is_stopped():
     assert doubts(loop={"learn_from": "finished"}) == [
         "loop.learn_from: finished: no child is stopped without child.rungs"
     ]
-    assert doubts(loop={"learn_from": "finished"}, child={"epochs": 3, "rungs": [1]}) == []
+    many = {"children": 12, "children_per_round": 4}
+    assert doubts(loop={"learn_from": "finished"} | many, child={"epochs": 3, "rungs": [1]}) == []
+    assert doubts(loop=many | {"window": 4}, child={"epochs": 3, "rungs": [1]}) == [
+        "child.rungs: no child is stopped: the first 4 rounds have no children to compare with"
+    ]
+    assert doubts(child={"epochs": 3, "going_on": 0.3, "rungs_by": "reward"}) == [
+        "child.going_on does nothing without child.rungs",
+        "child.rungs_by does nothing without child.rungs",
+    ]
+    final = {"grid": {"rungs": [[1], [2]]}, "retrain": {"rungs_by": "loss"}}
+    assert doubts(finalize=final) == [
+        "finalize: rungs does nothing there: a winner is trained to the end",
+        "finalize: rungs_by does nothing there: a winner is trained to the end",
+    ]

@@ -9,9 +9,10 @@ import pytest
 import searches
 from searches import make_spec, outcome, renamed, run, run_apart
 
-from rlnas.children import Evaluation, Verdict
+from rlnas.children import Verdict
 from rlnas.controller import Experience, Trial
 from rlnas.errors import ChildFailure, UserError
+from rlnas.report.data import read_report
 from rlnas.report.status import read_status
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import Bucket, Ledger, Result, open_search
@@ -146,20 +147,36 @@ def test_what_the_controller_learns_from_is_said_by_the_spec(
     assert [(dict(trial.rungs), trial.stopped) for trial in ledger.history(version)] == shown
 
 
-def judged(evaluation: Evaluation, bar: float | None) -> Verdict | None:
+def judged(promise: float, bar: float | None) -> Verdict | None:
     """What is said at a rung whose bar is given, where the objective halves every reward."""
-    trainer = SimpleNamespace(evaluate=lambda architecture, snapshots, data: evaluation)
+    trainer = SimpleNamespace(promise=lambda architecture, snapshots, data: promise)
     judge = Rungs({1: bar}, data=None).judge(trainer, None, lambda reward: reward / 2)  # type: ignore[arg-type]
     assert judge(2, lambda: b"") is None
     return judge(1, lambda: b"")
 
 
-def test_a_rung_compares_the_promise_and_else_the_reward() -> None:
-    assert judged(Evaluation((0.9,), 0.9), 0.4) == Verdict(0.45, goes_on=True)
-    assert judged(Evaluation((0.9,), 0.9, promise=0.6), 0.4) == Verdict(0.3, goes_on=False)
-    assert judged(Evaluation((0.9,), 0.9, promise=0.0), None) == Verdict(0.0, goes_on=True)
-    with pytest.raises(ChildFailure, match="not_finite: its score after epoch 1 is nan"):
-        judged(Evaluation((0.9,), math.nan), 0.4)
+def test_a_rung_compares_what_children_promise() -> None:
+    assert judged(0.9, 0.4) == Verdict(0.45, goes_on=True)
+    assert judged(0.6, 0.4) == Verdict(0.3, goes_on=False)
+    assert judged(0.0, None) == Verdict(0.0, goes_on=True)
+    with pytest.raises(ChildFailure, match="not_finite: what it promises after epoch 1 is nan"):
+        judged(math.nan, 0.4)
+
+
+def test_a_child_that_was_stopped_is_below_all_that_were_trained_to_the_end(make_ledger: Callable[..., Ledger]) -> None:
+    loop = {"children": 3, "children_per_round": 3}
+    ledger = make_ledger("cnn", child={"epochs": EPOCHS, "rungs": RUNGS}, loop=loop)
+    (batch,) = searches.steps.sample_architecture(ledger)
+    ends: list[tuple[float, int | None]] = [(0.3, None), (0.9, 1), (0.4, None)]  # by the loss it promised little
+    for name, (reward, stopped) in zip(batch.names, ends, strict=True):
+        result = Result(status="ok", reward=reward, history=(reward,), rungs={1: 0.001}, stopped=stopped)
+        ledger.create_result(name, result)
+    searches.steps.evaluate(ledger, batch)
+    version = update_controller(ledger)
+    expected = [("000000-002", None), ("000000-000", None), ("000000-001", 1)]
+    assert [(leader.child, leader.stopped) for leader in version.leaders] == expected
+    assert [(leader.child, leader.stopped) for leader in read_report(ledger).leaders] == expected
+    assert (version.epochs, version.epochs_saved) == (2 * EPOCHS + 1, EPOCHS - 1)
 
 
 def test_searches_of_older_versions_go_on_to_compare_rewards() -> None:
