@@ -316,6 +316,8 @@ class SearchSpec(Section):
 
         What this one leaves open may be as it was in searches that began before there was such a field.
         """
+        if self == other:
+            return []
         earlier = parse_spec(self.document, self.name, earlier=True)
         mine, before, theirs = (dict(flat(spec.model_dump(mode="json"))) for spec in (self, earlier, other))
         keys = [*mine, *(key for key in theirs if key not in mine)]

@@ -13,8 +13,7 @@ names = ["a create overwrites", "a round is applied twice", "a suggestion is tak
 for number, mutant in enumerate(MUTANTS):
     if mutant.name in names:
         outcome = hunted((number, 1000))[1]
-        with mutant.planted():
-            short = shortest(outcome)
+        short = shortest(outcome, mutant)
         print(mutant.name, bool(short.broken), len(short.disturbances) <= len(outcome.disturbances))
 """
 WHOLE = """

@@ -137,12 +137,21 @@ class SearchRecord(Record):
     def from_bytes(cls, data: bytes, key: str) -> Any:
         """Read it, unless it is of a schema that came later; see `Record.from_bytes`."""
         try:
-            schema = json.loads(data)["schema_version"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            schema = None  # then it is no record at all
-        if type(schema) is int and schema > SCHEMA:
-            raise UserError(f"{key}: {NEWER} (schema {schema}; this one reads up to {SCHEMA}); {UPGRADE}")
-        return super().from_bytes(data, key)
+            return super().from_bytes(data, key)
+        except (UserError, StoreError):
+            schema = _schema_of(data)
+            if schema > SCHEMA:
+                words = f"{NEWER} (schema {schema}; this one reads up to {SCHEMA}); {UPGRADE}"
+                raise UserError(f"{key}: {words}") from None
+            raise
+
+
+def _schema_of(data: bytes) -> int:
+    try:
+        schema = json.loads(data)["schema_version"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return 0  # it is no record at all
+    return schema if type(schema) is int else 0
 
 
 class DataRecord(Record):

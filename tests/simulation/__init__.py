@@ -20,20 +20,19 @@ class _Now:
     world: "World | None" = None
 
 
-def _world() -> "World | None":
-    return _Now.world if _Now.world is not None and _Now.world.running is not None else None
-
-
 def _monotonic() -> float:
-    return world.clock() if (world := _world()) else REAL_MONOTONIC()
+    world = _Now.world
+    return REAL_MONOTONIC() if world is None or world.running is None else world.clock()
 
 
 def _sleep(seconds: Any) -> None:
-    world.sleep(seconds) if (world := _world()) else REAL_SLEEP(seconds)
+    world = _Now.world
+    REAL_SLEEP(seconds) if world is None or world.running is None else world.sleep(seconds)
 
 
 def _time() -> float:
-    return EPOCH + world.clock() if (world := _world()) else REAL_TIME()
+    world = _Now.world
+    return REAL_TIME() if world is None or world.running is None else EPOCH + world.clock()
 
 
 def enter(world: "World | None") -> None:

@@ -10,12 +10,13 @@ import argparse
 import os
 import sys
 from collections import Counter
+from itertools import islice
 
 if os.environ.get("PYTHONHASHSEED") != "0":  # a set of names has an order then, in every process the same
     os.execve(sys.executable, [sys.executable, "-m", "simulation", *sys.argv[1:]], os.environ | {"PYTHONHASHSEED": "0"})
 
 import simulation
-from simulation.campaign import hunt, in_pieces, run, shortest, total
+from simulation.campaign import hunt, run, shortest, total
 from simulation.large import large
 from simulation.schedules import play, verdict
 
@@ -42,8 +43,9 @@ def main() -> int:
 
 def _simulate(first: int, schedules: int, processes: int) -> int:
     start, done, counts = simulation.REAL_MONOTONIC(), 0, Counter[str]()
-    for piece in in_pieces(iter(range(first, first + schedules)), PIECE):
-        number, more, broken = total(run(iter(piece), processes))
+    outcomes = run(iter(range(first, first + schedules)), processes)
+    while done < schedules:
+        number, more, broken = total(islice(outcomes, PIECE))
         done, counts = done + number, counts + more
         seconds = simulation.REAL_MONOTONIC() - start
         operations = sum(counts[method] for method in ("GET", "PUT", "LIST", "DELETE"))
@@ -55,6 +57,7 @@ def _simulate(first: int, schedules: int, processes: int) -> int:
             flush=True,
         )
         if broken:
+            outcomes.close()
             for outcome in broken:
                 print(f"seed {outcome.seed}: {outcome.broken}")
             return _replay(min(broken, key=lambda outcome: len(outcome.disturbances)).seed)

@@ -2,9 +2,8 @@
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
-from itertools import islice
 
 from simulation.mutants import MUTANTS, Mutant
 from simulation.schedules import Outcome, play, verdict
@@ -14,20 +13,25 @@ MOST_TRIES = 300
 """To make a schedule shorter."""
 
 
-def run(seeds: Iterator[int], processes: int) -> Iterator[Outcome]:
-    """Play schedules, and yield those that broke a promise in full, of the others the counts."""
+def run(seeds: Iterator[int], processes: int) -> Generator[Outcome]:
+    """Play schedules, and yield those that broke a promise in full, of the others the counts.
+
+    The processes live as long as there are seeds: what undisturbed searches come to is known in them by then.
+    """
     with multiprocessing.get_context("fork").Pool(processes) as pool:
         yield from pool.imap_unordered(_judged, seeds, chunksize=8)
 
 
-def _judged(seed: int, mutant: Mutant | None = None) -> Outcome:
+def _judged(
+    seed: int, mutant: Mutant | None = None, only: frozenset[Disturbance] | None = None, log: bool = False
+) -> Outcome:
     with mutant.planted() if mutant else nullcontext():
-        outcome = play(seed)
-    broken = verdict(seed, outcome)
-    return Outcome(seed, broken, outcome.counts, outcome.disturbances if broken else ())
+        outcome = play(seed, only, log)
+    broken = verdict(seed, outcome)  # compared with what the code comes to as it is
+    return Outcome(seed, broken, outcome.counts, outcome.disturbances if broken else (), (), outcome.log)
 
 
-def shortest(outcome: Outcome) -> Outcome:
+def shortest(outcome: Outcome, mutant: Mutant | None = None) -> Outcome:
     """Leave out disturbances as long as a promise is still broken, and play that with its log."""
     kept = list(outcome.disturbances)
     size, tries = max(1, len(kept) // 2), 0
@@ -35,17 +39,12 @@ def shortest(outcome: Outcome) -> Outcome:
         for start in range(0, len(kept), size):
             fewer = kept[:start] + kept[start + size :]
             tries += 1
-            if _broken(outcome.seed, frozenset(fewer)):
+            if _judged(outcome.seed, mutant, frozenset(fewer)).broken:
                 kept = fewer
                 break
         else:
             size //= 2
-    found = play(outcome.seed, frozenset(kept), log=True)
-    return Outcome(outcome.seed, verdict(outcome.seed, found), found.counts, found.disturbances, (), found.log)
-
-
-def _broken(seed: int, only: frozenset[Disturbance]) -> str:
-    return verdict(seed, play(seed, only))
+    return _judged(outcome.seed, mutant, frozenset(kept), log=True)
 
 
 def hunt(schedules: int, processes: int) -> Iterator[tuple[Mutant, Outcome | None]]:
@@ -72,9 +71,3 @@ def total(outcomes: Iterator[Outcome], most_broken: int = 5) -> tuple[int, Count
         if len(broken) >= most_broken:
             break
     return number, counts, broken
-
-
-def in_pieces(seeds: Iterator[int], size: int) -> Iterator[list[int]]:
-    """Divide seeds, so that something can be said now and then."""
-    while piece := list(islice(seeds, size)):
-        yield piece

@@ -1,11 +1,13 @@
 """What the product's modules see of the machine: the world's store, processes, signals and chance."""
 
+import gc
 import importlib
 import random
 import secrets
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,6 +29,8 @@ from simulation.world import Process, World
 SETTINGS = StoreSettings(endpoint="simulated:1", access_key="simulated", secret_key="simulated", bucket="rlnas")
 PAGE = 5
 """Keys in a page of a listing, so that pages tear: what comes and goes between two of them may be missed."""
+MOST_SPECS = 3000
+"""That a process keeps as they were parsed; there are about as many in all schedules."""
 WRITTEN = datetime.fromtimestamp(EPOCH, UTC)  # every object: nothing in a world asks for its age
 _now: list[World] = []
 
@@ -58,6 +62,19 @@ class SimulatedBucket(Bucket):
         answers = self._persist("LIST", lambda: world.request("LIST", prefix, apply))
         self._expect(answers[-1], f"list {prefix}", "ListBucket")
         return page
+
+    def _persist(self, method: str, attempt: Callable[[], Answer]) -> list[Answer]:
+        """Let something befall a process just before a request, too, and when it is torn out of one."""
+
+        def disturbed() -> Answer:
+            try:
+                return attempt()
+            except BaseException:
+                time.monotonic()
+                raise
+
+        time.monotonic()
+        return super()._persist(method, disturbed)
 
     def folders(self, prefix: str) -> Keys:
         world, found = _now[-1], Keys()
@@ -196,6 +213,8 @@ def install() -> None:
     ledger = module("state.ledger")
     ledger.parse_spec = _parsed_once(ledger.parse_spec)
     ledger.HISTORY_ROUNDS = module("state.garbage").HISTORY_ROUNDS = HISTORY_ROUNDS
+    gc.collect()
+    gc.freeze()  # what is imported by now stays: no need to look through it again and again
 
 
 def _parsed_once(parse: Callable[..., Any]) -> Callable[..., Any]:
@@ -204,7 +223,7 @@ def _parsed_once(parse: Callable[..., Any]) -> Callable[..., Any]:
     def parsed(document: Any, source: str, earlier: bool = False) -> Any:
         key = repr(document)
         if key not in known:
-            if len(known) > 100:
+            if len(known) > MOST_SPECS:
                 known.clear()
             known[key] = parse(document, source, earlier)
         return known[key]

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from rlnas.state.answers import Answer
 from rlnas.state.bucket import CREATE, REPLACE
 
+NOTHING = Answer(404, "NoSuchKey")
+
 
 class Stored(NamedTuple):
     """An object."""
@@ -32,7 +34,7 @@ class Store:
     def get(self, key: str) -> Answer:
         """Read an object."""
         found = self.objects.get(key)
-        return Answer(200, data=found.data, etag=found.etag) if found else Answer(404, "NoSuchKey")
+        return Answer(200, "", found.data, found.etag) if found else NOTHING
 
     def put(self, key: str, data: bytes, headers: Mapping[str, str]) -> Answer:
         """Write an object, if the condition of the headers holds."""
@@ -41,7 +43,7 @@ class Store:
             return Answer(412, "PreconditionFailed")
         if REPLACE in headers:
             if found is None:
-                return Answer(404, "NoSuchKey")
+                return NOTHING
             if found.etag != headers[REPLACE]:
                 return Answer(412, "PreconditionFailed")
         if found is None:

@@ -12,6 +12,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from random import Random
 from typing import Any, NamedTuple, NoReturn
 
@@ -21,6 +22,8 @@ from rlnas.state.answers import Answer
 from simulation.store import Store
 
 MASK = 2**64 - 1
+CHANCE = 0x9E3779B97F4A7C15
+"""Makes numbers of steps look like drawn ones; who comes first of those that are due at the same time is drawn so."""
 SILENCE = Answer(0, "the connection was cut")
 WRITES_WEIGH = 4.0
 """How much more often than other requests a write is disturbed."""
@@ -60,6 +63,11 @@ class Storm:
     until: float = 0.0
     freeze: float = 60.0
     chances: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def together(self) -> dict[Sequence[str], float]:
+        """How often any of several disturbances happens, for those that happen at one place."""
+        return {kinds: sum(self.chances.get(kind, 0.0) for kind in kinds) for kinds in (BEFORE, AFTER, ALONE)}
 
 
 CALM = Storm()
@@ -113,7 +121,7 @@ class Process:
 
     def draw(self, step: int, what: int) -> float:
         """Return a number in [0, 1) that depends on the seed, the process, the step, and on what it is for."""
-        x = (self.number + step * 0x9E3779B97F4A7C15 + what * 0xD1B54A32D192ED03) & MASK
+        x = (self.number + step * CHANCE + what * 0xD1B54A32D192ED03) & MASK
         x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
         x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
         return (x ^ (x >> 31)) / 2**64
@@ -153,6 +161,7 @@ class World:
         self.hub = getcurrent()
         self.running: Process | None = None
         self.longest = LONGEST
+        self._left = 0  # steps, until this schedule counts as endless
         self.stopped = False
         """Whether enough was seen."""
 
@@ -192,7 +201,9 @@ class World:
         Raises:
             Endless: there is no end to it.
         """
-        for _ in range(self.longest):
+        self._left = self.longest
+        while self._left:
+            self._left -= 1
             if not self._queue or self.stopped:
                 return
             time, _, process, woken, what = heapq.heappop(self._queue)
@@ -254,16 +265,16 @@ class World:
 
     def pause(self, seconds: float | None, alone: bool = True) -> None:
         """Let others go on for a while (None: until somebody wakes it); something may befall this process meanwhile."""
-        process = self.me
+        process = self.running
+        assert process is not None
         if process.dead:
             raise Killed
         if alone:
             process.steps += 1
-            if kind := self._fate(process, ALONE, 0):
+            if self.now < self.storm.until and (kind := self._fate(process, ALONE, 0)):
                 self._befall(process, kind)
-        if seconds is not None:
-            self._due(process, seconds)
-        self.hub.switch()
+        if seconds is None or not self._stays(process, self.now + seconds):
+            self.hub.switch()
         if process.dead:
             raise Killed
         if process.told_to_stop:
@@ -278,8 +289,9 @@ class World:
 
     def clock(self) -> float:
         """Monotonic seconds of the process's own host."""
+        process = self.me
         self.pause(0.0)
-        return self.now + self.me.offset
+        return self.now + process.offset
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
@@ -350,6 +362,8 @@ class World:
         if process.driver or self.now >= self.storm.until:
             return ""
         x = process.draw(process.steps, what * 10 + 5)
+        if x >= weight * self.storm.together[kinds]:
+            return ""
         for kind in kinds:
             x -= weight * self.storm.chances.get(kind, 0.0)
             if x < 0:
@@ -395,12 +409,27 @@ class World:
         answer = apply()
         self.note(None, f"arrives late: {key}: {answer.status} {answer.code}")
 
+    def _stays(self, process: Process, time: float) -> bool:
+        """A process that runs is due again at a time: it goes on at once if nobody else comes before it.
+
+        All is as if it had left control to the world and were the next whose turn comes.
+        """
+        process.woken += 1
+        self._number += 1
+        order, queue = (self._number * CHANCE ^ self.seed) & MASK, self._queue
+        comes_first = not queue or (time, order) < queue[0]
+        if comes_first and self._left and not self.stopped and self._frozen.get(process.pod, 0.0) <= time:
+            self._left -= 1
+            if time > self.now:
+                self.now = time
+            return True
+        heapq.heappush(queue, (time, order, process, process.woken, None))
+        return False
+
     def _due(self, process: Process, seconds: float) -> None:
         process.woken += 1
         self._push(self.now + seconds, process, process.woken, None)
 
     def _push(self, time: float, process: Process | None, woken: int, what: Callable[[], Any] | None) -> None:
         self._number += 1
-        # Who comes first of those that are due at the same time is a matter of chance, too.
-        order = (self._number * 0x9E3779B97F4A7C15 ^ self.seed) & MASK
-        heapq.heappush(self._queue, (time, order, process, woken, what))
+        heapq.heappush(self._queue, (time, (self._number * CHANCE ^ self.seed) & MASK, process, woken, what))
