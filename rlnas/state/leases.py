@@ -224,7 +224,8 @@ class Observer:
 
     def is_free(self, child: str) -> bool:
         """Whether a child without a result may be trained now; an expired lease is fenced on the way."""
-        key = self.ledger.lease_key(child)
+        # Before what it reads: a process that stands still in between must not count that time as one without a sign.
+        now, key = self.clock(), self.ledger.lease_key(child)
         found = self.ledger.bucket.get(key)
         if found is None:
             return True
@@ -233,7 +234,7 @@ class Observer:
             return True
         # What this process began itself and is not at any more, it has given up.
         given_up = lease.owner.host == _host() and lease.owner.leader == os.getpid()
-        if not given_up and not is_dead(lease.owner) and not self._unchanged_too_long(child, found.etag):
+        if not given_up and not is_dead(lease.owner) and not self._unchanged_too_long(child, found.etag, now):
             return False
         expired = lease.model_copy(update={"state": "expired"})
         return self.ledger.bucket.replace(key, expired.to_bytes(), found.etag) is not None
@@ -257,12 +258,12 @@ class Observer:
                 busy = True
         return free, busy
 
-    def _unchanged_too_long(self, child: str, lease_etag: str) -> bool:
+    def _unchanged_too_long(self, child: str, lease_etag: str, now: float) -> bool:
         checkpoint = self.ledger.bucket.get(self.ledger.checkpoint_key(child))
-        now, etags = self.clock(), (lease_etag, checkpoint.etag if checkpoint else "")
+        etags = (lease_etag, checkpoint.etag if checkpoint else "")
         seen, since = self._seen.get(child, (None, now))
         if seen != etags:
-            self._seen[child] = (etags, now)
+            self._seen[child] = (etags, self.clock())
             return False
         return now - since >= self.ledger.spec.failures.lease_seconds
 

@@ -219,6 +219,11 @@ MUTANTS = (
         ("now - since >=", "1e9 + now - since >="),
     ),
     _mutant(
+        "the time in which an observer stood still is one without a sign",
+        "state.leases:Observer._unchanged_too_long",
+        ("return now - since", "return self.clock() - since"),
+    ),
+    _mutant(
         "a sign of life is not seen",
         "state.leases:Observer._unchanged_too_long",
         ('(lease_etag, checkpoint.etag if checkpoint else "")', '("", "")'),

@@ -405,6 +405,30 @@ def test_zombie_without_a_checkpoint(ledger, clock, elsewhere):
     assert position(ledger) == 2
 
 
+@pytest.mark.parametrize("look", [1, 2])
+def test_time_in_which_the_observer_stood_still_is_not_one_without_a_sign(ledger, clock, elsewhere, monkeypatch, look):
+    held = claim(ledger, CHILD, "one")
+    elsewhere()
+    observer, looks, get = Observer(ledger, clock), 0, ledger.bucket.get
+
+    def get_and_stand_still(key):
+        nonlocal looks
+        found = get(key)
+        looks += key == ledger.checkpoint_key(CHILD)
+        if looks == look:  # it has read that nothing is new, and stands still
+            clock.now += 100
+            looks += 1
+        return found
+
+    monkeypatch.setattr(ledger.bucket, "get", get_and_stand_still)
+    assert not observer.is_free(CHILD)
+    clock.now += 59
+    assert not observer.is_free(CHILD)
+    assert lease_of(ledger).owner == held.lease.owner
+    clock.now += 100
+    assert observer.is_free(CHILD)
+
+
 def test_expired_lease_is_not_fenced_twice(bucket, ledger, clock, elsewhere):
     """Of two observers one fences; the other sees that and finds the child taken."""
     claim(ledger, CHILD, "a")
