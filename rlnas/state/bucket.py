@@ -11,15 +11,14 @@ import hashlib
 import io
 import logging
 import os
-import random
 import secrets
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -29,6 +28,7 @@ import urllib3
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
+from tenacity import Retrying, retry_if_result, stop_after_attempt, stop_all, stop_before_delay, wait_random_exponential
 from urllib3 import exceptions as http
 
 from rlnas.errors import StoreError, UserError, one_line
@@ -37,8 +37,6 @@ from rlnas.state.settings import ENDPOINT, SINGLE_WRITER, StoreSettings
 
 PAGE = 1000  # keys in one listing and in one deletion, by S3
 SHORTEST_READ, LONGEST_READ = 10, 60  # seconds of silence until a request is given up; a busy machine may be slow
-FEWEST_TRIES = 3
-FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds at most between two tries: twice as many each time
 CREATE, REPLACE = "If-None-Match", "If-Match"
 Keys = list[str]
 Answers = list[Answer]
@@ -303,22 +301,27 @@ class Bucket:
     def _persist(self, method: str, attempt: Callable[[], Answer]) -> Answers:
         """Try until the answer is definite or patience ends. Returns the answers to all tries, the last one last."""
         answers: Answers = []
-        start, most = time.monotonic(), FIRST_WAIT
-        while True:
+
+        def once() -> Answer:
             with self._lock:
                 self.requests[method] += 1
             try:
                 answers.append(attempt())
             except (MinioException, http.HTTPError, ElementTree.ParseError, ValueError) as error:
                 answers.append(understood(error))  # it ends here: it may hold an address or keys
-            spent = time.monotonic() - start
-            if not answers[-1].passing:
-                return answers
-            wait = random.uniform(0, most)  # drawn, so that not all come back at once
-            if len(answers) >= FEWEST_TRIES and spent + wait >= self._patience:
-                return answers
-            time.sleep(wait)
-            most = min(LONGEST_WAIT, 2 * most)
+            return answers[-1]
+
+        self._retrying(once)
+        return answers
+
+    @cached_property
+    def _retrying(self) -> Retrying:
+        return Retrying(
+            retry=retry_if_result(lambda answer: answer.passing),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            stop=stop_all(stop_before_delay(self._patience), stop_after_attempt(3)),
+            retry_error_callback=lambda state: None,
+        )
 
     def _expect(self, answer: Answer, what: str, action: str, key: str = "") -> None:
         """Raise `StoreError` unless the answer is good.

@@ -7,7 +7,6 @@ import secrets
 import signal
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -62,19 +61,6 @@ class SimulatedBucket(Bucket):
         answers = self._persist("LIST", lambda: world.request("LIST", prefix, apply))
         self._expect(answers[-1], f"list {prefix}", "ListBucket")
         return page
-
-    def _persist(self, method: str, attempt: Callable[[], Answer]) -> list[Answer]:
-        """Let something befall a process just before a request, too, and when it is torn out of one."""
-
-        def disturbed() -> Answer:
-            try:
-                return attempt()
-            except BaseException:
-                time.monotonic()
-                raise
-
-        time.monotonic()
-        return super()._persist(method, disturbed)
 
     def folders(self, prefix: str) -> Keys:
         world, found = _now[-1], Keys()
