@@ -270,7 +270,7 @@ def test_killed_alone_it_leaves_no_process_behind(folder: Path, undisturbed: Any
     assert outcome(folder) == undisturbed
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_interrupting_all_processes_gives_the_children_back(
     folder: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
