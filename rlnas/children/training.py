@@ -335,7 +335,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     line = _first_line(error).lower()
-    return "can't allocate memory" in line or "out of memory" in line
+    # The last are the words of oneDNN without room for its code; of what it cannot do it says "primitive descriptor".
+    return "can't allocate memory" in line or "out of memory" in line or line.endswith("could not create a primitive")
 
 
 def _about_shapes(line: str) -> bool:

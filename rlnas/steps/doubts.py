@@ -58,5 +58,6 @@ def _of_rungs(spec: SearchSpec) -> list[str]:
         return found
     if loop.learn_from == "finished":
         found.append("loop.learn_from: finished: no child is stopped without child.rungs")
-    idle = [name for name in OF_RUNGS if name in child.model_fields_set]
+    fields = type(child).model_fields
+    idle = [name for name in OF_RUNGS if name in fields and getattr(child, name) != fields[name].default]
     return found + [f"child.{name} does nothing without child.rungs" for name in idle]

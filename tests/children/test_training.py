@@ -130,6 +130,8 @@ def test_time_counts_over_all_attempts():
         (MemoryError(), "out_of_memory"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"), "out_of_memory"),
+        (RuntimeError("could not create a primitive"), "out_of_memory"),
+        (RuntimeError("could not create a primitive descriptor for a convolution forward propagation"), "error"),
         (RuntimeError("size mismatch, got 3"), "bad_shape"),
         (ZeroDivisionError("division by zero"), "error"),
         (ChildFailure("dead", "always answers 0"), "dead"),
