@@ -58,6 +58,6 @@ def _of_rungs(spec: SearchSpec) -> list[str]:
         return found
     if loop.learn_from == "finished":
         found.append("loop.learn_from: finished: no child is stopped without child.rungs")
-    fields = type(child).model_fields
-    idle = [name for name in OF_RUNGS if name in fields and getattr(child, name) != fields[name].default]
+    known = type(child).model_fields
+    idle = [name for name in OF_RUNGS if name in known and getattr(child, name) != known[name].default]
     return found + [f"child.{name} does nothing without child.rungs" for name in idle]

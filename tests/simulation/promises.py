@@ -1,6 +1,8 @@
 """What every schedule must keep, seen from outside: on the objects of the store, and on each write to them."""
 
 import hashlib
+import math
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -48,7 +50,7 @@ class Watch:
         self._world, self._lease, self._rounds = world, lease, rounds
         self._first = ""
         self._paused: float | None = None
-        self._sign_of_life: dict[str, float] = {}
+        self._signs_of_life: dict[str, list[float]] = defaultdict(lambda: [0.0])
         self._too_late: set[tuple[str, str]] = set()  # claims of children that had a result by then
         world.store.watchers.append(self._look)
 
@@ -77,7 +79,7 @@ class Watch:
         elif folder in FACTS[:-1] and after is None:
             self._say(f"{name} was deleted")
         if folder == "checkpoints" and after is not None:
-            self._sign_of_life[child] = self._world.now
+            self._signs_of_life[child].append(self._world.now)
             if before is not None and read_document(after)["epoch"] < read_document(before)["epoch"]:
                 self._say(f"{name} went back from epoch {read_document(before)['epoch']}")
         if folder == "results" and before is None and after is not None:
@@ -98,13 +100,13 @@ class Watch:
         if Result.from_bytes(result, child).status != "lost" or not (lease and checkpoint and self._world.running):
             return
         start, now = Lease.from_bytes(lease.data, child).start[0], read_document(checkpoint.data)["epoch"]
-        if now > start and self._sign_of_life[child] < self._world.running.began:
+        if now > start and self._signs_of_life[child][-1] < self._world.running.began:
             self._say(f"{child} was given up though it had come from epoch {start} to {now}")
 
     def _leased(self, root: str, child: str, before: bytes | None, after: bytes) -> None:
         new, old = Lease.from_bytes(after, child), before and Lease.from_bytes(before, child)
-        since = self._world.now - self._sign_of_life.get(child, 0.0)
-        self._sign_of_life[child] = self._world.now
+        since = self._silence_seen(root, child)
+        self._signs_of_life[child].append(self._world.now)
         claim = (child, new.owner.nonce)
         if not old or old.owner.nonce != new.owner.nonce:
             if f"{root}results/{child}.json" in self._world.store.objects:
@@ -121,6 +123,13 @@ class Watch:
             self._world.counts["overlap"] += 1
         if new.owner.task != old.owner.task:
             self._say(f"{child} was taken from {old.owner.task}, which trains it, by {new.owner.task}")
+
+    def _silence_seen(self, root: str, child: str) -> float:
+        """For how long a child had given no sign of life, as far as who writes now can know: when it looked last."""
+        if self._world.running is None:
+            return math.inf  # it comes late, from somebody who is dead
+        looked = self._world.running.looked.get(f"{root}checkpoints/{child}.safetensors", self._world.now)
+        return looked - max(sign for sign in self._signs_of_life[child] if sign <= looked)
 
     def _lives(self, lease: Lease) -> bool:
         process = self._world.by_pid.get(lease.owner.pid)

@@ -101,6 +101,7 @@ class Process:
         self.value: Any = None
         self.error: BaseException | None = None
         self.handlers: dict[int, Any] = {}
+        self.looked: dict[str, float] = {}  # when it read an object last
         self.told_to_stop = False
         self.woken = 0  # of its wake-ups only the last one counts
         self.offset = self.number % 10_000
@@ -339,6 +340,8 @@ class World:
         if kind == "cut":
             return SILENCE
         answer = apply()
+        if method == "GET":
+            process.looked[key] = self.now
         if self.log is not None:
             self.note(process, f"{method} {key}: {answer.status} {answer.code}")
         if kind := self._fate(process, AFTER, 2, weight):
