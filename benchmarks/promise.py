@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from benchmarks.ranks import tau
+from benchmarks.ranks import tau, trainer_of
 from benchmarks.search_quality import PROCESSES
 from benchmarks.search_real import EXAMPLES
-from rlnas.children import TRAINERS, SilentMonitor
+from rlnas.children import SilentMonitor
 from rlnas.controller.moves import draw
 from rlnas.datasets import open_local
-from rlnas.registry import resolve
 from rlnas.seeds import derive_seed
 from rlnas.spec import load_spec
 
@@ -32,14 +31,8 @@ def promises(task: tuple[str, int]) -> tuple[list[list[float]], float]:
     torch.set_num_threads(1)
     name, number = task
     spec, generator = load_spec(EXAMPLES / name), random.Random(number)
-    shape = spec.dataset.shape(open_local)
     data, validation = spec.dataset.train(open_local), spec.dataset.validation(open_local)
-    trainers = [
-        resolve(TRAINERS, spec.child.kind, "rlnas.trainers")(
-            spec.child.vary({"precision": "float32", "rungs_by": by}), shape, "cpu"
-        )
-        for by in BY
-    ]
+    trainers = [trainer_of(spec, precision="float32", rungs_by=by) for by in BY]
     found: list[list[float]] = []
     while True:
         architecture = spec.space.decode(draw(spec.space.decisions(0), generator)[0])

@@ -9,6 +9,7 @@ import multiprocessing
 import random
 import sys
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,16 +17,22 @@ from scipy.stats import kendalltau
 
 from benchmarks.search_quality import PROCESSES
 from benchmarks.search_real import EXAMPLES
-from rlnas.children import TRAINERS, SilentMonitor
+from rlnas.children import TRAINERS, SilentMonitor, Trainer
 from rlnas.controller.moves import draw
 from rlnas.datasets import open_local
 from rlnas.registry import resolve
 from rlnas.seeds import derive_seed
-from rlnas.spec import load_spec
+from rlnas.spec import SearchSpec, load_spec
 
 EXAMPLE = EXAMPLES / "digits-small.yaml"
 ARMS = {"float32": ("float32", 0), "float32, other seeds": ("float32", 1), "bfloat16": ("bfloat16", 0)}
 RESAMPLES = 2000
+
+
+def trainer_of(spec: SearchSpec, **changes: Any) -> Trainer:
+    """Return what trains a spec's children on this CPU, with other values for some fields of the recipe."""
+    recipe, shape = spec.child.vary(changes), spec.dataset.shape(open_local)
+    return cast(Trainer, resolve(TRAINERS, recipe.kind, "rlnas.trainers")(recipe, shape, "cpu"))
 
 
 def reward(task: tuple[str, int]) -> float:
@@ -35,9 +42,7 @@ def reward(task: tuple[str, int]) -> float:
     precision, seed = ARMS[arm]
     spec = load_spec(EXAMPLE)
     tokens, _ = draw(spec.space.decisions(0), random.Random(number))
-    trainer = resolve(TRAINERS, spec.child.kind, "rlnas.trainers")(
-        spec.child.vary({"precision": precision}), spec.dataset.shape(open_local), "cpu"
-    )
+    trainer = trainer_of(spec, precision=precision)
     architecture = spec.space.decode(tokens)
     data = spec.dataset.train(open_local)
     snapshots = trainer.train(architecture, data, derive_seed(number, seed), None, SilentMonitor())

@@ -1,7 +1,7 @@
 """Children that classify images: Zoph & Le (2017), Section 4.1."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +79,7 @@ class ImageTrainer(Trainer):
         history = []
         for weights in by_epoch(snapshots):
             model.load_state_dict(weights)
-            history.append(judged(model, images, self.recipe.batch)[0])
+            history.append(mean(model, images, self.recipe.batch, _right))
         best = max(history)
         metrics = {
             "accuracy": best,
@@ -97,7 +97,7 @@ class ImageTrainer(Trainer):
             return super().promise(architecture, snapshots, data)
         model = self._build(architecture)
         model.load_state_dict(by_epoch(snapshots)[-1])
-        loss = judged(model, PreparedImages(data.content, self.recipe, self.device), self.recipe.batch)[1]
+        loss = mean(model, PreparedImages(data.content, self.recipe, self.device), self.recipe.batch, _loss)
         return math.exp(-loss * self.recipe.reward_exponent) if math.isfinite(loss) else 0.0
 
     def measure(self, architecture: Network, names: Collection[str]) -> dict[str, float]:
@@ -166,23 +166,31 @@ class ImageTrainer(Trainer):
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def judged(model: nn.Module, images: "PreparedImages", batch: int) -> tuple[float, float]:
-    """Return the share of images in [0, 1] that the model classifies correctly, and its mean loss in nats.
+def mean(model: nn.Module, images: "PreparedImages", batch: int, total: Callable[[Tensor, Tensor], Tensor]) -> float:
+    """Return what a model's answers come to, as the mean over images.
 
     Args:
         model: put into evaluation mode.
         images: all of them.
         batch: so many at a time; with that of the training, what could be trained can be evaluated.
+        total: of logits [B, classes] and labels [B], the sum over the images.
     """
     model.eval()
-    right = torch.zeros((), device=images.labels.device, dtype=torch.int64)
-    loss = torch.zeros((), device=images.labels.device)
+    totals = []
     with torch.inference_mode(), products("float32"):
         for chosen in torch.arange(len(images.labels), device=images.labels.device).split(batch):
-            logits, labels = model(images.centre(chosen)), images.labels[chosen]
-            right += (logits.argmax(dim=1) == labels).sum()
-            loss += F.cross_entropy(logits, labels, reduction="sum")
-    return right.item() / len(images.labels), loss.item() / len(images.labels)
+            totals.append(total(model(images.centre(chosen)), images.labels[chosen]))
+    return sum(totals[1:], totals[0]).item() / len(images.labels)
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many images are classified correctly."""
+    return (logits.argmax(dim=1) == labels).sum()
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss in nats."""
+    return F.cross_entropy(logits, labels, reduction="sum")
 
 
 class PreparedImages:

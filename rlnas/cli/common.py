@@ -136,8 +136,8 @@ def fate_of(result: Any, bars: Mapping[int, float | None] | None = None) -> str:
         trained += f" on {result.trained_on}" if result.trained_on else ""
         if result.stopped:
             trained += f", stopped after epoch {result.stopped}"
-            if needed := (bars or {}).get(result.stopped):
-                trained += f": {result.rungs[result.stopped]:.4g} there, {needed:.4g} needed"
+            if bars:
+                trained += f": {result.rungs[result.stopped]:.4g} there, {bars[result.stopped]:.4g} needed"
         return f"reward {result.reward:.4f} on validation data; {numbers}; {trained}"
     reason = "" if result.reason == result.status else f"{result.reason}: "
     return f"{result.status}: {reason}{result.detail}"

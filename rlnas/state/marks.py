@@ -160,10 +160,11 @@ def marks_of(ledger: Ledger) -> list[str]:
 
 def public_marks(ledger: Ledger) -> list[str]:
     """Say what has become of a search, for a file that is published with a model: without people's names."""
-    ended = [f"ended ({mark.told('')}) with {ledger.children:,} children"] if (mark := ledger.record.ended) else []
+    nameless, mark = {"by": ""}, ledger.record.ended
+    ended = [f"ended ({mark.model_copy(update=nameless)}) with {ledger.children:,} children"] if mark else []
     # An end that was undone is told with the name of who made it, and says nothing of the model.
-    changes = [change for change in ledger.record.changes if change.field != "ended"]
-    return ended + [f"changed: {change.told('')}" for change in changes]
+    changes = [change.model_copy(update=nameless) for change in ledger.record.changes if change.field != "ended"]
+    return ended + [f"changed: {change}" for change in changes]
 
 
 def end_at_budget(ledger: Ledger, clock: Clock = time.time) -> bool:

@@ -89,11 +89,9 @@ class End(Record):
     rounds: int | None = None  # that the search has in the end; None: not counted yet
 
     def __str__(self) -> str:
-        return self.told(f" by {self.by}" if self.by else "")
-
-    def told(self, by: str) -> str:
-        """Say why and when; `by` is put in where a person did it."""
-        return (f"stopped{by}" if self.why == STOPPED else f"{self.why} was reached") + f", {moment(self.at)}"
+        if self.why == STOPPED:
+            return f"stopped{f' by {self.by}' if self.by else ''}, {moment(self.at)}"
+        return f"{self.why} was reached, {moment(self.at)}"
 
 
 class Change(Record):
@@ -106,11 +104,8 @@ class Change(Record):
     at: float
 
     def __str__(self) -> str:
-        return self.told(f" by {self.by},")
-
-    def told(self, by: str) -> str:
-        """Say what and when; `by` is put in."""
-        return f"{self.field}: {self.after}, before {self.before};{by} {moment(self.at)}"
+        who = f"by {self.by}, " if self.by else ""
+        return f"{self.field}: {self.after}, before {self.before}; {who}{moment(self.at)}"
 
 
 class SearchRecord(Record):

@@ -106,7 +106,9 @@ def another_etag(method: str, path: str, reply: Reply) -> Reply:
 
 
 CONTENTS = rb"<Contents>(?:(?!</Contents>).)*?list-00007\.json.*?</Contents>"
-FAULTS = {
+# The wrong key is seen before the right one is missed, or after, by who is faster.
+NOBODY = ("left out 1 keys", "had 1 keys that are not there")
+FAULTS: dict[str, tuple[Callable[[FaultyProxy], None], str, str | tuple[str, ...]]] = {
     "creates are puts": (drop("If-None-Match"), "create race", "4 of 4 were told that they created one object at once"),
     "replaces are puts": (drop("If-Match"), "replace race", "4 of 4 were told that they replaced one object at once"),
     "replaces overtake": (drop("If-Match"), "counter", "counter"),  # an update is lost, or a read goes back
@@ -117,7 +119,7 @@ FAULTS = {
     "presence cached": (stale(200), "reads after deletes", "instead of nothing"),
     "hidden key": (listing(CONTENTS, b""), "listings", "left out 1 keys, such as probe/"),
     "key named twice": (listing(b"(%s)" % CONTENTS, rb"\1\1"), "listings", "out of order or named a key twice"),
-    "key of nobody": (listing(rb"list-00007\.json", b"list-x.json"), "listings", " 1 keys"),  # this or the right one
+    "key of nobody": (listing(rb"list-00007\.json", b"list-x.json"), "listings", NOBODY),
     "nothing deleted": (forget_deletes, "multi-delete", "after a delete of many keys, a read at"),
     "capitals lost": (listing(rb"A</Key>", rb"a</Key>"), "keys", "left out 1 keys"),
     "checksums ignored": (drop("Content-MD5"), "checksums", "of 4 writes were taken although Content-MD5"),
@@ -144,7 +146,7 @@ def test_a_broken_promise_is_found(
     fault(proxy)
     found = check(name, proxied.settings)
     assert not found.ok
-    assert words in found.seen
+    assert any(word in found.seen for word in ([words] if isinstance(words, str) else words))
     bucket.delete(bucket.list(""))  # what the fault has kept from being swept
 
 
