@@ -73,7 +73,9 @@ def hold(ledger: Ledger, child: str, task: str, leader: int | None = None) -> Cl
     owner = Owner(task=task, nonce=secrets.token_hex(8), host=_host(), pid=os.getpid(), leader=leader)
     lease = Lease(attempt=1, owner=owner, state="active", start=(0, 0), fruitless=0)
     etag = ledger.bucket.create(ledger.lease_key(child), lease.to_bytes())
-    mine = Claim(child, lease, etag) if etag else _take_over(ledger, child, owner)
+    if etag:
+        return Claim(child, lease, etag)  # what nobody has begun has not ended
+    mine = _take_over(ledger, child, owner)
     # Between looking for work and claiming it, somebody may have finished it.
     return None if mine is None or ledger.result(child) is not None else mine
 

@@ -142,9 +142,9 @@ def work(
 
 def _do(ledger: Ledger, batch: Batch, task: str, spent: Spent) -> None:
     with spent.on("training"):
-        train_child(ledger, batch, task)
+        trained = train_child(ledger, batch, task)
     with spent.on("evaluating"):
-        evaluate(ledger, batch)
+        evaluate(ledger, batch, trained)
 
 
 def _whole(batches: list[Batch]) -> Batch:
