@@ -92,7 +92,7 @@ MUTANTS = (
     _mutant(
         "the hint is trusted",
         "state.ledger:Ledger.newest",
-        ("return controller and self.following(controller)", "return controller"),
+        ("found[-1]", "found[0]"),
     ),
     _mutant(
         "rounds above the low mark are forgotten",
@@ -188,7 +188,7 @@ MUTANTS = (
     _mutant(
         "an update does not look whether the search has ended meanwhile",
         "steps.update_controller:update_controller",
-        ("if ledger.rounds != budget:", "if False:"),
+        ("renew(ledger)", "pass"),
     ),
     _mutant("a pause is not seen", "state.marks:renew", ("ledger.record.paused is None", "True")),
     _mutant(
