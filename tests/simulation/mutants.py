@@ -207,7 +207,7 @@ MUTANTS = (
         "a summary before all results",
         "steps.evaluate:summarise",
         ("    if len(results) < len(names):\n        return {}\n", ""),
-        ("ledger.finished_children(plan.round).issuperset(names)", "ledger.finished_children(plan.round)"),
+        ("ledger.finished_children(plan.round).issuperset(unknown)", "ledger.finished_children(plan.round)"),
         ("for name, child in zip(names, plan.children, strict=True)",
          "for name, child in zip(names, plan.children, strict=True) if name in results"),
     ),
