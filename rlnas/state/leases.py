@@ -86,7 +86,7 @@ def _take_over(ledger: Ledger, child: str, owner: Owner) -> Claim | None:
     if found is None:
         return None
     lease = Lease.from_bytes(found.data, key)
-    if lease.state == "active" and lease.owner.task != owner.task and not is_dead(lease.owner):
+    if not _is_open_to(owner.task, lease):
         return None
     if child in ledger.trained_children(int(child.partition("-")[0])):
         return None
@@ -108,6 +108,26 @@ def _take_over(ledger: Ledger, child: str, owner: Owner) -> Claim | None:
     if etag is None:
         return None
     return Claim(child, mine, etag, checkpoint and checkpoint.data, checkpoint and checkpoint.etag)
+
+
+def hold_to_score(ledger: Ledger, child: str, task: str) -> bool:
+    """Take a child that is trained, to score it; False: somebody else does, or has it still.
+
+    For those whose trainers score, see `Observer`: of several that find it deserted, one scores it.
+    """
+    key = ledger.lease_key(child)
+    found = ledger.bucket.get(key)
+    if found is None:
+        return False
+    lease = Lease.from_bytes(found.data, key)
+    owner = Owner(task=task, nonce=secrets.token_hex(8), host=_host(), pid=os.getpid(), leader=os.getpid())
+    mine = lease.model_copy(update={"owner": owner, "state": "active"})
+    return _is_open_to(task, lease) and ledger.bucket.replace(key, mine.to_bytes(), found.etag) is not None
+
+
+def _is_open_to(task: str, lease: Lease) -> bool:
+    """Whether a task may take a child: it has it already, or nobody has."""
+    return lease.state != "active" or lease.owner.task == task or is_dead(lease.owner)
 
 
 def suspects(ledger: Ledger, children: Sequence[str]) -> list[str]:

@@ -9,7 +9,18 @@ from rlnas.children import Trainer
 from rlnas.datasets import Validation
 from rlnas.errors import ChildFailure
 from rlnas.spec import LARGEST_REWARD
-from rlnas.state import Bucket, Ledger, Plan, PlannedChild, Result, SearchRecord, StoreSettings, Summary, child_id
+from rlnas.state import (
+    Bucket,
+    Ledger,
+    Plan,
+    PlannedChild,
+    Result,
+    SearchRecord,
+    StoreSettings,
+    Summary,
+    child_id,
+    hold_to_score,
+)
 from rlnas.state.records import FinishedChild
 from rlnas.steps.common import Batch, architecture_of, opener, trainer_of
 from rlnas.steps.processes import children_at_once, device, ends_well_if_told_to_stop, run_in_processes, settle
@@ -17,13 +28,12 @@ from rlnas.steps.train_child import failed_result
 from rlnas.tensors import read_document
 
 
-def evaluate(ledger: Ledger, batch: Batch, trained: Collection[str] = ()) -> dict[str, Result]:
+def evaluate(ledger: Ledger, batch: Batch) -> dict[str, Result]:
     """Score the trained children of a batch, and sum the round up if it is complete.
 
     Args:
         ledger: of the search.
         batch: the children.
-        trained: those that this process has just trained; where these are all, nobody asks which are.
 
     Returns:
         The batch's results by child; fewer than children if some are still being trained, or if it was told to stop.
@@ -31,18 +41,46 @@ def evaluate(ledger: Ledger, batch: Batch, trained: Collection[str] = ()) -> dic
     Raises:
         StoreError: the store failed; nothing finished is lost.
     """
-    plan = ledger.plan(batch.round) if batch.children else None
-    if plan is None or plan.data != "train":  # validation data says nothing of a model that has seen it
+    plan = _plan_of(ledger, batch)
+    if plan is None:
         return {}
-    if not set(trained).issuperset(batch.names):
-        trained = ledger.trained_children(batch.round) - ledger.finished_children(batch.round)
+    trained = ledger.trained_children(batch.round) - ledger.finished_children(batch.round)
+    known = _score_and_sum_up(ledger, plan, [name for name in batch.names if name in trained])
+    return {name: result for name in batch.names if (result := known.get(name) or ledger.result(name)) is not None}
+
+
+def evaluate_own(ledger: Ledger, batch: Batch, task: str, trained: Collection[str]) -> None:
+    """Do as `evaluate` where whoever trains a child scores it: leave those of others to them while they live.
+
+    Args:
+        ledger: of the search.
+        batch: the children.
+        task: who asks, as of `train_child`.
+        trained: those that it has just trained.
+    """
+    plan = _plan_of(ledger, batch)
+    if plan is None:
+        return
     todo = [name for name in batch.names if name in trained]
+    if len(todo) < len(batch.names):
+        others = ledger.trained_children(batch.round) - ledger.finished_children(batch.round) - set(trained)
+        todo += [name for name in batch.names if name in others and hold_to_score(ledger, name, task)]
+    _score_and_sum_up(ledger, plan, todo)
+
+
+def _plan_of(ledger: Ledger, batch: Batch) -> Plan | None:
+    """Return the plan of a batch; None: there is nothing to score, since validation data says nothing of its models."""
+    plan = ledger.plan(batch.round) if batch.children else None
+    return plan if plan and plan.data == "train" else None
+
+
+def _score_and_sum_up(ledger: Ledger, plan: Plan, todo: list[str]) -> dict[str, Result]:
+    """Score children; return the results that are known now."""
     scored: dict[str, Result] = {}
     if todo:
         with ends_well_if_told_to_stop():
             scored = _score(ledger, plan, todo)
-    of_round = summarise(ledger, plan, scored) or scored
-    return {name: result for name in batch.names if (result := of_round.get(name) or ledger.result(name)) is not None}
+    return summarise(ledger, plan, scored) or scored
 
 
 def summarise(ledger: Ledger, plan: Plan, known: Mapping[str, Result] = MappingProxyType({})) -> dict[str, Result]:
