@@ -253,9 +253,9 @@ class Observer:
         lease = Lease.from_bytes(found.data, key)
         if lease.state != "active":
             return True
-        # What this process began itself and is not at any more, it has given up.
-        given_up = lease.owner.host == _host() and lease.owner.leader == os.getpid()
-        if not given_up and not is_dead(lease.owner) and not self._unchanged_too_long(child, found.etag):
+        if lease.owner.host == _host() and lease.owner.leader == os.getpid():
+            return True  # what this process began itself and is not at any more, it takes up again as it is
+        if not is_dead(lease.owner) and not self._unchanged_too_long(child, found.etag):
             return False
         expired = lease.model_copy(update={"state": "expired"})
         return self.ledger.bucket.replace(key, expired.to_bytes(), found.etag) is not None
