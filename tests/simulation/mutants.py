@@ -225,8 +225,8 @@ MUTANTS = (
     ),
     _mutant(
         "a child is taken from a process that trains it",
-        "state.leases:_take_over",
-        ("lease.owner.task != owner.task", "lease.owner.task == 'nobody'"),
+        "state.leases:_is_open_to",
+        ("lease.owner.task == task", "lease.owner.task != 'nobody'"),
     ),
     _mutant(
         "the result is not looked for again after claiming",
