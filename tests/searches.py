@@ -24,6 +24,7 @@ from rlnas.controller import SETTINGS
 from rlnas.registry import resolve
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import Bucket, FinalRecord, Ledger, StoreSettings, leases, open_search
+from rlnas.steps.processes import Ended
 
 CALLS = ("get", "put", "create", "replace", "list", "folders", "delete")
 WRITES = ("put", "create", "replace", "delete")
@@ -162,10 +163,8 @@ def inline() -> None:
     TRAIN.run_in_processes = EVALUATE.run_in_processes = run_inline  # type: ignore[attr-defined]
 
 
-def run_inline(work: Callable[[str], None], children: Any, *_: Any) -> list[str]:
-    for child in children:
-        work(child)
-    return []
+def run_inline(work: Callable[[str], Any], children: Any, *_: Any) -> Ended[Any]:
+    return Ended({child: work(child) for child in children}, [])
 
 
 def run_apart(bucket: Bucket, spec: SearchSpec, **options: Any) -> Ledger:

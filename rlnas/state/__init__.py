@@ -8,7 +8,7 @@ from rlnas.state.earlier import Earlier
 from rlnas.state.embedded import EmbeddedStore, store_of
 from rlnas.state.finals import Final, finals
 from rlnas.state.garbage import Found, Garbage, collect_garbage, find_garbage
-from rlnas.state.leases import Claim, Keeper, Observer, claim, hold, suspects, this_process
+from rlnas.state.leases import Claim, Keeper, Observer, claim, hold, hold_to_score, suspects, this_process
 from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, searcher_of
 from rlnas.state.left import Left, left_of
 from rlnas.state.marks import (
@@ -101,6 +101,7 @@ __all__ = [
     "find_garbage",
     "find_search",
     "hold",
+    "hold_to_score",
     "left_of",
     "list_searches",
     "marks_of",

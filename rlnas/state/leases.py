@@ -73,7 +73,9 @@ def hold(ledger: Ledger, child: str, task: str, leader: int | None = None) -> Cl
     owner = Owner(task=task, nonce=secrets.token_hex(8), host=_host(), pid=os.getpid(), leader=leader)
     lease = Lease(attempt=1, owner=owner, state="active", start=(0, 0), fruitless=0)
     etag = ledger.bucket.create(ledger.lease_key(child), lease.to_bytes())
-    mine = Claim(child, lease, etag) if etag else _take_over(ledger, child, owner)
+    if etag:
+        return Claim(child, lease, etag)  # what nobody has begun has not ended
+    mine = _take_over(ledger, child, owner)
     # Between looking for work and claiming it, somebody may have finished it.
     return None if mine is None or ledger.result(child) is not None else mine
 
@@ -84,7 +86,7 @@ def _take_over(ledger: Ledger, child: str, owner: Owner) -> Claim | None:
     if found is None:
         return None
     lease = Lease.from_bytes(found.data, key)
-    if lease.state == "active" and lease.owner.task != owner.task and not is_dead(lease.owner):
+    if not _is_open_to(owner.task, lease):
         return None
     if child in ledger.trained_children(int(child.partition("-")[0])):
         return None
@@ -106,6 +108,26 @@ def _take_over(ledger: Ledger, child: str, owner: Owner) -> Claim | None:
     if etag is None:
         return None
     return Claim(child, mine, etag, checkpoint and checkpoint.data, checkpoint and checkpoint.etag)
+
+
+def hold_to_score(ledger: Ledger, child: str, task: str) -> bool:
+    """Take a child that is trained, to score it; False: somebody else does, or has it still.
+
+    For those whose trainers score, see `Observer`: of several that find it deserted, one scores it.
+    """
+    key = ledger.lease_key(child)
+    found = ledger.bucket.get(key)
+    if found is None:
+        return False
+    lease = Lease.from_bytes(found.data, key)
+    owner = Owner(task=task, nonce=secrets.token_hex(8), host=_host(), pid=os.getpid(), leader=os.getpid())
+    mine = lease.model_copy(update={"owner": owner, "state": "active"})
+    return _is_open_to(task, lease) and ledger.bucket.replace(key, mine.to_bytes(), found.etag) is not None
+
+
+def _is_open_to(task: str, lease: Lease) -> bool:
+    """Whether a task may take a child: it has it already, or nobody has."""
+    return lease.state != "active" or lease.owner.task == task or is_dead(lease.owner)
 
 
 def suspects(ledger: Ledger, children: Sequence[str]) -> list[str]:
@@ -232,9 +254,9 @@ class Observer:
         lease = Lease.from_bytes(found.data, key)
         if lease.state != "active":
             return True
-        # What this process began itself and is not at any more, it has given up.
-        given_up = lease.owner.host == _host() and lease.owner.leader == os.getpid()
-        if not given_up and not is_dead(lease.owner) and not self._unchanged_too_long(child, found.etag, now):
+        if lease.owner.host == _host() and lease.owner.leader == os.getpid():
+            return True  # what this process began itself and is not at any more, it takes up again as it is
+        if not is_dead(lease.owner) and not self._unchanged_too_long(child, found.etag, now):
             return False
         expired = lease.model_copy(update={"state": "expired"})
         return self.ledger.bucket.replace(key, expired.to_bytes(), found.etag) is not None

@@ -74,6 +74,9 @@ class Ledger:
     Args:
         bucket: the store.
         record: the search, see `rlnas.state.searches`.
+
+    Attributes:
+        seen: the newest version that this ledger has read or made; None: it has not looked.
     """
 
     def __init__(self, bucket: Bucket, record: SearchRecord) -> None:
@@ -81,7 +84,9 @@ class Ledger:
         self.record = record
         self.name: str = record.spec["name"]
         self.root = f"{SEARCHES}{self.name}/{record.incarnation}/"
+        self.seen: Controller | None = None
         self._plan: Plan | None = None  # the last one that was read or made
+        self._summary: Summary | None = None  # the last one that was read or made
         self._seconds: dict[int, float] = {}  # of the children of complete rounds that have been read for them
 
     @cached_property
@@ -156,24 +161,24 @@ class Ledger:
         return newest.version if newest else Version()
 
     def newest(self) -> Controller | None:
-        """Return the newest version: from the hint, then forward until there is none.
+        """Return the newest version: the last that a listing shows, from the one seen last or the hint on.
 
         Raises:
-            StoreError: a version that the hint promises is missing, so the search is damaged.
+            StoreError: a version that was seen, or that the hint promises, is missing, so the search is damaged.
             SearchDeleted: the search is gone, or is another one by now.
         """
-        number = self._hint("head.json")
-        controller = self.controller(number)
-        if controller is None and number:
-            self.check_alive()
-            raise StoreError(f"{self._version_key(number)} is missing: search {self.name} is damaged")
-        return controller and self.following(controller)
-
-    def following(self, controller: Controller) -> Controller:
-        """Return the newest version, given one that was the newest a moment ago."""
-        while following := self.controller(controller.version.version + 1):
-            controller = following
-        return controller
+        number = self.seen.version.version if self.seen else self._hint("head.json")
+        before = self._version_key(number - 1) if number else None
+        found = list(self.bucket.list_all(self.key("controllers/"), start_after=before))
+        if not (found or number or self.seen):
+            return None
+        if found and found[0] == self._version_key(number):
+            number = int(child_of(found[-1]))
+            self.seen = self.controller(number)
+            if self.seen:
+                return self.seen
+        self.check_alive()
+        raise StoreError(f"{self._version_key(number)} is missing: search {self.name} is damaged")
 
     def controller(self, number: int) -> Controller | None:
         """Return one version, or None if there is none yet.
@@ -182,6 +187,8 @@ class Ledger:
             UserError: a newer version of rlnas wrote it.
             StoreError: what is there is damaged.
         """
+        if self.seen and self.seen.version.version == number:
+            return self.seen
         key = self._version_key(number)
         found = self.bucket.get(key)
         if found is None:
@@ -198,7 +205,8 @@ class Ledger:
         version = Version(memory=dict(state.memory))
         data = pack({**state.tensors, **self.earlier.tensors}, version.model_dump(mode="json"))
         self.bucket.create(self._version_key(0), data)
-        return Controller(version, data)
+        self.seen = Controller(version, data)
+        return self.seen
 
     def commit(
         self, parent: Controller, summaries: Sequence[Summary], state: SearcherState, numbers: dict
@@ -244,7 +252,8 @@ class Ledger:
             return None
         self.bucket.put(self.key("head.json"), str(version.version).encode())
         self._tidy(before, version, [name for name, _ in children])
-        return Controller(version, data)
+        self.seen = Controller(version, data)
+        return self.seen
 
     @property
     def keeps_history(self) -> bool:
@@ -387,13 +396,17 @@ class Ledger:
 
     def summary(self, round_number: int) -> Summary | None:
         """Return a complete round, or None."""
-        key = self.key(f"summaries/{round_number:06d}.json")
-        found = self.bucket.get(key)
-        return Summary.from_bytes(found.data, key) if found else None
+        summary = self._summary
+        if summary is None or summary.round != round_number:
+            key = self.key(f"summaries/{round_number:06d}.json")
+            found = self.bucket.get(key)
+            summary = self._summary = Summary.from_bytes(found.data, key) if found else None
+        return summary
 
     def create_summary(self, summary: Summary) -> None:
         """Record that a round is complete. Whoever is first, the content is the same."""
-        self.bucket.create(self.key(f"summaries/{summary.round:06d}.json"), summary.to_bytes())
+        if self.bucket.create(self.key(f"summaries/{summary.round:06d}.json"), summary.to_bytes()):
+            self._summary = summary
 
     def complete_rounds(self, low_mark: int) -> list[int]:
         """Return the rounds from `low_mark` on that have summaries, up to 1,000 of them."""

@@ -26,18 +26,19 @@ class Deserted:
     _begun: dict[int, int] = field(default_factory=dict)
     _looked: float | None = None
 
-    def find(self, version: Version, window: range) -> list[Batch]:
+    def find(self, version: Version, window: range, planned_below: int) -> list[Batch]:
         """Return batches of the first round of the window that has some; an empty one if it waits for its update.
 
         Args:
             version: the newest.
             window: its rounds.
+            planned_below: no round below it is free, as the hint says.
         """
         loop = self.ledger.spec.loop
         claimed: dict[int, set[str]] = {}
         for child in self.ledger.claimed_from(window.start):
             claimed.setdefault(parse_child_id(child)[0], set()).add(child)
-        planned = range(window.start, min(window.stop, max(self.ledger.next_round(), *(n + 1 for n in claimed), 0)))
+        planned = range(window.start, min(window.stop, max(planned_below, *(n + 1 for n in claimed), 0)))
         rests = self._rests({number: len(claimed.get(number, ())) for number in planned})
         in_good_hands = False
         for number in planned:
@@ -78,6 +79,8 @@ class Deserted:
                 left.append(part)
         names = {name for batch in of_round for name in batch.names}
         if finished.issuperset(names):
+            if not all(self.observer.is_free(batch.names[-1]) for batch in of_round):
+                return []  # whoever has completed it applies it
             if self.ledger.summary(of_round[0].round) is None:
                 return [Batch(of_round[0].round, (0,))]  # only the summary is missing
             if self.ledger.spec.loop.rounds_per_update == 1:

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any, Generic, TypeVar
 
 from rlnas.children import Recipe, Trainer
 from rlnas.children.heap import keep_freed_memory
@@ -21,11 +22,24 @@ from rlnas.orphans import stop_with_parent
 _CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 CONTEXT_GIB = 0.5  # that CUDA itself takes from a GPU for each process
 TOLD_TO_STOP = "told to stop: what is not finished is given back; a later round or run takes it up"
-_REPORTED = 3  # exit status of a worker whose error is in the queue
+T = TypeVar("T")
 
 
 class _ToldToStop(BaseException):
     """SIGTERM came while this step held no children."""
+
+
+@dataclass(frozen=True)
+class Ended(Generic[T]):
+    """What became of children that were run side by side.
+
+    Args:
+        said: what the work has returned, by child.
+        died: those whose process died every time.
+    """
+
+    said: dict[str, T]
+    died: list[str]
 
 
 @contextmanager
@@ -60,19 +74,20 @@ def _hand_on(handler: Any) -> None:
 
 
 def run_in_processes(
-    work: Callable[[str], None],
+    work: Callable[[str], T],
     children: Sequence[str],
     at_once: int,
     attempts: int,
     alone: Collection[str] = (),
     may_begin: Callable[[], bool] = lambda: True,
-) -> list[str]:
+) -> Ended[T]:
     """Run `work(child)` for every child, each in its own process; one whose process died again later, by itself.
 
     Told to stop (SIGTERM), it tells the workers so, waits until they have ended, begins no more, and returns.
 
     Args:
-        work: a child's own failures are its results; what it raises is an error of the store, or of this program.
+        work: a child's own failures are its results; what it raises is an error of the store, or of this program. What
+            it returns comes back from its process.
         children: names.
         at_once: how many processes at a time.
         attempts: how often to run a child whose process dies.
@@ -80,15 +95,16 @@ def run_in_processes(
         may_begin: asked before each; False: neither this one nor any after it is run.
 
     Returns:
-        The children whose process died every time.
+        What came of them. A child whose process was told to stop, or never began, is not in it.
 
     Raises:
         StoreError, UserError, SearchDeleted, Unforeseen: what a worker raised, once the others have ended.
     """
     lonely = set(alone)
     waiting = [(child, 1) for child in sorted(children, key=lambda child: child not in lonely)]
-    running: dict[int, tuple[Any, str, int]] = {}
-    errors = _CONTEXT.SimpleQueue()
+    running: dict[Any, tuple[Any, str, int]] = {}  # by the end of a pipe at which its process is heard
+    said: dict[str, T] = {}
+    errors: list[Exception] = []
     died: list[str] = []
     stopping = False
 
@@ -104,23 +120,31 @@ def run_in_processes(
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
-        while running or (waiting and not stopping and errors.empty()):
-            while waiting and has_room() and not stopping and errors.empty():
+        while running or (waiting and not stopping and not errors):
+            while waiting and has_room() and not stopping and not errors:
                 if not may_begin():
                     waiting.clear()
                     break
                 child, attempt = waiting.pop(0)
-                process = _CONTEXT.Process(target=_work, args=(work, child, errors), name=child)
+                hear, say = _CONTEXT.Pipe(duplex=False)
+                process = _CONTEXT.Process(target=_work, args=(work, child, say), name=child)
                 with _sigterm_held_back():  # by the new process too, until it minds signals
                     process.start()
-                    running[process.sentinel] = (process, child, attempt)
+                    running[hear] = (process, child, attempt)
+                say.close()  # the process has it alone: where that ends, the pipe does
                 if stopping:  # a thread of numpy's or torch's took the signal when the process was not known here yet
                     process.terminate()
             # Now and then, since a signal that comes just before the waiting is seen only after it.
-            for sentinel in wait(list(running), timeout=1):
-                process, child, attempt = running.pop(cast(int, sentinel))
+            for hear in wait(list(running), timeout=1):
+                process, child, attempt = running.pop(hear)
+                heard = _heard(hear)
                 process.join()
-                if process.exitcode in (0, _REPORTED) or stopping:
+                for message in heard:
+                    if isinstance(message, Exception):
+                        errors.append(message)
+                    else:
+                        said[child] = message
+                if heard or process.exitcode == 0 or stopping:
                     continue
                 print(
                     f"child {child}: its process ended with {process.exitcode}, attempt {attempt} of {attempts}",
@@ -133,11 +157,18 @@ def run_in_processes(
                     died.append(child)
     finally:
         signal.signal(signal.SIGTERM, previous)
-    if not errors.empty():
-        raise errors.get()
+    if errors:
+        raise errors[0]
     if stopping:
         _hand_on(previous)
-    return died
+    return Ended(said, died)
+
+
+def _heard(hear: Any) -> list[Any]:
+    """Return the one thing that a process has said; nothing, if it died before it had said it whole."""
+    with hear, suppress(EOFError, OSError):
+        return [hear.recv()]
+    return []
 
 
 @contextmanager
@@ -149,24 +180,24 @@ def _sigterm_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
-def _work(work: Callable[[str], None], child: str, errors: Any) -> None:
+def _work(work: Callable[[str], T], child: str, say: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # held back by the parent
     if (parent := multiprocessing.parent_process()) and parent.pid:
         stop_with_parent(parent.pid)
     try:
-        work(child)
+        message: Any = work(child)
     except (StoreError, UserError, SearchDeleted) as error:
-        errors.put(error)
-        sys.exit(_REPORTED)
+        message = error
     except Exception as error:
         from rlnas.children.training import is_out_of_memory
 
         print(unforeseen_traceback(error), end="", flush=True)
         if is_out_of_memory(error):  # the process may have more room by itself, as if the kernel had killed it
             sys.exit(1)
-        errors.put(Unforeseen(f"child {child}: {unforeseen_line(error)}"))
-        sys.exit(_REPORTED)
+        message = Unforeseen(f"child {child}: {unforeseen_line(error)}")
+    with suppress(BrokenPipeError):  # whoever began this process was killed, and it has ended well all the same
+        say.send(message)
 
 
 def device() -> str:

@@ -72,21 +72,22 @@ def find_work(
     loop = ledger.spec.loop
     last = ledger.rounds if until is None else min(until, ledger.rounds)
     window = range(version.low_mark, min(last, version.low_mark + loop.window))
-    if deserted and (left := deserted.find(version, window)):
+    planned = ledger.next_round()
+    if deserted and (left := deserted.find(version, window, planned)):
         return left
     if planned_first:
         for plan, free, _ in _under_way(ledger, version, window, observer):
             if free:
                 return batches(plan.round, free, loop.children_per_batch)
-    if proposed := _propose(ledger, head, window):
+    if proposed := _propose(ledger, head, window, planned):
         return batches(proposed.round, list(range(len(proposed.children))), loop.children_per_batch)
     return _left_behind(ledger, version, window, observer) if replica == 0 else [NOTHING_TO_DO]
 
 
-def _propose(ledger: Ledger, head: Controller, window: range) -> Plan | None:
-    """Plan the first round of the window that is free, or find that there is none."""
+def _propose(ledger: Ledger, head: Controller, window: range, planned: int) -> Plan | None:
+    """Plan the first round of the window that is free, or find that there is none; those below `planned` are not."""
     children_per_round, searcher = ledger.spec.loop.children_per_round, ledger.searcher
-    number, history = max(ledger.next_round(), window.start), None
+    number, history = max(planned, window.start), None
     while number < window.stop:
         samples = number * children_per_round
         seeds = [derive_seed(ledger.spec.seed, "child", number, i) for i in range(children_per_round)]

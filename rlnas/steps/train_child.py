@@ -32,7 +32,7 @@ from rlnas.steps.rungs import Rungs
 from rlnas.tensors import add_to_document
 
 
-def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
+def train_child(ledger: Ledger, batch: Batch, task: str) -> set[str]:
     """Train a batch, as many children at once as cores or GPU memory allow, and store their snapshots.
 
     A child that fails by itself gets its result here; one that is killed is taken up again from its checkpoint, by
@@ -45,12 +45,15 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
         batch: the children.
         task: who asks: equal for two attempts of one task, different for any two tasks.
 
+    Returns:
+        The children whose training came to its end here, and well: their snapshots are stored.
+
     Raises:
         StoreError: the store failed; nothing finished is lost.
     """
     plan = ledger.plan(batch.round) if batch.children else None
     if plan is None:
-        return
+        return set()
     begun = ledger.claimed_children(batch.round)
     done: set[str] = set()
     if not begun.isdisjoint(batch.names):  # what nobody has begun has not ended
@@ -59,13 +62,14 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> None:
     if ledger.record.paused:
         print(paused_line(ledger), flush=True)
         todo = []
-    if not todo:
-        return
-    with ends_well_if_told_to_stop():
-        _train(ledger, batch, plan, todo, begun, task)
+    trained: set[str] = set()
+    if todo:
+        with ends_well_if_told_to_stop():
+            trained = _train(ledger, batch, plan, todo, begun, task)
+    return trained
 
 
-def _train(ledger: Ledger, batch: Batch, plan: Plan, todo: list[str], begun: set[str], task: str) -> None:
+def _train(ledger: Ledger, batch: Batch, plan: Plan, todo: list[str], begun: set[str], task: str) -> set[str]:
     import torch
 
     torch.set_num_threads(1)  # one thread a child: faster side by side, and the same sums on every machine
@@ -85,7 +89,8 @@ def _train(ledger: Ledger, batch: Batch, plan: Plan, todo: list[str], begun: set
     )
     alone = suspects(ledger, [name for name in todo if name in begun])
     watch = Watch(ledger)
-    run_in_processes(work, todo, at_once, spec.failures.attempts + 1, alone, lambda: not watch.halt)
+    ended = run_in_processes(work, todo, at_once, spec.failures.attempts + 1, alone, lambda: not watch.halt)
+    return {child for child, trained in ended.said.items() if trained}
 
 
 def _train_in_process(
@@ -99,10 +104,10 @@ def _train_in_process(
     task: str,
     leader: int,
     child: str,
-) -> None:
+) -> bool:
     settle(trainers[child], at_once)
     ledger = Ledger(Bucket(settings), record)  # connections are not shared between processes
-    train_one(ledger, trainers[child], data, child, planned[child], task, leader, rungs)
+    return train_one(ledger, trainers[child], data, child, planned[child], task, leader, rungs)
 
 
 def train_one(
@@ -114,8 +119,8 @@ def train_one(
     task: str,
     leader: int,
     rungs: Rungs | None = None,
-) -> None:
-    """Claim a child, train it and store its snapshots, or its failure."""
+) -> bool:
+    """Claim a child, train it and store its snapshots, or its failure; return whether there are snapshots now."""
     from rlnas.children.precision import device_class
     from rlnas.children.training import child_failures
 
@@ -128,7 +133,7 @@ def train_one(
     signal.signal(signal.SIGTERM, stop)
     held = claim(ledger, child, task, leader)
     if held is None:
-        return
+        return False
     start = time.monotonic()
     print(f"child {child}: attempt {held.lease.attempt}, from epoch {held.lease.start[0]}", flush=True)
     try:
@@ -152,6 +157,8 @@ def train_one(
     else:
         ledger.create_snapshots(child, snapshots)
         print(f"child {child}: trained in {time.monotonic() - start:.1f} s", flush=True)
+        return True
+    return False
 
 
 def _measures(ledger: Ledger, trainer: Trainer, architecture: Any, child: str) -> dict[str, float]:

@@ -22,24 +22,23 @@ def update_controller(ledger: Ledger, own: int | None = None) -> Version:
     Raises:
         StoreError: the store failed, or lacks what it must have.
     """
-    head = ledger.head()
+    head = ledger.seen or ledger.head()
+    known: list[Summary] | None = None
     policies: dict[int, SearcherState] = {}
     while True:
         version, budget, loop = head.version, ledger.rounds, ledger.spec.loop
         window = range(version.low_mark, min(budget, version.low_mark + loop.window))
         due, more = _due(ledger, version, window, own)
+        if due != known:
+            # All else is read first, and the newest version last: who learns from an old one learns in vain.
+            if due:
+                renew(ledger)  # after the rounds were read, and before one counts: see `rlnas.state.marks`
+            for number in {summary.policy_version for summary in due}.difference(policies):
+                policies[number] = _policy(ledger, number)
+            head, known = ledger.head(), due
+            continue
         if not due:
             return version
-        renew(ledger)  # after the rounds were read, and before one counts: see `rlnas.state.marks`
-        if ledger.rounds != budget:
-            continue
-        policies[version.version] = head.state
-        for summary in due:
-            if summary.policy_version not in policies:
-                sampled_by = ledger.controller(summary.policy_version)
-                if sampled_by is None:
-                    raise StoreError(f"controller {summary.policy_version} is missing: search {ledger.name} is damaged")
-                policies[summary.policy_version] = sampled_by.state
         finished = loop.learn_from == "finished"
         rounds = [_experience(summary, policies[summary.policy_version], finished) for summary in due]
         state, numbers = ledger.searcher.learn(head.state, rounds)
@@ -47,7 +46,15 @@ def update_controller(ledger: Ledger, own: int | None = None) -> Version:
         committed = ledger.commit(head, due, state, numbers | {"staleness": float(staleness)})
         if committed and not more:
             return committed.version  # whoever completes a round from now on applies it
-        head = committed or ledger.following(head)
+        head = committed or ledger.head()
+
+
+def _policy(ledger: Ledger, number: int) -> SearcherState:
+    """Return the state by which rounds were proposed."""
+    sampled_by = ledger.controller(number)
+    if sampled_by is None:
+        raise StoreError(f"controller {number} is missing: search {ledger.name} is damaged")
+    return sampled_by.state
 
 
 def _experience(summary: Summary, policy: SearcherState, finished: bool) -> Experience:

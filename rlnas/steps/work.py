@@ -15,7 +15,7 @@ from rlnas.errors import UserError
 from rlnas.state import Ledger, Observer
 from rlnas.steps.common import NOTHING_TO_DO, POLL_SECONDS, Batch
 from rlnas.steps.deserted import Deserted
-from rlnas.steps.evaluate import evaluate
+from rlnas.steps.evaluate import evaluate, evaluate_own
 from rlnas.steps.finalize import awaits_test, is_over, plan_final
 from rlnas.steps.processes import device, ends_well_if_told_to_stop
 from rlnas.steps.sample_architecture import find_work
@@ -113,7 +113,10 @@ def work(
             if not found:
                 pause()
                 continue
-            _do(ledger, _whole(found), task, spent)
+            batch = _whole(found)
+            trained = _train(ledger, batch, task, spent)
+            with spent.on("evaluating"):
+                evaluate_own(ledger, batch, task, trained)
             before = version.version
             with spent.on("updating"):
                 version = update_controller(ledger, found[0].round if found[0].children else None)
@@ -135,16 +138,16 @@ def work(
                 break  # it is paused, extended, or over by now
             batch = _whole(found)
             waits = ledger.trained_children(batch.round).issuperset(batch.names)
-            _do(ledger, batch, task, spent)
+            _train(ledger, batch, task, spent)
+            with spent.on("evaluating"):
+                evaluate(ledger, batch)
     print(spent, flush=True)
     return spent
 
 
-def _do(ledger: Ledger, batch: Batch, task: str, spent: Spent) -> None:
+def _train(ledger: Ledger, batch: Batch, task: str, spent: Spent) -> set[str]:
     with spent.on("training"):
-        train_child(ledger, batch, task)
-    with spent.on("evaluating"):
-        evaluate(ledger, batch)
+        return train_child(ledger, batch, task)
 
 
 def _whole(batches: list[Batch]) -> Batch:

@@ -92,7 +92,7 @@ MUTANTS = (
     _mutant(
         "the hint is trusted",
         "state.ledger:Ledger.newest",
-        ("return controller and self.following(controller)", "return controller"),
+        ("found[-1]", "found[0]"),
     ),
     _mutant(
         "rounds above the low mark are forgotten",
@@ -188,7 +188,7 @@ MUTANTS = (
     _mutant(
         "an update does not look whether the search has ended meanwhile",
         "steps.update_controller:update_controller",
-        ("if ledger.rounds != budget:", "if False:"),
+        ("renew(ledger)", "pass"),
     ),
     _mutant("a pause is not seen", "state.marks:renew", ("ledger.record.paused is None", "True")),
     _mutant(
@@ -207,7 +207,7 @@ MUTANTS = (
         "a summary before all results",
         "steps.evaluate:summarise",
         ("    if len(results) < len(names):\n        return {}\n", ""),
-        ("ledger.finished_children(plan.round).issuperset(names)", "ledger.finished_children(plan.round)"),
+        ("ledger.finished_children(plan.round).issuperset(unknown)", "ledger.finished_children(plan.round)"),
         ("for name, child in zip(names, plan.children, strict=True)",
          "for name, child in zip(names, plan.children, strict=True) if name in results"),
     ),
@@ -230,8 +230,8 @@ MUTANTS = (
     ),
     _mutant(
         "a child is taken from a process that trains it",
-        "state.leases:_take_over",
-        ("lease.owner.task != owner.task", "lease.owner.task == 'nobody'"),
+        "state.leases:_is_open_to",
+        ("lease.owner.task == task", "lease.owner.task != 'nobody'"),
     ),
     _mutant(
         "the result is not looked for again after claiming",

@@ -88,20 +88,34 @@ class SimulatedBucket(Bucket):
         """The store keeps its promises; that it does is proven elsewhere."""
 
 
-class _Queue:
-    """Of a process and those that it begins."""
+class _Pipe:
+    """Both ends of one, at which a process hears another that it begins."""
 
     def __init__(self) -> None:
-        self._items: list[Any] = []
+        self._said: list[Any] = []
+        self.process: Process | None = None
 
-    def put(self, item: Any) -> None:
-        self._items.append(item)
+    def __enter__(self) -> "_Pipe":
+        return self
 
-    def get(self) -> Any:
-        return self._items.pop(0)
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    def empty(self) -> bool:
-        return not self._items
+    def send(self, message: Any) -> None:
+        self._said.append(message)
+
+    def recv(self) -> Any:
+        if not self._said:
+            raise EOFError
+        return self._said.pop()
+
+    def close(self) -> None:
+        pass
+
+
+def _pipe(duplex: bool) -> tuple[_Pipe, _Pipe]:
+    pipe = _Pipe()
+    return pipe, pipe
 
 
 class _Fork:
@@ -109,14 +123,14 @@ class _Fork:
 
     def __init__(self, target: Callable[..., None], args: Sequence[Any], name: str) -> None:
         self._target, self._args, self._name = target, args, name
-        self.sentinel = -1
         self._process: Process | None = None
 
     def start(self) -> None:
         world, me = _now[-1], _now[-1].me
-        process = world.start(f"{me.name}/{self._name}", lambda: self._target(*self._args), me.pod, me.host)
-        self._process, self.sentinel = process, process.pid
-        _forks[process.pid] = process
+        self._process = world.start(f"{me.name}/{self._name}", lambda: self._target(*self._args), me.pod, me.host)
+        for pipe in self._args:
+            if isinstance(pipe, _Pipe):
+                pipe.process = self._process
 
     def join(self) -> None:
         assert self._process is not None
@@ -131,11 +145,9 @@ class _Fork:
         return self._process.exitcode if self._process else None
 
 
-_forks: dict[int, Process] = {}
-
-
-def _wait(sentinels: Sequence[int], timeout: float | None = None) -> list[int]:
-    return [process.pid for process in _now[-1].wait([_forks[sentinel] for sentinel in sentinels], timeout)]
+def _wait(pipes: Sequence[_Pipe], timeout: float | None = None) -> list[_Pipe]:
+    ended = _now[-1].wait([pipe.process for pipe in pipes if pipe.process], timeout)
+    return [pipe for pipe in pipes if pipe.process in ended]
 
 
 def _signal(number: int, handler: Any) -> Any:
@@ -184,7 +196,7 @@ def install() -> None:
     processes, train, evaluate, leases = map(
         module, ("steps.processes", "steps.train_child", "steps.evaluate", "state.leases")
     )
-    processes._CONTEXT = SimpleNamespace(Process=_Fork, SimpleQueue=_Queue)
+    processes._CONTEXT = SimpleNamespace(Process=_Fork, Pipe=_pipe)
     processes.wait, processes.signal, train.signal = _wait, signals, signals
     processes.stop_with_parent = lambda pid: None  # the world ends those that a process leads with it
     train.Bucket = evaluate.Bucket = SimulatedBucket
@@ -227,7 +239,6 @@ class inside:
         install()
         random.seed(self._world.seed)
         _now.append(self._world)
-        _forks.clear()
         enter(self._world)
         self._out, sys.stdout = sys.stdout, cast(TextIO, _Silence())
         return self._world

@@ -95,6 +95,7 @@ def test_held_by_a_living_task(ledger, elsewhere):
 
 
 def test_finished_or_trained(ledger):
+    release(ledger, claim(ledger, CHILD, "a"))
     ledger.create_result(CHILD, Result(status="ok", reward=1.0))
     assert claim(ledger, CHILD, "a") is None
     ledger.create_snapshots("000000-000", b"weights")
@@ -246,14 +247,14 @@ def test_only_an_attempt_that_came_to_train_counts(bucket, make_ledger, writes, 
 
 def test_who_is_overtaken_before_it_trains_does_not(bucket, ledger, monkeypatch):
     """The last write of a claim is refused to one that was slow."""
-    result = ledger.result
+    replace = ledger.bucket.replace
 
-    def rival_first(child):
-        monkeypatch.setattr(ledger, "result", result)
+    def rival_first(*args):
+        monkeypatch.setattr(ledger.bucket, "replace", replace)
         assert claim(Ledger(Bucket(bucket.settings), ledger.record), CHILD, "a") is not None
-        return None
+        return replace(*args)
 
-    monkeypatch.setattr(ledger, "result", rival_first)
+    monkeypatch.setattr(ledger.bucket, "replace", rival_first)
     assert claim(ledger, CHILD, "a") is None
     assert (lease_of(ledger).attempt, lease_of(ledger).fruitless) == (2, 1)
 

@@ -65,7 +65,7 @@ def plan_round(ledger: Ledger) -> int:
     """Plan the next round, as a sampler does that has looked at the marks before."""
     head = ledger.head()
     first = head.version.low_mark
-    plan = SAMPLE._propose(ledger, head, range(first, first + ledger.spec.loop.window))
+    plan = SAMPLE._propose(ledger, head, range(first, first + ledger.spec.loop.window), ledger.next_round())
     return plan.round
 
 

@@ -43,7 +43,7 @@ def begin(bucket: Bucket, clock: Clock) -> Callable[..., tuple[Ledger, Callable[
 
         def look() -> list[Batch]:
             version = ledger.version()
-            return deserted.find(version, range(version.low_mark, version.low_mark + 4))
+            return deserted.find(version, range(version.low_mark, version.low_mark + 4), ledger.next_round())
 
         return ledger, look
 
@@ -113,8 +113,9 @@ def test_a_summary_that_is_missing(begin):
     ledger, look = begin()
     plan = ledger.plan(0)
     assert isinstance(plan, Plan)
+    mine = Ledger(Bucket(ledger.bucket.settings), ledger.record)
+    assert in_process(lambda: [claim(mine, child_id(0, index), "dead") for index in range(HERE)] and None) == 0
     for index in range(HERE):
-        claim(ledger, child_id(0, index), "dead")
         ledger.create_result(child_id(0, index), Result(status="ok", reward=1.0))
     claim(ledger, child_id(1, 0), "another")
     assert look() == [Batch(0, (0,))]

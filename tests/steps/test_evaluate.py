@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 import searches
-from searches import in_process
+from searches import in_process, start
 
 from rlnas.children import Evaluation
-from rlnas.state import Bucket, Ledger, Result
-from rlnas.steps import evaluate, sample_architecture, train_child
+from rlnas.state import Bucket, Ledger, Result, hold_to_score
+from rlnas.steps import evaluate, sample_architecture, train_child, update_controller
 from rlnas.steps.common import Batch
+from rlnas.steps.evaluate import evaluate_own
 
 
 @pytest.fixture
@@ -52,6 +53,42 @@ def test_last_batch_completes_the_round(ledger, order):
         for i, child in enumerate(ledger.plan(0).children)
     )
     assert (summary.policy_version, summary.samples) == (0, 0)
+
+
+def test_whoever_trained_children_scores_them_and_after_its_death_one_other(ledger):
+    """Workers share rounds: each has trained half of this one, and looks at the whole."""
+    everyone = Batch(0, (0, 1, 2, 3))
+    worker = start(time.sleep, 600)
+    others = Ledger(Bucket(ledger.bucket.settings), ledger.record)
+
+    def train():
+        searches.TRAIN.this_process = lambda: worker.pid
+        train_child(others, BATCHES[0], "gone")
+
+    assert in_process(train) == 0
+    trained = train_child(ledger, BATCHES[1], "a")
+    assert trained == set(BATCHES[1].names)
+    evaluate_own(ledger, everyone, "a", trained)
+    assert ledger.finished_children(0) == trained, "the other half is of somebody who lives"
+    worker.kill()
+    worker.join()
+    assert hold_to_score(ledger, BATCHES[0].names[0], "b")
+    evaluate_own(ledger, everyone, "a", ())
+    assert ledger.finished_children(0) == {*BATCHES[1].names, BATCHES[0].names[1]}, "one is of another by now"
+    evaluate_own(ledger, everyone, "b", ())
+    assert ledger.summary(0) is not None
+
+
+def test_nothing_is_read_that_was_just_written(make_ledger):
+    ledger = make_ledger(loop={"children": 4, "children_per_round": 4})
+    (batch,) = sample_architecture(ledger)
+    trained = train_child(ledger, batch, "a")
+    ledger.bucket.requests.clear()
+    evaluate_own(ledger, batch, "a", trained)
+    update_controller(ledger, 0)
+    assert ledger.bucket.requests == {"PUT": 3, "GET": 1, "LIST": 1, "DELETE": 1}, (
+        "the summary, the version and its hint; the marks; the newest version; what nobody needs"
+    )
 
 
 def test_incomplete_then_adopted(ledger):

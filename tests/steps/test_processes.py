@@ -14,7 +14,7 @@ from waiting import LIMIT, join, wait_for
 from rlnas.children.recipes import CNNRecipe
 from rlnas.errors import SearchDeleted, StoreError, Unforeseen, UserError
 from rlnas.steps import processes
-from rlnas.steps.processes import ends_well_if_told_to_stop, run_in_processes
+from rlnas.steps.processes import Ended, ends_well_if_told_to_stop, run_in_processes
 
 
 def has_ended(pid):
@@ -34,7 +34,7 @@ def test_every_child_once_and_side_by_side(tmp_path):
             log.write(f"{child} {os.getpid()}\n")
 
     children = [f"child-{i}" for i in range(6)]
-    assert run_in_processes(work, children, at_once=2, attempts=1) == []
+    assert run_in_processes(work, children, at_once=2, attempts=1).died == []
     lines = (tmp_path.parent / f"{tmp_path.name}.log").read_text().split()
     assert sorted(lines[::2]) == children
     assert len(set(lines[1::2])) == 6
@@ -48,8 +48,14 @@ def test_killed_child_is_run_again_and_takes_no_other_along(tmp_path):
         if child == "doomed" or (child == "unlucky" and (tmp_path / child).read_text() == "x"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    assert run_in_processes(work, ["doomed", "fine", "unlucky"], at_once=2, attempts=3) == ["doomed"]
+    assert run_in_processes(work, ["doomed", "fine", "unlucky"], at_once=2, attempts=3).died == ["doomed"]
     assert {path.name: len(path.read_text()) for path in tmp_path.iterdir()} == {"doomed": 3, "fine": 1, "unlucky": 2}
+
+
+def test_what_the_work_says_comes_back():
+    """However much it is: more than a pipe holds while nobody reads."""
+    said = {child: child * 10**6 for child in "ab"}
+    assert run_in_processes(said.get, ["a", "b"], at_once=2, attempts=1) == Ended(said, [])
 
 
 def test_alone(tmp_path):
@@ -66,7 +72,7 @@ def test_alone(tmp_path):
         if child == "b" and path.read_text().count("-b") == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    assert run_in_processes(work, ["a", "b", "c", "d"], at_once=4, attempts=2, alone=["c", "d"]) == []
+    assert run_in_processes(work, ["a", "b", "c", "d"], at_once=4, attempts=2, alone=["c", "d"]).died == []
     log = path.read_text().split()
     assert log[:4] == ["+c", "-c", "+d", "-d"]
     assert set(log[4:6]) == {"+a", "+b"}
@@ -130,7 +136,7 @@ def test_a_worker_without_memory_is_run_again_by_itself(tmp_path, error):
         if child == "greedy" and len(others) < 3:
             raise error
 
-    assert run_in_processes(work, ["greedy", "a", "b", "c"], at_once=2, attempts=2) == []
+    assert run_in_processes(work, ["greedy", "a", "b", "c"], at_once=2, attempts=2).died == []
 
 
 def test_told_to_stop(tmp_path):
@@ -148,7 +154,7 @@ def test_told_to_stop(tmp_path):
             time.sleep(0.1)
 
     def step():
-        assert run_in_processes(work, ["a", "b", "c"], at_once=2, attempts=5) == []
+        assert run_in_processes(work, ["a", "b", "c"], at_once=2, attempts=5).died == []
         assert {path.name for path in tmp_path.iterdir()} == {"a-began", "b-began", "a-stopped", "b-stopped"}
         (tmp_path / "went-on").touch()
 
