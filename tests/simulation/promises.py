@@ -107,9 +107,9 @@ class Watch:
         new, old = Lease.from_bytes(after, child), before and Lease.from_bytes(before, child)
         since = self._silence_seen(root, child)
         self._signs_of_life[child].append(self._world.now)
-        claim = (child, new.owner.nonce)
+        claim, ended = (child, new.owner.nonce), f"{root}results/{child}.json" in self._world.store.objects
         if not old or old.owner.nonce != new.owner.nonce:
-            if f"{root}results/{child}.json" in self._world.store.objects:
+            if ended:
                 self._too_late.add(claim)
         elif claim in self._too_late and new.state == "active" and new.fruitless > old.fruitless:
             self._say(f"{child} had its result when it was claimed, and is trained again")
@@ -117,7 +117,7 @@ class Watch:
             self._world.counts["overlap"] += self._lives(old)  # a zombie, which may thaw
         if not old or old.state != "active" or not self._lives(old):
             return
-        if new.state == "expired" and since < self._lease:
+        if new.state == "expired" and since < self._lease and not ended:  # who has a result is nobody's any more
             self._say(f"the lease of {child} was declared dead {since:.0f} s after a sign of life")
         if new.owner.pid != old.owner.pid:
             self._world.counts["overlap"] += 1
