@@ -8,7 +8,7 @@ from rlnas.state.earlier import Earlier
 from rlnas.state.embedded import EmbeddedStore, store_of
 from rlnas.state.finals import Final, finals
 from rlnas.state.garbage import Found, Garbage, collect_garbage, find_garbage
-from rlnas.state.leases import Claim, Keeper, Observer, claim, hold, hold_to_score, suspects, this_process
+from rlnas.state.leases import Claim, Keeper, Observer, begin, claim, hold, hold_to_score, suspects, this_process
 from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, searcher_of
 from rlnas.state.left import Left, left_of
 from rlnas.state.marks import (
@@ -85,6 +85,7 @@ __all__ = [
     "Summary",
     "Version",
     "Watch",
+    "begin",
     "budget_reached",
     "changed_spec",
     "check_store",

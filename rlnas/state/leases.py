@@ -70,14 +70,18 @@ def hold(ledger: Ledger, child: str, task: str, leader: int | None = None) -> Cl
 
     A child that was trained too often without progress gets the result `lost` here. Arguments and result as of `claim`.
     """
-    owner = Owner(task=task, nonce=secrets.token_hex(8), host=_host(), pid=os.getpid(), leader=leader)
-    lease = Lease(attempt=1, owner=owner, state="active", start=(0, 0), fruitless=0)
-    etag = ledger.bucket.create(ledger.lease_key(child), lease.to_bytes())
-    if etag:
-        return Claim(child, lease, etag)  # what nobody has begun has not ended
-    mine = _take_over(ledger, child, owner)
+    if begun := begin(ledger, child, task, leader):
+        return begun  # what nobody has begun has not ended
+    mine = _take_over(ledger, child, _owner(task, leader))
     # Between looking for work and claiming it, somebody may have finished it.
     return None if mine is None or ledger.result(child) is not None else mine
+
+
+def begin(ledger: Ledger, child: str, task: str, leader: int | None = None) -> Claim | None:
+    """Take a child that nobody has begun. Whatever ends a child begins it first. Arguments and result as of `claim`."""
+    lease = Lease(attempt=1, owner=_owner(task, leader), state="active", start=(0, 0), fruitless=0)
+    etag = ledger.bucket.create(ledger.lease_key(child), lease.to_bytes())
+    return Claim(child, lease, etag) if etag else None
 
 
 def _take_over(ledger: Ledger, child: str, owner: Owner) -> Claim | None:
@@ -120,8 +124,7 @@ def hold_to_score(ledger: Ledger, child: str, task: str) -> bool:
     if found is None:
         return False
     lease = Lease.from_bytes(found.data, key)
-    owner = Owner(task=task, nonce=secrets.token_hex(8), host=_host(), pid=os.getpid(), leader=os.getpid())
-    mine = lease.model_copy(update={"owner": owner, "state": "active"})
+    mine = lease.model_copy(update={"owner": _owner(task, os.getpid()), "state": "active"})
     return _is_open_to(task, lease) and ledger.bucket.replace(key, mine.to_bytes(), found.etag) is not None
 
 
@@ -293,6 +296,10 @@ class Observer:
 def this_process() -> int:
     """Return the id of this process, for those that it begins."""
     return os.getpid()
+
+
+def _owner(task: str, leader: int | None) -> Owner:
+    return Owner(task=task, nonce=secrets.token_hex(8), host=_host(), pid=os.getpid(), leader=leader)
 
 
 def _host() -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rlnas.errors import UserError, one_line
 from rlnas.spec import LARGEST_REWARD
-from rlnas.state import Ledger, Observer, PlannedChild, Result, child_id, hold, parse_child_id
+from rlnas.state import Ledger, Observer, PlannedChild, Result, begin, child_id, hold, parse_child_id
 from rlnas.steps.evaluate import summarise
 from rlnas.steps.sample_architecture import find_work
 from rlnas.steps.update_controller import update_controller
@@ -104,6 +104,7 @@ def tell(
         detail=failed,
         seconds=seconds,
     )
+    begin(ledger, child_id(number, index), f"tell/{secrets.token_hex(8)}")  # a person may tell of one never asked for
     accepted = ledger.create_result(child_id(number, index), result)
     summarise(ledger, plan)
     update_controller(ledger)

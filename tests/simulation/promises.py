@@ -97,6 +97,8 @@ class Watch:
     def _ended(self, root: str, child: str, result: bytes) -> None:
         lease = self._world.store.objects.get(f"{root}leases/{child}.json")
         checkpoint = self._world.store.objects.get(f"{root}checkpoints/{child}.safetensors")
+        if lease is None:
+            self._say(f"{child} has ended, and nobody has begun it: it may be trained for nothing")
         if Result.from_bytes(result, child).status != "lost" or not (lease and checkpoint and self._world.running):
             return
         start, now = Lease.from_bytes(lease.data, child).start[0], read_document(checkpoint.data)["epoch"]

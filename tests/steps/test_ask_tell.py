@@ -135,6 +135,19 @@ def test_a_process_that_ends_says_nothing_against_its_children(bucket: Bucket) -
     assert len(search.ask(2)) == 2
 
 
+def test_a_child_told_of_and_never_asked_for_is_not_trained(bucket: Bucket) -> None:
+    spec = make_spec()
+    ledger = steps.open_search(bucket, spec.name, spec)
+    batches = steps.sample_architecture(ledger)
+    first = batches[0].names[0]
+    assert steps.tell(ledger, first, 0.25, {})
+    for number, batch in enumerate(batches):
+        steps.train_child(ledger, batch, str(number))
+        steps.evaluate(ledger, batch)
+    assert ledger.snapshots(first) is None
+    assert ledger.summary(0).children[0].result.reward == 0.25
+
+
 def test_the_rounds_of_the_winner_are_nobodys_to_ask_for(bucket: Bucket) -> None:
     spec = make_spec("cnn", loop={"children": 2, "children_per_round": 2}, finalize={})
     search = rlnas.search(spec, store=bucket.settings)

@@ -17,7 +17,7 @@ from rlnas.datasets import Validation, open_local
 from rlnas.errors import ChildFailure, UserError
 from rlnas.report import card_of
 from rlnas.spec import MOST_ROUNDS, SearchSpec
-from rlnas.state import Bucket, Ledger, Observer, child_id, extend, finals, left_of, open_search, stop
+from rlnas.state import Bucket, Ledger, Observer, begin, child_id, extend, finals, left_of, open_search, stop
 from rlnas.state.marks import amend
 from rlnas.steps.common import NOTHING_TO_DO, architecture_of, trainer_of
 from rlnas.steps.train_child import failed_result
@@ -163,6 +163,7 @@ def test_a_last_training_in_vain_reads_no_test_data_and_may_be_tried_again(bucke
         steps.evaluate(ledger, batch)
     (batch,) = steps.plan_retraining(ledger)
     assert ledger.plan(rounds + 1).children[0].recipe["time_limit"] is None, "it was meant for shorter trainings"
+    begin(ledger, child_id(rounds + 1, 0), "last")
     ledger.create_result(child_id(rounds + 1, 0), failed_result(ledger, ChildFailure("timeout", "slow"), 1.0))
     steps.train_child(ledger, batch, "last")
     winner, reference = steps.final_test(ledger).models
