@@ -1,11 +1,18 @@
 """Update the controller: apply complete rounds to the newest version, each exactly once."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from rlnas.controller import Experience, SearcherState, Trial
-from rlnas.errors import StoreError
+from rlnas.errors import StoreError, Unforeseen
 from rlnas.state import Ledger, Summary, Version, renew
+from rlnas.steps.processes import run_in_processes
+from rlnas.tensors import pack, read_document, unpack
+
+ATTEMPTS = 3  # of an update in a process of its own that is killed
 
 
-def update_controller(ledger: Ledger, own: int | None = None) -> Version:
+def update_controller(ledger: Ledger, own: int | None = None, apart: bool = False) -> Version:
     """Apply the rounds that are due, until none is.
 
     An update is due when the spec's number of rounds is complete, or when every round of the window is, so that
@@ -15,6 +22,7 @@ def update_controller(ledger: Ledger, own: int | None = None) -> Version:
         ledger: of the search.
         own: a round that the caller has been at. Where each round is an update of its own, others are left to those who
             completed them: several that apply the same ones at once only stand in one another's way.
+        apart: whether to learn in a process of its own, for callers that fork others and have a GPU.
 
     Returns:
         The newest version, as far as it was seen: this one's last, unless another updater was faster.
@@ -41,12 +49,38 @@ def update_controller(ledger: Ledger, own: int | None = None) -> Version:
             return version
         finished = loop.learn_from == "finished"
         rounds = [_experience(summary, policies[summary.policy_version], finished) for summary in due]
-        state, numbers = ledger.searcher.learn(head.state, rounds)
+        state, numbers = (_learn_apart if apart else _learn)(ledger, head.state, rounds)
         staleness = max(version.version - summary.policy_version for summary in due)
         committed = ledger.commit(head, due, state, numbers | {"staleness": float(staleness)})
         if committed and not more:
             return committed.version  # whoever completes a round from now on applies it
         head = committed or ledger.head()
+
+
+def _learn(
+    ledger: Ledger, state: SearcherState, rounds: Sequence[Experience]
+) -> tuple[SearcherState, dict[str, float]]:
+    return ledger.searcher.learn(state, rounds)
+
+
+def _learn_apart(
+    ledger: Ledger, state: SearcherState, rounds: Sequence[Experience]
+) -> tuple[SearcherState, dict[str, float]]:
+    """Learn in another process: PyTorch's autograd touches every GPU there is, and who has cannot fork any more."""
+
+    def learn(_: str) -> bytes:
+        import torch
+
+        torch.set_num_threads(1)  # OpenMP's threads are not there after a fork
+        learned, numbers = _learn(ledger, state, rounds)
+        return pack(learned.tensors, {"memory": dict(learned.memory), "numbers": numbers})
+
+    ended = run_in_processes(learn, ["update"], at_once=1, attempts=ATTEMPTS)
+    if ended.died:
+        raise Unforeseen(f"the update: its process was killed {ATTEMPTS} times; the machine may be short of memory")
+    said = ended.said["update"]
+    document: dict[str, Any] = read_document(said)
+    return SearcherState(unpack(said), document["memory"]), document["numbers"]
 
 
 def _policy(ledger: Ledger, number: int) -> SearcherState:

@@ -91,7 +91,8 @@ def work(
         UserError: the winner cannot be finalized, the data has changed, or short trials would be made on a GPU.
         StoreError: the store failed; nothing finished is lost.
     """
-    if ledger.spec.controller.asks_for_trials and device() != "cpu":
+    on_gpu = device() != "cpu"
+    if ledger.spec.controller.asks_for_trials and on_gpu:
         # Sampling would begin to use the GPU, and a process that does cannot be forked for children.
         raise UserError("controller.trials: workers make no short trials on a GPU; allowed: 0, or the loop")
     spent, end = Spent(clock), clock() + seconds
@@ -119,7 +120,7 @@ def work(
                 evaluate_own(ledger, batch, task, trained)
             before = version.version
             with spent.on("updating"):
-                version = update_controller(ledger, found[0].round if found[0].children else None)
+                version = update_controller(ledger, found[0].round if found[0].children else None, apart=on_gpu)
             if version.version > before:
                 print(f"round {version.rounds} of {ledger.rounds}: version {version.version}", flush=True)
             elif found == [NOTHING_TO_DO]:

@@ -148,7 +148,8 @@ def test_a_window_played_as_a_graph_is_that_of_its_calls():
     assert window.backward.graph is not None
 
 
-def test_a_whole_search_runs_on_such_a_machine(tmp_path: Path):
+@pytest.mark.parametrize("by", [(), ("--workers", "1")], ids=["loop", "workers"])
+def test_a_whole_search_runs_on_such_a_machine(tmp_path: Path, by: tuple[str, ...]):
     """Workers are forked: the process that forks them must not have touched the device."""
     document = {
         "name": "gpu",
@@ -167,7 +168,7 @@ def test_a_whole_search_runs_on_such_a_machine(tmp_path: Path):
         return ran.stdout
 
     try:
-        rlnas("run", "spec.yaml")
+        rlnas("run", "spec.yaml", *by)
         status = json.loads(rlnas("status", "gpu", "--json"))
         assert (status["complete"], status["children"], status["failed"]) == (True, 4, 0)
     finally:

@@ -3,9 +3,12 @@
 import os
 import signal
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 import searches
+import torch
 from searches import make_small_spec, make_spec, outcome, renamed, run_apart
 from waiting import join, wait_for
 
@@ -199,6 +202,32 @@ def test_what_each_worker_is_to_do(bucket: Bucket) -> None:
     ):
         with pytest.raises(UserError, match=words):
             steps.plan_workers(ledger, *numbers)
+
+
+@pytest.mark.parametrize("searcher", ["reinforce", "guided"])
+def test_on_a_gpu_the_process_that_forks_children_runs_no_autograd(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, searcher: str
+) -> None:
+    """Autograd touches the GPU, wherever its tensors are. Seen on an H100: the children of the second round failed."""
+    by_loop, by_worker = (renamed(make_small_spec(searcher, "cnn")) for _ in "12")
+    expected = outcome(run_apart(bucket, by_loop))
+
+    autograd, learned = torch.autograd.grad, tmp_path / "learned"
+
+    def grad(*arguments: Any, **options: Any) -> Any:
+        with learned.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return autograd(*arguments, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", grad)
+    monkeypatch.setattr(searches.WORK, "device", lambda: "cuda")
+    ledger = steps.open_search(bucket, by_worker.name, by_worker)
+    steps.work(ledger, "a", HOUR, by_worker.loop.rounds)
+    steps.finish(ledger)
+    assert outcome(ledger) == expected
+    processes = learned.read_text().split()
+    assert len(set(processes)) == by_worker.loop.rounds
+    assert str(os.getpid()) not in processes
 
 
 def test_short_trials_and_a_gpu_are_no_matter_of_workers(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
