@@ -142,10 +142,12 @@ def play(seed: int, only: frozenset[Disturbance] | None = None, log: bool = Fals
             watch.raise_first()
             _close(world, draw, calm)
             watch.raise_first()
-            of_tests = [
-                d for d in world.disturbances if ".final" in d.process and d.kind.startswith(("kill", "freeze", "term"))
+            # Tests of the winner that were cut short: by what befell them, or killed along with others of their node.
+            cut = [
+                d.process for d in world.disturbances if ".final" in d.process and d.kind.startswith(("freeze", "term"))
             ]
-            chain = check(objects_of(world), record_of(world), len(of_tests), draw.mild)
+            cut += [name for name, process in world.processes.items() if ".final" in name and process.exitcode == -9]
+            chain = check(objects_of(world), record_of(world), len(cut), draw.mild)
         except (Broken, Endless) as error:
             broken = f"{type(error).__name__}: {error}" if isinstance(error, Endless) else str(error)
     return Outcome(seed, broken, dict(world.counts), tuple(world.disturbances), chain, tuple(world.log or ()))
