@@ -90,7 +90,7 @@ def _take_over(ledger: Ledger, child: str, owner: Owner) -> Claim | None:
     if found is None:
         return None
     lease = Lease.from_bytes(found.data, key)
-    if not _is_open_to(owner.task, lease):
+    if not _is_open_to(owner, lease):
         return None
     if child in ledger.trained_children(int(child.partition("-")[0])):
         return None
@@ -124,13 +124,19 @@ def hold_to_score(ledger: Ledger, child: str, task: str) -> bool:
     if found is None:
         return False
     lease = Lease.from_bytes(found.data, key)
-    mine = lease.model_copy(update={"owner": _owner(task, os.getpid()), "state": "active"})
-    return _is_open_to(task, lease) and ledger.bucket.replace(key, mine.to_bytes(), found.etag) is not None
+    owner = _owner(task, os.getpid())
+    mine = lease.model_copy(update={"owner": owner, "state": "active"})
+    return _is_open_to(owner, lease) and ledger.bucket.replace(key, mine.to_bytes(), found.etag) is not None
 
 
-def _is_open_to(task: str, lease: Lease) -> bool:
-    """Whether a task may take a child: it has it already, or nobody has."""
-    return lease.state != "active" or lease.owner.task == task or is_dead(lease.owner)
+def _is_open_to(owner: Owner, lease: Lease) -> bool:
+    """Whether one may take a child: its task or its process has it already, or nobody has."""
+    return lease.state != "active" or lease.owner.task == owner.task or _led_by(owner, lease) or is_dead(lease.owner)
+
+
+def _led_by(owner: Owner, lease: Lease) -> bool:
+    """Whether the process that leads an owner has taken the lease: a process that asks is at none of those any more."""
+    return owner.leader is not None and (lease.owner.host, lease.owner.leader) == (owner.host, owner.leader)
 
 
 def suspects(ledger: Ledger, children: Sequence[str]) -> list[str]:

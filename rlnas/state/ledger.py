@@ -167,16 +167,17 @@ class Ledger:
             StoreError: a version that was seen, or that the hint promises, is missing, so the search is damaged.
             SearchDeleted: the search is gone, or is another one by now.
         """
-        number = self.seen.version.version if self.seen else self._hint("head.json")
+        seen = self.seen  # looked at once: threads may share a ledger
+        number = seen.version.version if seen else self._hint("head.json")
         before = self._version_key(number - 1) if number else None
         found = list(self.bucket.list_all(self.key("controllers/"), start_after=before))
-        if not (found or number or self.seen):
+        if not (found or number or seen):
             return None
         if found and found[0] == self._version_key(number):
             number = int(child_of(found[-1]))
-            self.seen = self.controller(number)
-            if self.seen:
-                return self.seen
+            if newest := self.controller(number):
+                self.seen = newest
+                return newest
         self.check_alive()
         raise StoreError(f"{self._version_key(number)} is missing: search {self.name} is damaged")
 
@@ -187,8 +188,8 @@ class Ledger:
             UserError: a newer version of rlnas wrote it.
             StoreError: what is there is damaged.
         """
-        if self.seen and self.seen.version.version == number:
-            return self.seen
+        if (seen := self.seen) and seen.version.version == number:
+            return seen
         key = self._version_key(number)
         found = self.bucket.get(key)
         if found is None:
@@ -204,9 +205,13 @@ class Ledger:
         state = self.searcher.initial(derive_seed(self.spec.seed, "controller"))
         version = Version(memory=dict(state.memory))
         data = pack({**state.tensors, **self.earlier.tensors}, version.model_dump(mode="json"))
-        self.bucket.create(self._version_key(0), data)
-        self.seen = Controller(version, data)
-        return self.seen
+        # Whoever comes second takes what is there: the next version holds its hash.
+        first = Controller(version, data) if self.bucket.create(self._version_key(0), data) else self.controller(0)
+        if first is None:
+            self.check_alive()
+            raise StoreError(f"{self._version_key(0)} is missing: search {self.name} is damaged")
+        self.seen = first
+        return first
 
     def commit(
         self, parent: Controller, summaries: Sequence[Summary], state: SearcherState, numbers: dict

@@ -80,6 +80,7 @@ def run_in_processes(
     attempts: int,
     alone: Collection[str] = (),
     may_begin: Callable[[], bool] = lambda: True,
+    kind: str = "child",
 ) -> Ended[T]:
     """Run `work(child)` for every child, each in its own process; one whose process died again later, by itself.
 
@@ -93,9 +94,11 @@ def run_in_processes(
         attempts: how often to run a child whose process dies.
         alone: those that run by themselves from the first, before the others.
         may_begin: asked before each; False: neither this one nor any after it is run.
+        kind: what messages call them.
 
     Returns:
-        What came of them. A child whose process was told to stop, or never began, is not in it.
+        What came of them. A child whose process was told to stop is in it only if its work returned all the same, and
+        one whose process never began is not.
 
     Raises:
         StoreError, UserError, SearchDeleted, Unforeseen: what a worker raised, once the others have ended.
@@ -127,7 +130,7 @@ def run_in_processes(
                     break
                 child, attempt = waiting.pop(0)
                 hear, say = _CONTEXT.Pipe(duplex=False)
-                process = _CONTEXT.Process(target=_work, args=(work, child, say), name=child)
+                process = _CONTEXT.Process(target=_work, args=(work, child, say, kind), name=child)
                 with _sigterm_held_back():  # by the new process too, until it minds signals
                     process.start()
                     running[hear] = (process, child, attempt)
@@ -136,9 +139,10 @@ def run_in_processes(
                     process.terminate()
             # Now and then, since a signal that comes just before the waiting is seen only after it.
             for hear in wait(list(running), timeout=1):
-                process, child, attempt = running.pop(hear)
+                process, child, attempt = running[hear]
                 heard = _heard(hear)
                 process.join()
+                del running[hear]  # it is told to stop as long as it lives
                 for message in heard:
                     if isinstance(message, Exception):
                         errors.append(message)
@@ -147,7 +151,7 @@ def run_in_processes(
                 if heard or process.exitcode == 0 or stopping:
                     continue
                 print(
-                    f"child {child}: its process ended with {process.exitcode}, attempt {attempt} of {attempts}",
+                    f"{kind} {child}: its process ended with {process.exitcode}, attempt {attempt} of {attempts}",
                     flush=True,
                 )
                 lonely.add(child)
@@ -180,7 +184,7 @@ def _sigterm_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
-def _work(work: Callable[[str], T], child: str, say: Any) -> None:
+def _work(work: Callable[[str], T], child: str, say: Any, kind: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # held back by the parent
     if (parent := multiprocessing.parent_process()) and parent.pid:
@@ -195,8 +199,8 @@ def _work(work: Callable[[str], T], child: str, say: Any) -> None:
         print(unforeseen_traceback(error), end="", flush=True)
         if is_out_of_memory(error):  # the process may have more room by itself, as if the kernel had killed it
             sys.exit(1)
-        message = Unforeseen(f"child {child}: {unforeseen_line(error)}")
-    with suppress(BrokenPipeError):  # whoever began this process was killed, and it has ended well all the same
+        message = Unforeseen(f"{kind} {child}: {unforeseen_line(error)}")
+    with suppress(BrokenPipeError):  # spawned, and whoever began it was killed: it has ended well all the same
         say.send(message)
 
 

@@ -1,5 +1,6 @@
 """Update the controller: apply complete rounds to the newest version, each exactly once."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from rlnas.state import Ledger, Summary, Version, renew
 from rlnas.steps.processes import run_in_processes
 from rlnas.tensors import pack, read_document, unpack
 
+CONTROLLER = "of the controller"
 ATTEMPTS = 3  # of an update in a process of its own that is killed
 
 
@@ -66,19 +68,23 @@ def _learn(
 def _learn_apart(
     ledger: Ledger, state: SearcherState, rounds: Sequence[Experience]
 ) -> tuple[SearcherState, dict[str, float]]:
-    """Learn in another process: PyTorch's autograd touches every GPU there is, and who has cannot fork any more."""
+    """Learn in another process: PyTorch's autograd touches every GPU there is, and who has cannot fork any more.
+
+    Told to stop (SIGTERM) meanwhile, it ends the block of `ends_well_if_told_to_stop` in which it was called.
+    """
 
     def learn(_: str) -> bytes:
         import torch
 
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # not even for autograd, which would take 0.5 GiB of each for nothing
         torch.set_num_threads(1)  # OpenMP's threads are not there after a fork
         learned, numbers = _learn(ledger, state, rounds)
         return pack(learned.tensors, {"memory": dict(learned.memory), "numbers": numbers})
 
-    ended = run_in_processes(learn, ["update"], at_once=1, attempts=ATTEMPTS)
+    ended = run_in_processes(learn, [CONTROLLER], at_once=1, attempts=ATTEMPTS, kind="update")
     if ended.died:
-        raise Unforeseen(f"the update: its process was killed {ATTEMPTS} times; the machine may be short of memory")
-    said = ended.said["update"]
+        raise Unforeseen(f"update {CONTROLLER}: its process was killed {ATTEMPTS} times; it may need more memory")
+    said = ended.said[CONTROLLER]
     document: dict[str, Any] = read_document(said)
     return SearcherState(unpack(said), document["memory"]), document["numbers"]
 

@@ -162,6 +162,9 @@ def test_what_this_process_began_itself_it_may_take_up_again(bucket, ledger):
     others, here = Ledger(Bucket(bucket.settings), ledger.record), os.getpid()
     assert in_process(lambda: claim(others, CHILD, "worker", here)) == 0
     assert Observer(ledger, trainers_score=True).is_free(CHILD)
+    # So may another task of it: in a container that was started again, the process has the number of the one before.
+    assert claim(ledger, CHILD, "another", here + 1) is None
+    assert claim(ledger, CHILD, "another", here)
 
 
 def test_two_that_take_over_at_once(bucket, ledger, monkeypatch):

@@ -55,7 +55,7 @@ def test_last_batch_completes_the_round(ledger, order):
     assert (summary.policy_version, summary.samples) == (0, 0)
 
 
-def test_whoever_trained_children_scores_them_and_after_its_death_one_other(ledger):
+def test_whoever_trained_children_scores_them_and_after_its_death_one_other(ledger, monkeypatch):
     """Workers share rounds: each has trained half of this one, and looks at the whole."""
     everyone = Batch(0, (0, 1, 2, 3))
     worker = start(time.sleep, 600)
@@ -72,10 +72,15 @@ def test_whoever_trained_children_scores_them_and_after_its_death_one_other(ledg
     assert ledger.finished_children(0) == trained, "the other half is of somebody who lives"
     worker.kill()
     worker.join()
-    assert hold_to_score(ledger, BATCHES[0].names[0], "b")
+    another = start(time.sleep, 600)
+    with monkeypatch.context() as there:
+        there.setattr(os, "getpid", lambda: another.pid)
+        assert hold_to_score(ledger, BATCHES[0].names[0], "b")
     evaluate_own(ledger, everyone, "a", ())
     assert ledger.finished_children(0) == {*BATCHES[1].names, BATCHES[0].names[1]}, "one is of another by now"
-    evaluate_own(ledger, everyone, "b", ())
+    another.kill()
+    another.join()
+    evaluate_own(ledger, everyone, "a", ())
     assert ledger.summary(0) is not None
 
 

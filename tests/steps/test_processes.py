@@ -1,5 +1,6 @@
 """Children in processes of their own."""
 
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -56,6 +57,17 @@ def test_what_the_work_says_comes_back():
     """However much it is: more than a pipe holds while nobody reads."""
     said = {child: child * 10**6 for child in "ab"}
     assert run_in_processes(said.get, ["a", "b"], at_once=2, attempts=1) == Ended(said, [])
+
+
+def test_who_has_said_it_all_is_not_run_again_however_it_ends(tmp_path):
+    def work(child):
+        with open(tmp_path / child, "a") as file:
+            file.write("x")
+        multiprocessing.util.Finalize(None, os._exit, args=(3,), exitpriority=1)
+        return "said"
+
+    assert run_in_processes(work, ["a"], at_once=1, attempts=3) == Ended({"a": "said"}, [])
+    assert (tmp_path / "a").read_text() == "x"
 
 
 def test_alone(tmp_path):

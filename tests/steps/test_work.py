@@ -3,6 +3,7 @@
 import os
 import signal
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from searches import make_small_spec, make_spec, outcome, renamed, run_apart
 from waiting import join, wait_for
 
 from rlnas import steps
-from rlnas.errors import UserError
+from rlnas.errors import Unforeseen, UserError
 from rlnas.spec import SearchSpec
 from rlnas.state import Bucket, Ledger, Observer, StoreSettings, marks, open_search, pause, resume
 from rlnas.state.records import Lease
@@ -204,30 +205,81 @@ def test_what_each_worker_is_to_do(bucket: Bucket) -> None:
             steps.plan_workers(ledger, *numbers)
 
 
+@pytest.fixture
+def learning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Callable[[], list[str]]]:
+    """Let workers believe in a GPU, and do something whenever a controller learns; returns who learns, each time."""
+
+    def watch(meanwhile: Callable[[int], object] = lambda number: None) -> Callable[[], list[str]]:
+        autograd, learned = torch.autograd.grad, tmp_path / "learned"
+
+        def grad(*arguments: Any, **options: Any) -> Any:
+            with learned.open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            meanwhile(len(learned.read_text().split()))
+            return autograd(*arguments, **options)
+
+        monkeypatch.setattr(torch.autograd, "grad", grad)
+        monkeypatch.setattr(searches.WORK, "device", lambda: "cuda")
+        return lambda: learned.read_text().split()
+
+    return watch
+
+
 @pytest.mark.parametrize("searcher", ["reinforce", "guided"])
 def test_on_a_gpu_the_process_that_forks_children_runs_no_autograd(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, searcher: str
+    bucket: Bucket, learning: Callable[..., Callable[[], list[str]]], searcher: str
 ) -> None:
     """Autograd touches the GPU, wherever its tensors are. Seen on an H100: the children of the second round failed."""
     by_loop, by_worker = (renamed(make_small_spec(searcher, "cnn")) for _ in "12")
     expected = outcome(run_apart(bucket, by_loop))
-
-    autograd, learned = torch.autograd.grad, tmp_path / "learned"
-
-    def grad(*arguments: Any, **options: Any) -> Any:
-        with learned.open("a") as file:
-            file.write(f"{os.getpid()}\n")
-        return autograd(*arguments, **options)
-
-    monkeypatch.setattr(torch.autograd, "grad", grad)
-    monkeypatch.setattr(searches.WORK, "device", lambda: "cuda")
+    who = learning()
     ledger = steps.open_search(bucket, by_worker.name, by_worker)
     steps.work(ledger, "a", HOUR, by_worker.loop.rounds)
     steps.finish(ledger)
     assert outcome(ledger) == expected
-    processes = learned.read_text().split()
-    assert len(set(processes)) == by_worker.loop.rounds
-    assert str(os.getpid()) not in processes
+    assert len(set(who())) == by_worker.loop.rounds
+    assert str(os.getpid()) not in who()
+
+
+def test_a_controller_that_is_killed_while_it_learns_apart_learns_again(
+    bucket: Bucket, learning: Callable[..., Callable[[], list[str]]]
+) -> None:
+    by_loop, by_worker = (renamed(make_small_spec("reinforce", "cnn")) for _ in "12")
+    expected = outcome(run_apart(bucket, by_loop))
+    who = learning(lambda number: number == 1 and os.kill(os.getpid(), signal.SIGKILL))
+    work(bucket.settings, by_worker)
+    assert outcome(open_search(bucket, by_worker.name)) == expected
+    assert len(who()) == by_worker.loop.rounds + 1
+
+
+def test_a_controller_that_is_killed_whenever_it_learns_apart_is_said(
+    bucket: Bucket, learning: Callable[..., Callable[[], list[str]]]
+) -> None:
+    spec = renamed(make_small_spec("reinforce", "cnn"))
+    learning(lambda number: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(Unforeseen, match="update of the controller: its process was killed 3 times"):
+        work(bucket.settings, spec)
+    assert open_search(bucket, spec.name).version().version == 0
+
+
+def test_a_worker_that_is_told_to_stop_while_it_learns_apart(
+    bucket: Bucket, learning: Callable[..., Callable[[], list[str]]]
+) -> None:
+    by_loop, by_worker = (renamed(make_small_spec("reinforce", "cnn")) for _ in "12")
+    expected = outcome(run_apart(bucket, by_loop))
+    here = os.getpid()
+
+    def stop(number: int) -> None:
+        if number == 1:
+            os.kill(here, signal.SIGTERM)
+            signal.pause()  # the worker tells this process, too
+
+    learning(stop)
+    ledger = steps.open_search(bucket, by_worker.name, by_worker)
+    steps.work(ledger, "a", HOUR, by_worker.loop.rounds)
+    assert open_search(bucket, by_worker.name).version().version == 0
+    work(bucket.settings, by_worker, "b")
+    assert outcome(open_search(bucket, by_worker.name)) == expected
 
 
 def test_short_trials_and_a_gpu_are_no_matter_of_workers(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
