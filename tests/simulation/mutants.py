@@ -231,7 +231,7 @@ MUTANTS = (
     _mutant(
         "a child is taken from a process that trains it",
         "state.leases:_is_open_to",
-        ("lease.owner.task == task", "lease.owner.task != 'nobody'"),
+        ("lease.owner.task == owner.task", "lease.owner.task != 'nobody'"),
     ),
     _mutant(
         "the result is not looked for again after claiming",
