@@ -131,12 +131,17 @@ def hold_to_score(ledger: Ledger, child: str, task: str) -> bool:
 
 def _is_open_to(owner: Owner, lease: Lease) -> bool:
     """Whether one may take a child: its task or its process has it already, or nobody has."""
-    return lease.state != "active" or lease.owner.task == owner.task or _led_by(owner, lease) or is_dead(lease.owner)
+    return (
+        lease.state != "active"
+        or lease.owner.task == owner.task
+        or _led_by(owner.leader, lease)
+        or is_dead(lease.owner)
+    )
 
 
-def _led_by(owner: Owner, lease: Lease) -> bool:
-    """Whether the process that leads an owner has taken the lease: a process that asks is at none of those any more."""
-    return owner.leader is not None and (lease.owner.host, lease.owner.leader) == (owner.host, owner.leader)
+def _led_by(leader: int | None, lease: Lease) -> bool:
+    """Whether a process of this host leads the lease's owner. One that asks for children is at none of its own now."""
+    return leader is not None and lease.owner.leader == leader and lease.owner.host == _host()
 
 
 def suspects(ledger: Ledger, children: Sequence[str]) -> list[str]:
@@ -263,7 +268,7 @@ class Observer:
         lease = Lease.from_bytes(found.data, key)
         if lease.state != "active":
             return True
-        if lease.owner.host == _host() and lease.owner.leader == os.getpid():
+        if _led_by(os.getpid(), lease):
             return True  # what this process began itself and is not at any more, it takes up again as it is
         if not is_dead(lease.owner) and not self._unchanged_too_long(child, found.etag, now):
             return False

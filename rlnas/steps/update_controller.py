@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
-from rlnas.controller import Experience, SearcherState, Trial
+from rlnas.controller import Experience, Searcher, SearcherState, Trial
 from rlnas.errors import StoreError, Unforeseen
 from rlnas.state import Ledger, Summary, Version, renew
 from rlnas.steps.processes import run_in_processes
@@ -51,7 +50,8 @@ def update_controller(ledger: Ledger, own: int | None = None, apart: bool = Fals
             return version
         finished = loop.learn_from == "finished"
         rounds = [_experience(summary, policies[summary.policy_version], finished) for summary in due]
-        state, numbers = (_learn_apart if apart else _learn)(ledger, head.state, rounds)
+        searcher = ledger.searcher
+        state, numbers = _learn_apart(searcher, head.state, rounds) if apart else searcher.learn(head.state, rounds)
         staleness = max(version.version - summary.policy_version for summary in due)
         committed = ledger.commit(head, due, state, numbers | {"staleness": float(staleness)})
         if committed and not more:
@@ -59,14 +59,8 @@ def update_controller(ledger: Ledger, own: int | None = None, apart: bool = Fals
         head = committed or ledger.head()
 
 
-def _learn(
-    ledger: Ledger, state: SearcherState, rounds: Sequence[Experience]
-) -> tuple[SearcherState, dict[str, float]]:
-    return ledger.searcher.learn(state, rounds)
-
-
 def _learn_apart(
-    ledger: Ledger, state: SearcherState, rounds: Sequence[Experience]
+    searcher: Searcher, state: SearcherState, rounds: Sequence[Experience]
 ) -> tuple[SearcherState, dict[str, float]]:
     """Learn in another process: PyTorch's autograd touches every GPU there is, and who has cannot fork any more.
 
@@ -78,14 +72,14 @@ def _learn_apart(
 
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # not even for autograd, which would take 0.5 GiB of each for nothing
         torch.set_num_threads(1)  # OpenMP's threads are not there after a fork
-        learned, numbers = _learn(ledger, state, rounds)
+        learned, numbers = searcher.learn(state, rounds)
         return pack(learned.tensors, {"memory": dict(learned.memory), "numbers": numbers})
 
     ended = run_in_processes(learn, [CONTROLLER], at_once=1, attempts=ATTEMPTS, kind="update")
     if ended.died:
         raise Unforeseen(f"update {CONTROLLER}: its process was killed {ATTEMPTS} times; it may need more memory")
     said = ended.said[CONTROLLER]
-    document: dict[str, Any] = read_document(said)
+    document = read_document(said)
     return SearcherState(unpack(said), document["memory"]), document["numbers"]
 
 
