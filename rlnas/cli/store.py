@@ -1,7 +1,6 @@
 """Commands about the object store: `store ...`, `delete`."""
 
 import os
-import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -95,15 +94,14 @@ def store_check(
     RLNAS_STORE_ENDPOINTS may name more endpoints of the same store, separated by commas.
     """
     endpoints = StoreSettings.all_from_environment(os.environ) or [store_of(os.environ, HOME, begin=True)]
-    for settings in endpoints:
-        bucket = Bucket(settings, PATIENCE)
+    buckets = [Bucket(settings, PATIENCE) for settings in endpoints]
+    for bucket in buckets:
         bucket.ensure()
-        # A store that is full or read-only breaks no promise, and would fail in every check, each after a while.
-        bucket.put(key := f"probe/{secrets.token_hex(8)}", b"is there room")
-        bucket.delete([key])
     where = [settings.endpoint for settings in endpoints]
     found: list[Check] = []
     with Crew(endpoints) as crew:
+        # A store that is full or read-only breaks no promise, and would fail in every check, each after a while.
+        crew.each(lambda _, i: buckets[i].put(crew.key(f"-room-{i}"), b"is there room"), len(buckets))
         if not as_json:
             console.print(f"{len(crew.connections)} connections to bucket {endpoints[0].bucket} at {', '.join(where)}")
         for check in check_store(crew, seconds):

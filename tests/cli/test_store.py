@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import threading
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -63,18 +66,31 @@ def test_an_endpoint_that_cannot_be_one_is_named(rlnas: Any, monkeypatch: pytest
     assert "allowed are http:// and https://" in err
 
 
+@pytest.mark.parametrize("write", [1, 50])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_that_is_interrupted_leaves_no_trace(
-    rlnas: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, number: int
+    rlnas: Any, bucket: Bucket, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, number: int, write: int
 ) -> None:
     monkeypatch.setattr("sys.argv", ["rlnas", "store", "check", "--seconds", "3600"])
+    monkeypatch.setenv("RLNAS_STORE_ENDPOINT", proxy.endpoint)
+    written, told, writes = threading.Event(), threading.Event(), count(1)
+
+    def hold(method: str, path: str, forward: Callable[[], Reply]) -> Reply:
+        reply = forward()
+        if method == "PUT" and next(writes) == write:
+            written.set()
+            told.wait()
+        return reply
+
+    proxy.twist = hold
 
     def work() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         cli.main()
 
     process = start(work)
-    wait_for(lambda: bucket.list("probe/"))
+    wait_for(written.is_set)
     os.kill(process.pid, number)
+    told.set()
     assert join(process) == 130
     assert bucket.list("") == []
