@@ -21,6 +21,7 @@ import rlnas.children.training  # noqa: F401
 from rlnas.state import Bucket, StoreSettings
 from rlnas.state.answers import Answer
 from rlnas.state.bucket import Entries, Entry, Keys
+from rlnas.state.records import Record
 from simulation import EPOCH, enter, parts
 from simulation.promises import HISTORY_ROUNDS
 from simulation.world import Process, World
@@ -28,8 +29,8 @@ from simulation.world import Process, World
 SETTINGS = StoreSettings(endpoint="simulated:1", access_key="simulated", secret_key="simulated", bucket="rlnas")
 PAGE = 5
 """Keys in a page of a listing, so that pages tear: what comes and goes between two of them may be missed."""
-MOST_SPECS = 3000
-"""That a process keeps as they were parsed; there are about as many in all schedules."""
+MOST_KNOWN = 20_000
+"""Specs, or other records, that a process keeps as they were parsed."""
 WRITTEN = datetime.fromtimestamp(EPOCH, UTC)  # every object: nothing in a world asks for its age
 _now: list[World] = []
 
@@ -217,21 +218,37 @@ def install() -> None:
     module("state.bucket").PAGE = PAGE
     ledger = module("state.ledger")
     ledger.parse_spec = _parsed_once(ledger.parse_spec)
+    Record.model_validate_json = _read_once(Record.model_validate_json)
     ledger.HISTORY_ROUNDS = module("state.garbage").HISTORY_ROUNDS = HISTORY_ROUNDS
     gc.collect()
     gc.freeze()  # what is imported by now stays: no need to look through it again and again
 
 
+def _read_once(read: Any) -> Any:
+    """Equal bytes are one record, which nobody can change."""
+    known: dict[tuple[type[Record], bytes], Any] = {}
+
+    def read_(cls: type[Record], data: bytes) -> Any:
+        key = (cls, data)
+        if (record := known.get(key)) is None:
+            if len(known) > MOST_KNOWN:
+                known.clear()
+            record = known[key] = read.__func__(cls, data)
+        return record
+
+    return classmethod(read_)
+
+
 def _parsed_once(parse: Callable[..., Any]) -> Callable[..., Any]:
-    known: dict[str, Any] = {}
+    """The documents of one record are one object, see `_read_once`; those that are known stay, and so do their ids."""
+    known: dict[int, tuple[Any, Any]] = {}
 
     def parsed(document: Any, source: str, earlier: bool = False) -> Any:
-        key = repr(document)
-        if key not in known:
-            if len(known) > MOST_SPECS:
+        if (found := known.get(id(document))) is None:
+            if len(known) > MOST_KNOWN:
                 known.clear()
-            known[key] = parse(document, source, earlier)
-        return known[key]
+            found = known[id(document)] = document, parse(document, source, earlier)
+        return found[1]
 
     return parsed
 
