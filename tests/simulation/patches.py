@@ -21,7 +21,6 @@ import rlnas.children.training  # noqa: F401
 from rlnas.state import Bucket, StoreSettings
 from rlnas.state.answers import Answer
 from rlnas.state.bucket import Entries, Entry, Keys
-from rlnas.state.records import Record
 from simulation import EPOCH, enter, parts
 from simulation.promises import HISTORY_ROUNDS
 from simulation.world import Process, World
@@ -218,39 +217,41 @@ def install() -> None:
     module("state.bucket").PAGE = PAGE
     ledger = module("state.ledger")
     ledger.parse_spec = _parsed_once(ledger.parse_spec)
-    Record.model_validate_json = _read_once(Record.model_validate_json)
+    ledger.read_document = _read_once(ledger.read_document)
+    ledger.Version.model_validate = _parsed_once(ledger.Version.model_validate)
+    record = module("state.records").Record
+    record.model_validate_json = classmethod(_read_once(record.model_validate_json.__func__))
     ledger.HISTORY_ROUNDS = module("state.garbage").HISTORY_ROUNDS = HISTORY_ROUNDS
     gc.collect()
     gc.freeze()  # what is imported by now stays: no need to look through it again and again
 
 
-def _read_once(read: Any) -> Any:
-    """Equal bytes are one record, which nobody can change."""
-    known: dict[tuple[type[Record], bytes], Any] = {}
+def _read_once(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Equal bytes are one record, or one document, which nobody changes."""
+    known: dict[tuple[Any, ...], Any] = {}
 
-    def read_(cls: type[Record], data: bytes) -> Any:
-        key = (cls, data)
-        if (record := known.get(key)) is None:
+    def once(*what: Any) -> Any:
+        if (found := known.get(what)) is None:
             if len(known) > MOST_KNOWN:
                 known.clear()
-            record = known[key] = read.__func__(cls, data)
-        return record
+            found = known[what] = read(*what)
+        return found
 
-    return classmethod(read_)
+    return once
 
 
 def _parsed_once(parse: Callable[..., Any]) -> Callable[..., Any]:
-    """The documents of one record are one object, see `_read_once`; those that are known stay, and so do their ids."""
+    """The documents of equal bytes are one object, see `_read_once`; those that are known stay, and so do their ids."""
     known: dict[int, tuple[Any, Any]] = {}
 
-    def parsed(document: Any, source: str, earlier: bool = False) -> Any:
+    def once(document: Any, *about: Any, **more: Any) -> Any:
         if (found := known.get(id(document))) is None:
             if len(known) > MOST_KNOWN:
                 known.clear()
-            found = known[id(document)] = document, parse(document, source, earlier)
+            found = known[id(document)] = document, parse(document, *about, **more)
         return found[1]
 
-    return parsed
+    return once
 
 
 class inside:
