@@ -33,7 +33,7 @@ EXTENDABLE = (
     "child.gpu_memory_gib",
 )
 """Fields that may change while a search is there, beside those that say where its data lies."""
-LOOK_SECONDS = 30.0
+LOOK_SECONDS = 15.0  # a child begins with what its task has seen last: so a pause is heard after 30 s at the latest
 LONGEST_NAME = 200  # of who makes a mark
 Clock = Callable[[], float]
 

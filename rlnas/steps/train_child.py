@@ -72,6 +72,7 @@ def train_child(ledger: Ledger, batch: Batch, task: str) -> set[str]:
 def _train(ledger: Ledger, batch: Batch, plan: Plan, todo: list[str], begun: set[str], task: str) -> set[str]:
     import torch
 
+    watch = Watch(ledger)  # from here on: to read the data may take long
     torch.set_num_threads(1)  # one thread a child: faster side by side, and the same sums on every machine
     on = device()
     spec, files = ledger.spec, opener(ledger.bucket)
@@ -88,7 +89,6 @@ def _train(ledger: Ledger, batch: Batch, plan: Plan, todo: list[str], begun: set
         _train_in_process, ledger.bucket.settings, ledger.record, trainers, data, rungs, planned, at_once, task, here
     )
     alone = suspects(ledger, [name for name in todo if name in begun])
-    watch = Watch(ledger)
     ended = run_in_processes(work, todo, at_once, spec.failures.attempts + 1, alone, lambda: not watch.halt)
     return {child for child, trained in ended.said.items() if trained}
 

@@ -120,13 +120,18 @@ def test_a_search_that_was_paused_between_any_two_steps_comes_to_the_same(bucket
 def test_a_training_sees_a_pause_within_half_a_minute_and_costs_no_request_before(begin: Any) -> None:
     ledger, clock = begin(), Clock()
     plan_round(ledger)
-    keeper = Keeper(ledger, claim(ledger, CHILD, "a"), lambda: False, clock)
+    task = marks.Watch(ledger, clock)
     pause(again(ledger), BY)
     ledger.bucket.requests.clear()
-    clock.now = 29.0
+    clock.now = 14.0
+    assert task.halt == ""
+    assert not ledger.bucket.requests  # so it begins one more
+    keeper = Keeper(ledger, claim(ledger, CHILD, "a"), lambda: False, clock)
+    ledger.bucket.requests.clear()
+    clock.now = 28.0
     keeper.beat(lambda: pytest.fail("no checkpoint is due"))
     assert not ledger.bucket.requests
-    clock.now = 30.0
+    clock.now = 29.0
     with pytest.raises(Interrupted, match="the search is paused"):
         keeper.beat(lambda: pack({}, {"epoch": 1, "step": 0, "seconds": 1.0}))
     assert Lease.from_bytes(ledger.bucket.get(ledger.lease_key(CHILD)).data, "lease").state == "released"
