@@ -1,8 +1,10 @@
 """A section of a search's spec: its fields are what a person may set. Searches outlive the code that began them."""
 
 import re
+from collections.abc import Iterator
+from itertools import chain
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -28,9 +30,10 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse `children: yes`, which would be 1 child."""
-        if isinstance(value, bool) and _is_number(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError(f"{str(value).lower()} is no number; allowed: a number")
+        """Refuse `children: yes`, which would be 1 child; in lists, too."""
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(item, bool) and _is_number(cls.model_fields[str(info.field_name)].annotation):
+                raise ValueError(f"{str(item).lower()} is no number; allowed: a number")
         return value
 
     @model_validator(mode="before")
@@ -93,6 +96,16 @@ def _allowed_keys(model: Any, path: tuple[int | str, ...]) -> str:
 
 
 def _is_number(annotation: Any) -> bool:
-    """Whether a field holds a number, or may be left open."""
-    kinds = get_args(annotation) if get_origin(annotation) in (UnionType, Union) else (annotation,)
-    return bool not in kinds and (int in kinds or float in kinds)
+    """Whether a field holds a number or several, or may be left open."""
+    kinds = set(_kinds(annotation))
+    return bool not in kinds and not kinds.isdisjoint((int, float))
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _kinds(inner[0])
+    elif origin in (UnionType, Union, tuple):
+        yield from chain.from_iterable(map(_kinds, inner))
+    else:
+        yield annotation

@@ -280,7 +280,16 @@ def test_names():
         assert check_name(name) == name
 
 
-@pytest.mark.parametrize("section", [{"loop": {"children": True}}, {"seed": True}, {"child": {"time_limit": False}}])
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"loop": {"children": True}},
+        {"seed": True},
+        {"child": {"time_limit": False}},
+        {"child": {"rungs": [True, 2]}},
+        {"space": {"filter_heights": [3, True]}},
+    ],
+)
 def test_true_and_false_are_no_numbers(section):
     document = make_spec("cnn").model_dump(mode="json")
     changed = {name: (document[name] | value if isinstance(value, dict) else value) for name, value in section.items()}
