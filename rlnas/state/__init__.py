@@ -6,10 +6,11 @@ from rlnas.state.copies import Copied, copy_search
 from rlnas.state.crew import Crew
 from rlnas.state.earlier import Earlier
 from rlnas.state.embedded import EmbeddedStore, store_of
+from rlnas.state.facts import MODEL_CARD
 from rlnas.state.finals import Final, finals
 from rlnas.state.garbage import Found, Garbage, collect_garbage, find_garbage
 from rlnas.state.leases import Claim, Keeper, Observer, begin, claim, hold, hold_to_score, suspects, this_process
-from rlnas.state.ledger import MODEL_CARD, Controller, Ledger, searcher_of
+from rlnas.state.ledger import Controller, Ledger
 from rlnas.state.left import Left, left_of
 from rlnas.state.marks import (
     Watch,
@@ -42,6 +43,7 @@ from rlnas.state.records import (
     child_id,
     parse_child_id,
 )
+from rlnas.state.search import searcher_of
 from rlnas.state.searches import (
     create_search,
     delete_search,

@@ -16,8 +16,9 @@ from rlnas.errors import StoreError, UserError
 from rlnas.state.bucket import Bucket, Entry
 from rlnas.state.earlier import COPY
 from rlnas.state.finals import finals
-from rlnas.state.ledger import HISTORY_ROUNDS, Controller, Ledger, read_record, record_key
+from rlnas.state.ledger import Controller, Ledger
 from rlnas.state.records import Lease, Version, child_of, parse_child_id
+from rlnas.state.search import read_record, record_key
 
 THREADS = 8
 BATCH = 256  # objects; a copy that is interrupted ends with the one that it is at
@@ -67,7 +68,9 @@ class Cut:
         if folder == "controllers":
             return number <= self.number
         if folder == "history":
-            return number < self.version.low_mark // HISTORY_ROUNDS  # a later one may hold rounds that the copy has not
+            return (
+                number < self.version.low_mark // Ledger.HISTORY_ROUNDS
+            )  # a later one may hold rounds that the copy has not
         if folder == "finals":
             return number < len(self.winners)
         return self.holds_round(number)

@@ -15,8 +15,9 @@ from rlnas.errors import SearchDeleted, StoreError, UserError, one_line
 from rlnas.state.bucket import Bucket, Entry
 from rlnas.state.earlier import COPY
 from rlnas.state.finals import finals
-from rlnas.state.ledger import HISTORY_ROUNDS, SEARCHES, Ledger, read_record
+from rlnas.state.ledger import Ledger
 from rlnas.state.records import KEPT_SNAPSHOTS, Version, child_of, parse_child_id
+from rlnas.state.search import SEARCHES, read_record
 
 STILL = timedelta(days=1)
 """So long nothing was written below a name, by the store's own clock, until what belongs to no search is garbage."""
@@ -156,7 +157,7 @@ class _Unneeded:
 
 
 def _missing_bundles(ledger: Ledger, version: Version) -> list[int]:
-    if not (bundles := range(version.low_mark // HISTORY_ROUNDS)):
+    if not (bundles := range(version.low_mark // ledger.HISTORY_ROUNDS)):
         return []
     present = set(ledger.bucket.list_all(ledger.key("history/")))
     return [k for k in bundles if ledger.history_key(k) not in present]

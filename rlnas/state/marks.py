@@ -16,8 +16,9 @@ from typing import Any
 
 from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.spec import MOST_ROUNDS, SearchSpec, flat, parse_spec, with_field
-from rlnas.state.ledger import Ledger, record_key
+from rlnas.state.ledger import Ledger
 from rlnas.state.records import STOPPED, Change, End, Pause, SearchRecord
+from rlnas.state.search import record_key
 
 CHILDREN, HOURS, DEVICE_HOURS = "loop.children", "loop.hours", "loop.device_hours"
 EXTENDABLE = (

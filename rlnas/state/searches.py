@@ -11,9 +11,10 @@ from rlnas.spaces import DataShape
 from rlnas.spec import MOST_ROUNDS, SearchSpec, check_name
 from rlnas.state.bucket import Bucket
 from rlnas.state.earlier import COPY, Earlier
-from rlnas.state.ledger import SEARCHES, Ledger, read_record, record_key
+from rlnas.state.ledger import Ledger
 from rlnas.state.marks import amend
 from rlnas.state.records import Lineage, SearchRecord
+from rlnas.state.search import SEARCHES, read_record, record_key
 
 
 def open_search(bucket: Bucket, name: str, deleting: bool = False) -> Ledger:

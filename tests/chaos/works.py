@@ -15,7 +15,7 @@ import torch
 
 from chaos import mutants, trainer
 from chaos.plans import Plan, Worker
-from rlnas import state, steps
+from rlnas import steps
 from rlnas.state import Bucket, Ledger, StoreSettings, open_search
 from rlnas.steps.finalize import awaits_test, is_over
 from rlnas.steps.processes import ends_well_if_told_to_stop
@@ -74,7 +74,7 @@ def prepare(log: Path, pause: float) -> None:
     global _log
     _log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     torch.set_num_threads(1)
-    state.ledger.HISTORY_ROUNDS = state.garbage.HISTORY_ROUNDS = HISTORY_ROUNDS  # type: ignore[attr-defined]
+    Ledger.HISTORY_ROUNDS = HISTORY_ROUNDS
     trainer.pause = pause
     Bucket.probe = lambda self: None  # type: ignore[method-assign]  # a proxy that plays tricks would fail it
     create, record = Bucket.create, Ledger.record_test_reading

@@ -17,7 +17,7 @@ from rlnas import steps
 from rlnas.cli import common
 from rlnas.spec import parse_spec
 from rlnas.state import Bucket, Ledger, Result, claim
-from rlnas.state.ledger import record_key
+from rlnas.state.search import record_key
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/operations.md").read_text("utf-8")

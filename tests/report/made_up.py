@@ -8,7 +8,6 @@ from rlnas.controller.searchers import RandomSearcher
 from rlnas.spaces import DataShape
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import Bucket, Ledger, create_search
-from rlnas.state.ledger import HISTORY_ROUNDS
 from rlnas.state.records import FinishedChild, History, Result, Summary, Version
 from rlnas.tensors import pack
 
@@ -46,8 +45,8 @@ def make_up(bucket: Bucket, spec: SearchSpec, gain: float = 0.0, failing: float 
         )
         summaries.append(Summary(round=r, policy_version=max(0, r - 3), samples=r * m, children=children))
     objects = {f"summaries/{s.round:06d}.json": s.to_bytes() for s in summaries[rounds // 100 * 100 :]}
-    for k in range(rounds // HISTORY_ROUNDS):
-        bundle = History(summaries=tuple(summaries[k * HISTORY_ROUNDS : (k + 1) * HISTORY_ROUNDS]))
+    for k in range(rounds // Ledger.HISTORY_ROUNDS):
+        bundle = History(summaries=tuple(summaries[k * Ledger.HISTORY_ROUNDS : (k + 1) * Ledger.HISTORY_ROUNDS]))
         objects[f"history/{k:06d}.json"] = bundle.to_bytes()
     for number in range(rounds + 1):
         if number < 20 or rounds - number < 20:

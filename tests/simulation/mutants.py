@@ -124,7 +124,7 @@ MUTANTS = (
     _mutant(
         "a bundle is made a round too early",
         "state.ledger:Ledger._tidy",
-        ("after.low_mark // HISTORY_ROUNDS", "(after.low_mark + 1) // HISTORY_ROUNDS"),
+        ("after.low_mark // self.HISTORY_ROUNDS", "(after.low_mark + 1) // self.HISTORY_ROUNDS"),
     ),
     # updates
     _mutant(
@@ -165,7 +165,7 @@ MUTANTS = (
     ),
     _mutant(
         "a plan is written over another",
-        "state.ledger:Ledger.create_plan",
+        "state.facts:Facts.create_plan",
         ("created = self.bucket.create(self._plan_key(plan.round), plan.to_bytes())",
          "self.bucket.put(self._plan_key(plan.round), plan.to_bytes()); created = 'won'"),
     ),
@@ -199,7 +199,7 @@ MUTANTS = (
     # results
     _mutant(
         "a result is written over another",
-        "state.ledger:Ledger.create_result",
+        "state.facts:Facts.create_result",
         ('self.bucket.create(self.key(f"results/{child}.json"), result.to_bytes()) is not None',
          'self.bucket.put(self.key(f"results/{child}.json"), result.to_bytes()) is None'),
     ),

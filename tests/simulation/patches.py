@@ -216,12 +216,13 @@ def install() -> None:
     vars(secrets)["token_hex"] = _token_hex
     module("state.bucket").PAGE = PAGE
     ledger = module("state.ledger")
-    ledger.parse_spec = _parsed_once(ledger.parse_spec)
+    search = module("state.search")
+    search.parse_spec = _parsed_once(search.parse_spec)
     ledger.read_document = _read_once(ledger.read_document)
     ledger.Version.model_validate = _parsed_once(ledger.Version.model_validate)
     record = module("state.records").Record
     record.model_validate_json = classmethod(_read_once(record.model_validate_json.__func__))
-    ledger.HISTORY_ROUNDS = module("state.garbage").HISTORY_ROUNDS = HISTORY_ROUNDS
+    ledger.Ledger.HISTORY_ROUNDS = HISTORY_ROUNDS
     gc.collect()
     gc.freeze()  # what is imported by now stays: no need to look through it again and again
 

@@ -10,8 +10,8 @@ from rlnas import steps
 from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import Ledger, open_search, pause, resume, stop
-from rlnas.state.ledger import record_key
 from rlnas.state.records import SearchRecord
+from rlnas.state.search import record_key
 from rlnas.steps.common import NOTHING_TO_DO, Batch
 from simulation.parts import CHOICES
 from simulation.patches import SimulatedBucket, inside, install

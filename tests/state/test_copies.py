@@ -21,7 +21,7 @@ from rlnas import steps
 from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.state import Bucket, Ledger, Result, child_id, claim, copies, copy_search, delete_search, open_search
 from rlnas.state.leases import Lease
-from rlnas.state.ledger import record_key
+from rlnas.state.search import record_key
 from rlnas.steps.evaluate import summarise
 
 

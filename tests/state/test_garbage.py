@@ -9,9 +9,8 @@ from searches import in_process, inline, killed_at_every_write, make_spec, outco
 from rlnas import steps
 from rlnas.errors import StoreError
 from rlnas.state import Bucket, Ledger, Result, child_id, collect_garbage, find_garbage, garbage
-from rlnas.state import ledger as ledger_module
 from rlnas.state.earlier import COPY
-from rlnas.state.ledger import record_key
+from rlnas.state.search import record_key
 from rlnas.steps.evaluate import summarise
 
 
@@ -76,8 +75,7 @@ def test_what_children_of_a_search_no_longer_need(bucket: Bucket, ledger: Ledger
 
 
 def test_bundles_that_are_missing(bucket: Bucket, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (ledger_module, garbage):
-        monkeypatch.setattr(module, "HISTORY_ROUNDS", 1)
+    monkeypatch.setattr(Ledger, "HISTORY_ROUNDS", 1)
     about = {heap.kind: heap.objects for heap in find_garbage(bucket, ledger.name).garbage}
     assert about["bundles of summaries that are missing, and are made"] == 1
     sweep(bucket)

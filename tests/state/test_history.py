@@ -13,13 +13,13 @@ from rlnas import steps
 from rlnas.controller.moves import draw
 from rlnas.seeds import derive_seed
 from rlnas.spec import SearchSpec
-from rlnas.state import Bucket, Ledger, Plan, PlannedChild, Result, child_id, ledger, open_search
+from rlnas.state import Bucket, Ledger, Plan, PlannedChild, Result, child_id, open_search
 from rlnas.steps.evaluate import summarise
 
 
 @pytest.fixture(autouse=True)
 def _short_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "HISTORY_ROUNDS", 3)
+    monkeypatch.setattr(Ledger, "HISTORY_ROUNDS", 3)
 
 
 def searched_spec(kind: str, rounds: int, **loop: int) -> SearchSpec:
@@ -122,7 +122,7 @@ def test_a_fresh_process_proposes_what_one_that_remembers_proposes(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond a bundle of a hundred rounds, which took up most of what is known."""
-    monkeypatch.setattr(ledger, "HISTORY_ROUNDS", 100)
+    monkeypatch.setattr(Ledger, "HISTORY_ROUNDS", 100)
     spec = make_small_spec("guided", "cnn", children=110, children_per_round=1, children_per_batch=1)
     found, proposed = steps.open_search(bucket, spec.name, spec), ()
     for number in range(103):

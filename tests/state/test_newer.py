@@ -11,8 +11,8 @@ from searches import make_spec
 from rlnas import steps
 from rlnas.errors import StoreError, UserError
 from rlnas.state import Bucket, Earlier, FinalModel, FinalRecord, Ledger, Result, child_id, claim
-from rlnas.state.ledger import record_key
 from rlnas.state.records import AppliedChild, History
+from rlnas.state.search import record_key
 from rlnas.steps.common import Batch
 from rlnas.steps.evaluate import summarise
 from rlnas.tensors import add_to_document
