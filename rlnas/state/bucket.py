@@ -103,7 +103,8 @@ class Bucket:
                 http_client=self._pool,
             )
         except ValueError as error:  # it has rules of its own, for hosts of AWS most of all
-            raise UserError(f"{ENDPOINT}: {settings.endpoint} cannot be a store: {error}") from None
+            wrong = f"{ENDPOINT}: {settings.endpoint} cannot be a store: {error}"
+            raise UserError(settings.in_their_names(wrong)) from None
 
     # --- objects ---
 
@@ -253,9 +254,10 @@ class Bucket:
     def _probe(self, key: str, race: str) -> None:
         def demand(kept: bool, header: str, wrong: str) -> None:
             if not kept:
+                allowed = f"one with conditional writes, or set {SINGLE_WRITER}=true (overlapping runs are then unsafe)"
                 raise StoreError(
                     f"the store at {self.settings.endpoint} {wrong}: it, or a proxy before it, ignores {header}; use "
-                    f"one with conditional writes, or set {SINGLE_WRITER}=true (overlapping runs are then unsafe)"
+                    f"{self.settings.in_their_names(allowed)}"
                 )
 
         first = self.create(key, b"first") or ""
@@ -336,4 +338,5 @@ class Bucket:
             key = key or answer.key
             where = f"bucket {self.settings.bucket} at {self.settings.endpoint}"
             needs = f"s3:{action} on {self.settings.bucket}{'/' * bool(key)}{key}"
-            raise StoreError(one_line(f"cannot {what} ({where}): {cause(answer, needs, self.settings.region)}"))
+            why = self.settings.in_their_names(cause(answer, needs, self.settings.region))
+            raise StoreError(one_line(f"cannot {what} ({where}): {why}"))

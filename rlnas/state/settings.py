@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rlnas.errors import UserError, keep_secret
@@ -33,6 +33,7 @@ class StoreSettings:
         bucket: 3 to 63 lower-case letters, digits, dots and hyphens.
         ca_file: the certificate authorities to trust instead of the system's, in PEM.
         single_writer: the store has no conditional writes: read, then write. Overlapping runs are then unsafe.
+        given_as: where a person gave these settings, if not in `RLNAS_STORE_*`; see `in_their_names`.
 
     Raises:
         UserError: a value that cannot be, named by its environment variable.
@@ -47,6 +48,7 @@ class StoreSettings:
     ca_file: str | None = None
     session_token: str | None = field(default=None, repr=False)
     single_writer: bool = False
+    given_as: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         keep_secret(self.access_key, self.secret_key, self.session_token)
@@ -115,6 +117,10 @@ class StoreSettings:
             found += [settings] if settings is not None else []
         return list(dict.fromkeys(found))
 
+    def in_their_names(self, words: str) -> str:
+        """Return words about a setting with the names under which a person gave these settings."""
+        return _renamed(words, self.given_as)
+
     def to_environment(self) -> dict[str, str]:
         """The inverse of `from_environment`, for child processes. Holds the keys: never print it."""
         values = {
@@ -138,7 +144,8 @@ def _truth(given: Mapping[str, str], name: str, default: bool) -> bool:
     return value == "true"
 
 
-OTHER = "RLNAS_TO_"
+OURS, OTHER = "RLNAS_STORE_", "RLNAS_TO_"
+AS_OTHER = ((ENDPOINT, "--to"), (BUCKET, "--to"), (OURS, OTHER))
 
 
 def other_store(address: str, environ: Mapping[str, str]) -> StoreSettings:
@@ -158,12 +165,16 @@ def other_store(address: str, environ: Mapping[str, str]) -> StoreSettings:
     host = endpoint.rpartition("://")[2]
     if not host or not bucket or "/" in host or endpoint.endswith(":/"):
         raise UserError(f"--to: {address!r} names no bucket; {allowed}")
-    ours = ENDPOINT.removesuffix("ENDPOINT")
-    named = {ours + name.removeprefix(OTHER): value for name, value in environ.items() if name.startswith(OTHER)}
+    named = {OURS + name.removeprefix(OTHER): value for name, value in environ.items() if name.startswith(OTHER)}
     try:
         settings = StoreSettings.from_environment(named | {ENDPOINT: endpoint, BUCKET: bucket})
     except UserError as error:
-        words = str(error).replace(ENDPOINT, "--to").replace(BUCKET, "--to")
-        raise UserError(words.replace(ours, OTHER)) from None
+        raise UserError(_renamed(str(error), AS_OTHER)) from None
     assert settings is not None
-    return settings
+    return replace(settings, given_as=AS_OTHER)
+
+
+def _renamed(words: str, names: Sequence[tuple[str, str]]) -> str:
+    for ours, theirs in names:
+        words = words.replace(ours, theirs)
+    return words

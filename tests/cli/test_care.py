@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from proxy import FaultyProxy
 from searches import make_spec, run_apart
 
 from rlnas import steps
@@ -46,7 +47,9 @@ def test_sizes(rlnas: Any, bucket: Bucket) -> None:
     assert f"{size / 1000:.3g} kB" in out
 
 
-def test_copy(rlnas: Any, bucket: Bucket, store_settings: StoreSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copy(
+    rlnas: Any, bucket: Bucket, store_settings: StoreSettings, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger = run_apart(bucket, make_spec())
     to = f"http://{bucket.settings.endpoint}/{bucket.settings.bucket}-to"
     assert "RLNAS_TO_ACCESS_KEY: is empty" in rlnas("copy", ledger.name, "--to", to)[2]
@@ -60,6 +63,14 @@ def test_copy(rlnas: Any, bucket: Bucket, store_settings: StoreSettings, monkeyp
         status, out, err = rlnas("copy", ledger.name, "--to", wrong)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert err.startswith(f"rlnas: {words}")
+    proxy.say = (
+        400,
+        {"Content-Type": "application/xml", "x-amz-request-id": "1"},
+        b"<Error><Code>AuthorizationHeaderMalformed</Code></Error>",
+    )
+    status, _, err = rlnas("copy", ledger.name, "--to", f"http://{proxy.endpoint}/archive")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "than us-east-1, which RLNAS_TO_REGION says" in err
     other = Bucket(StoreSettings(**vars(bucket.settings) | {"bucket": f"{bucket.settings.bucket}-to"}))
     try:
         status, out, err = rlnas("copy", ledger.name, "--to", to)
