@@ -198,7 +198,6 @@ def final_test(ledger: Ledger, child: str = "", sleep: Callable[[float], None] =
         return None
     if record := _recorded(ledger, final):
         return record
-    winner = _winner(ledger, child)[0]
     if not may_begin(ledger):
         return None
     plan = ledger.plan(final.last_round)
@@ -228,7 +227,10 @@ def final_test(ledger: Ledger, child: str = "", sleep: Callable[[float], None] =
                 models.append(
                     FinalModel(child="", reference=reference, recipe=found.recipe, reason=found.result.detail)
                 )
-        ledger.create_final(final.number, FinalRecord(winner=winner, models=tuple(models), software=versions()))
+        grid = final.grid
+        assert grid is not None
+        # Whatever is the search's best child by now: it may have been extended meanwhile.
+        ledger.create_final(final.number, FinalRecord(winner=grid.winner, models=tuple(models), software=versions()))
     finally:  # also where the data has changed: once it is put right, nobody waits for the lease to expire
         with suppress(StoreError):
             release(ledger, held)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 
 import onnxruntime
@@ -333,6 +334,27 @@ def test_after_an_extension_a_winner_is_tested_if_it_is_another_one(bucket: Buck
     assert [final.grid_round for final, _ in finals(ledger)] == [MOST_ROUNDS, MOST_ROUNDS + 2]
     assert [ledger.final(number).winner for number in (0, 1)] == [first, other]
     assert len(ledger.summaries()) == 3
+
+
+def test_extended_while_it_is_tested_a_winner_keeps_its_name(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search has another best child by the time at which the record is written (found by seed 6606305)."""
+    ledger = searched(bucket, loop={"children": 2})
+    first = ledger.version().leaders[0].child
+    module = sys.modules["rlnas.steps.finalize"]
+    check = module.check_data
+
+    def extend_meanwhile(theirs: Ledger) -> None:
+        check(theirs)
+        other = open_search(Bucket(bucket.settings), ledger.name)
+        extend(other, {"loop.children": 4}, "me")
+        for name in steps.ask(other, 2, Observer(other)):
+            steps.tell(other, name, 2.0, {})
+        steps.update_controller(other)
+        assert other.version().leaders[0].child != first
+        theirs.refresh()
+
+    monkeypatch.setattr(module, "check_data", extend_meanwhile)
+    assert finalize(ledger).winner == first
 
 
 def test_a_winner_of_a_search_that_was_stopped(bucket: Bucket) -> None:
