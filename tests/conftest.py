@@ -39,6 +39,8 @@ LONGEST = (
     "pipelines/test_local.py",
     "test_cli.py",
     "pipelines/test_searchers.py",
+    "cli/test_store.py",
+    "state/test_conformance.py",
     "steps/test_every_searcher.py",
     "steps/test_interruptions.py",
     "steps/test_finalize.py",
