@@ -67,10 +67,8 @@ class Cut:
         number = int(re.split(r"\D", rest)[0])
         if folder == "controllers":
             return number <= self.number
-        if folder == "history":
-            return (
-                number < self.version.low_mark // Ledger.HISTORY_ROUNDS
-            )  # a later one may hold rounds that the copy has not
+        if folder == "history":  # a later one may hold rounds that the copy has not
+            return number < self.version.low_mark // Ledger.HISTORY_ROUNDS
         if folder == "finals":
             return number < len(self.winners)
         return self.holds_round(number)
