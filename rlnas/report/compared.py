@@ -21,12 +21,14 @@ class Track:
         name: of the search.
         rewards: of N children; NaN where a lost child counts for nothing.
         ok: [N], whether the child was scored.
+        stopped: [N], whether it was scored before the end of its training.
         above: children that were above a limit, and so not trained.
     """
 
     name: str
     rewards: Floats
     ok: np.ndarray
+    stopped: np.ndarray
     above: int = 0
 
     @property
@@ -136,8 +138,9 @@ def track_of(name: str, summaries: Sequence[Summary]) -> Track:
     """Return the track of a search."""
     results = [child.result for summary in summaries for child in summary.children]
     rewards = np.array([np.nan if r.reward is None else r.reward for r in results], dtype=float)
-    above = sum(result.reason == "over_limit" for result in results)
-    return Track(name, rewards, np.array([r.status == "ok" for r in results], dtype=bool), above)
+    ok = np.array([r.status == "ok" for r in results], dtype=bool)
+    stopped = np.array([r.stopped is not None for r in results], dtype=bool)
+    return Track(name, rewards, ok, stopped, above=sum(r.reason == "over_limit" for r in results))
 
 
 def _randomness(ledger: Ledger) -> tuple[str, int]:

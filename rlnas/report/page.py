@@ -146,9 +146,11 @@ def _best_legend(data: ReportData) -> tuple[tuple[str, str, str], ...]:
 
 
 def _reward_legend(data: ReportData) -> tuple[tuple[str, str, str], ...]:
-    if len(data.beside.own[0].ok) > charts.DOTS:
+    track = data.beside.own[0]
+    if len(track.ok) > charts.DOTS:
         return (("search", "median", "bands: middle half, 10th to 90th percentile"), ("bad", "failed", "share, below"))
-    return (("search", "child", ""), ("ink", "moving mean", ""), ("bad", "failed", "below"))
+    stopped = (("other", "stopped early", "reward at that epoch"),) if track.stopped.any() else ()
+    return (("search", "child", ""), *stopped, ("ink", "moving mean", ""), ("bad", "failed", "below"))
 
 
 def _choice_panel(data: ReportData, choices: Choices) -> Panel:

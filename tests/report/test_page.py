@@ -179,10 +179,26 @@ def test_what_is_young_or_has_only_failures_is_named_and_not_drawn(
 def test_seeds_whose_scored_children_do_not_meet_have_a_page(bucket: Bucket) -> None:
     """Ten have failed in one, the other has but two."""
     own, short = np.r_[np.full(10, np.nan), 0.5], np.array([0.4, 0.6])
-    tracks = tuple(Track(name, rewards, ~np.isnan(rewards)) for name, rewards in (("mine", own), ("mine-s2", short)))
+    tracks = tuple(
+        Track(name, rewards, ~np.isnan(rewards), np.zeros_like(rewards, dtype=bool))
+        for name, rewards in (("mine", own), ("mine-s2", short))
+    )
     data = read_report(make_up(bucket, spec_of("tabular", "mine", 16)))
     page = render(dataclasses.replace(data, beside=dataclasses.replace(data.beside, own=tracks)))
     assert "Best so far" in page
+
+
+def test_children_that_were_stopped_are_shown_apart(pages: dict[str, ReportData]) -> None:
+    data = pages["tabular"]
+    [track, *others] = data.beside.own
+    assert "stopped early" not in render(data)
+    stopped = np.arange(len(track.ok)) % 3 == 0
+    own = (dataclasses.replace(track, stopped=stopped), *others)
+    page = render(dataclasses.replace(data, beside=dataclasses.replace(data.beside, own=own)))
+    dots = page.partition("Reward by child")[2].partition("</svg>")[0]
+    assert "stopped early" in page
+    for which, hue in ((stopped, "other"), (~stopped, "search")):
+        assert len(re.findall(f"<use [^>]*fill: var\\(--{hue}\\)", dots)) == (which & track.ok).sum()
 
 
 def test_words_of_failures_are_text_and_no_markup(pages: dict[str, ReportData]) -> None:

@@ -18,7 +18,7 @@ OPEN = (
 
 def beside(open_controls: tuple[str, ...] = (), of: str = "children", **controls: object) -> Comparison:
     """A search beside controls, each with the interval of the difference; None: too few children."""
-    track = Track("mine", np.array([0.5]), np.array([True]))
+    track = Track("mine", np.array([0.5]), np.array([True]), np.array([False]))
     found = []
     for kind, ends in controls.items():
         known = Difference((ends[0] + ends[1]) / 2, *ends, of, 32) if isinstance(ends, tuple) else None
@@ -95,7 +95,8 @@ def test_rewards_that_are_drawn_alike_are_told_from_those_that_are_not():
     """The statistics and the words together, on rewards."""
     draw = np.random.default_rng(3)
     good, alike, bad = (draw.normal(mean, 0.01, 64) for mean in (0.9, 0.9, 0.8))
-    tracks = {name: Track(name, rewards, rewards > 0) for name, rewards in (("a", good), ("b", bad), ("c", alike))}
+    none = np.zeros(len(good), dtype=bool)
+    tracks = {name: Track(name, r, r > 0, stopped=none) for name, r in (("a", good), ("b", bad), ("c", alike))}
     controls = (
         ControlTracks("random", (tracks["b"],), difference([good], [bad])),
         ControlTracks("largest", (tracks["c"],), difference([good], [alike])),
