@@ -217,9 +217,17 @@ def read_record(bucket: Bucket, name: str) -> SearchRecord | None:
     """Return the record of a search, also of one that is being deleted; None: there is none of that name.
 
     Raises:
-        UserError: a newer version of rlnas wrote it.
+        UserError: a newer version of rlnas wrote it, or it is of a search of another name.
         StoreError: it is damaged.
     """
     key = record_key(name)
     found = bucket.get(key)
-    return SearchRecord.from_bytes(found.data, key) if found else None
+    if found is None:
+        return None
+    record: SearchRecord = SearchRecord.from_bytes(found.data, key)
+    if (own := record.spec.get("name")) != name:  # copied by hand: what is done to it would be done to the other search
+        raise UserError(
+            f"{key}: it is the record of search {own}, put there by hand; allowed: searches under their own names,"
+            " such as `rlnas copy` makes them in another store"
+        )
+    return record

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from proxy import FaultyProxy
-from searches import make_spec, run_apart
+from searches import make_spec, run, run_apart
 
 from rlnas import steps
+from rlnas.cli import care
 from rlnas.state import Bucket, Result, StoreSettings, garbage
 from rlnas.state.suggestions import read_suggestions
 
@@ -78,10 +79,50 @@ def test_copy(
         assert f"search {ledger.name} is copied: " in out
         assert store_settings.secret_key not in out
         assert list(other.list_all("searches/")) == list(bucket.list_all("searches/"))
-        assert "is there already; nothing was copied" in rlnas("copy", ledger.name, "--to", to)[1]
+        where = f"RLNAS_STORE_ENDPOINT={bucket.settings.endpoint} RLNAS_STORE_BUCKET={other.settings.bucket} ... rlnas"
+        assert f"next: {where} status {ledger.name}" in out
+        out = rlnas("copy", ledger.name, "--to", to)[1]
+        assert "is there already; nothing was copied\nnext: " in out
+        rlnas("extend", ledger.name, "--children", "8")
+        run(bucket.settings, ledger.spec)
+        out = rlnas("copy", ledger.name, "--to", to)[1]
+        assert "nothing was copied\nwarning: there 4 of its children are applied, here 8; " in out
     finally:
         other.delete(list(other.list_all("")))
         other._client.remove_bucket(other.settings.bucket)
+
+
+def test_a_copy_that_is_stopped_says_so(rlnas: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = run_apart(bucket, make_spec())
+    for name, value in (("ACCESS_KEY", bucket.settings.access_key), ("SECRET_KEY", bucket.settings.secret_key)):
+        monkeypatch.setenv(f"RLNAS_TO_{name}", value)
+
+    def stopped(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(care, "copy_search", stopped)
+    to = f"{bucket.settings.endpoint}/{bucket.settings.bucket}"
+    words = "rlnas: stopped; what is copied stays there, the same command goes on\n"
+    assert rlnas("copy", ledger.name, "--to", to) == (130, "", words)
+    monkeypatch.setattr(care, "find_garbage", stopped)
+    assert rlnas("gc") == (130, "", "rlnas: stopped\n")
+
+
+@pytest.mark.parametrize("command", [("delete", "--yes"), ("pause",), ("status",), ("extend", "--children", "9")])
+def test_a_folder_that_was_copied_by_hand_is_no_search(rlnas: Any, bucket: Bucket, command: tuple[str, ...]) -> None:
+    """It has the record of another search: what is done to it would be done to that one."""
+    ledger = run_apart(bucket, make_spec())
+    for key in list(bucket.list_all(f"searches/{ledger.name}/")):
+        bucket.put(key.replace(ledger.name, f"{ledger.name}-backup", 1), bucket.get(key).data)
+    before = {key: bucket.get(key).data for key in bucket.list_all("searches/")}
+    verb, *options = command
+    status, out, err = rlnas(verb, f"{ledger.name}-backup", *options)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"rlnas: searches/{ledger.name}-backup/search.json: it is the record of search {ledger.name}")
+    assert {key: bucket.get(key).data for key in bucket.list_all("searches/")} == before
+    own, copied = json.loads(rlnas("list", "--json")[1])
+    assert (own["name"], copied["name"]) == (ledger.name, f"{ledger.name}-backup")
+    assert "it is the record of search" in copied["unreadable"]
 
 
 def test_retry(rlnas: Any, bucket: Bucket) -> None:
