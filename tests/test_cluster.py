@@ -231,7 +231,7 @@ def test_a_spec_that_is_too_long_is_one_line(kubeflow: Kubeflow, package: Path) 
     assert kubeflow.kept["runs"] == []
 
 
-def test_the_life_of_a_schedule(rlnas: Any, kubeflow: Kubeflow) -> None:
+def test_the_life_of_a_schedule(rlnas: Any, kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
     status, _, err = rlnas("schedule", "create", "mine", "*/30 * * * *", "--set", "rounds_per_run=2")
     assert (status, err) == (0, "")
     (job,) = kubeflow.kept["recurringruns"]
@@ -263,6 +263,9 @@ def test_the_life_of_a_schedule(rlnas: Any, kubeflow: Kubeflow) -> None:
     status, _, err = rlnas("schedule", "create", "mine", "every day")
     assert (status, err.count("\n")) == (2, 1)
     assert "2 fields; allowed: 5" in err
+    monkeypatch.setenv("KFP_ENDPOINT", "http://127.0.0.1:9")  # nobody listens: what is wrong here is said first
+    assert "2 fields; allowed: 5" in rlnas("schedule", "create", "mine", "every day")[2]
+    assert "name: 'a/b' cannot name a search" in rlnas("schedule", "disable", "a/b")[2]
 
 
 def test_status_shows_the_run_and_the_schedulers_words(

@@ -158,7 +158,9 @@ def schedule_list(endpoint: KfpEndpoint = None, namespace: KfpNamespace = None, 
 def schedule_disable(search: SearchName, endpoint: KfpEndpoint = None, namespace: KfpNamespace = None) -> None:
     """Stop the schedules of a search; a run that is under way goes on."""
     from rlnas.cluster import Cluster, endpoint_or_fail
+    from rlnas.spec import check_name
 
+    check_name(search)
     stopped = Cluster(endpoint_or_fail(endpoint, namespace)).disable(search)
     console.print(f"search {search}: {len(stopped)} schedule{'s' if len(stopped) > 1 else ''} disabled")
     next_step(f"rlnas schedule replace {search} CRON", "starts it again")
@@ -241,15 +243,16 @@ def _schedule(
     workers: int,
     replace: bool,
 ) -> None:
-    from rlnas.cluster import Cluster, endpoint_or_fail, requests_of, run_parameters
+    from rlnas.cluster import Cluster, cron_of, endpoint_or_fail, requests_of, run_parameters
     from rlnas.spec import check_name
 
     check_name(search)
+    times = cron_of(cron)
     where = endpoint_or_fail(endpoint, namespace)
     with _package(search, queue, priority_class, workers) as package:
         spec, unknown = (None, "") if workers else _stored_spec(search)  # workers are as many whatever the spec
         arguments, size = _sized(package, spec, run_parameters(package, settings), workers)
-        made = Cluster(where).schedule(package, search, cron, max_concurrency, arguments, service_account, replace)
+        made = Cluster(where).schedule(package, search, times, max_concurrency, arguments, service_account, replace)
         requests = requests_of(package, arguments)
     console.print(f"search {search} is continued at {made.cron} (seconds first), {made.max_concurrency} run at once")
     console.print(size or f"warning: how many rounds fit into a run is not known: {unknown}", soft_wrap=True)

@@ -4,7 +4,7 @@ The only package that knows kfp and Kubernetes, and only when it is used.
 """
 
 from rlnas.cluster.endpoint import Endpoint, endpoint_or_fail
-from rlnas.cluster.kubeflow import ENDED, Cluster, RunState, Schedule
+from rlnas.cluster.kubeflow import ENDED, Cluster, RunState, Schedule, cron_of
 from rlnas.cluster.package import label_package, queue_labels, requests_of, run_parameters
 from rlnas.cluster.pods import pod_words
 
@@ -14,6 +14,7 @@ __all__ = [
     "Endpoint",
     "RunState",
     "Schedule",
+    "cron_of",
     "endpoint_or_fail",
     "label_package",
     "pod_words",

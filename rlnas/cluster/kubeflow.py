@@ -46,6 +46,18 @@ class RunState:
     words: tuple[str, ...] = ()
 
 
+def cron_of(written: str) -> str:
+    """Return a cron expression as Kubeflow takes it, with seconds first.
+
+    Raises:
+        UserError: it has not five fields, or six with seconds first.
+    """
+    fields = written.split()
+    if len(fields) not in (5, 6):
+        raise UserError(f"cron: {written!r} has {len(fields)} fields; allowed: 5, or 6 with seconds first")
+    return " ".join(fields if len(fields) == 6 else ["0", *fields])
+
+
 class Cluster:
     """A Kubeflow installation.
 
@@ -151,7 +163,7 @@ class Cluster:
         Args:
             package: compiled; it is uploaded as a version of its pipeline.
             search: in the store already.
-            cron: five fields, or six with seconds first.
+            cron: as `cron_of` gives it.
             max_concurrency: runs at once, 1 to 10; more than one is harmless.
             arguments: of every run, beside the search's name.
             service_account: of the pods.
@@ -160,9 +172,6 @@ class Cluster:
         Raises:
             UserError: there is one already, or Kubeflow refuses.
         """
-        fields = cron.split()
-        if len(fields) not in (5, 6):
-            raise UserError(f"cron: {cron!r} has {len(fields)} fields; allowed: 5, or 6 with seconds first")
         before = self.schedules(search)
         if not replace and any(schedule.enabled for schedule in before):
             raise UserError(
@@ -173,7 +182,7 @@ class Cluster:
             job = self._client.create_recurring_run(
                 self._client.create_experiment(EXPERIMENT, namespace=self._namespace).experiment_id,
                 job_name=search,
-                cron_expression=" ".join(fields if len(fields) == 6 else ["0", *fields]),
+                cron_expression=cron,
                 max_concurrency=max_concurrency,
                 no_catchup=True,
                 params={"search_name": search} | arguments,
