@@ -88,8 +88,14 @@ class Search:
         return report.read_child(self._ledger, None)
 
     def architecture(self, child: Child | Asked | Sequence[int]) -> Architecture:
-        """Return what a child, or its tokens, mean."""
-        return self.spec.space.decode(child.tokens if isinstance(child, Child | Asked) else child)
+        """Return what a child, or its tokens, mean.
+
+        Raises:
+            UserError: the tokens are not in the space.
+        """
+        if isinstance(child, Child | Asked):
+            return self.spec.space.decode(child.tokens)
+        return self.spec.space.decode(steps.tokens_of(self._ledger, child, "architecture"))
 
     def suggest(self, architectures: Sequence[Any], by: str = "a person") -> list[Tokens]:
         """Put architectures into the queue; the next rounds take them up. See `rlnas.steps.suggest`.
@@ -130,8 +136,11 @@ class Search:
         """Run it here through kfp.local, as `rlnas run` does: so many rounds, or (0) to its end, winner included.
 
         Raises:
+            UserError: a number of rounds that cannot be, or bad data.
             RunFailed: the run failed; running again continues it.
         """
+        if type(rounds) is not int or rounds < 0:
+            raise UserError(f"rounds: {rounds!r}; allowed: a whole number from 1 on, or 0 for all")
         from rich.console import Console
 
         from rlnas.local import run_search

@@ -99,6 +99,9 @@ def test_an_architecture_is_that_of_a_child_or_of_tokens(bucket: Bucket):
         search.tell(child, reward=0.5)
     assert search.architecture(asked[0]) == search.architecture(asked[0].tokens) == asked[0].architecture
     assert search.architecture(search.best()) == asked[0].architecture
+    for wrong in ("zzz", None, [0, 0, 9], [True, 0, 0]):
+        with pytest.raises(UserError, match="architecture"):
+            search.architecture(wrong)
 
 
 def test_looking_for_a_search_begins_no_store(tmp_path, monkeypatch):
@@ -113,6 +116,7 @@ def test_looking_for_a_search_begins_no_store(tmp_path, monkeypatch):
     ("told", "words"),
     [
         ({"reward": 1e20}, r"reward 1e\+20; allowed: a number, at most 1,000,000 either way"),
+        ({"reward": 10**400}, "allowed: a number, at most 1,000,000 either way"),
         ({"reward": "x"}, "reward 'x'; allowed: a number"),
         ({"reward": True}, "reward True; allowed: a number"),
         ({"reward": 0.5, "metrics": {"size": "x"}}, "size is 'x'; allowed: a finite number"),
@@ -138,6 +142,13 @@ def test_a_count_that_is_none(bucket: Bucket, count):
     search = rlnas.search(make_spec(), store=bucket.settings)
     with pytest.raises(UserError, match="allowed: a whole number from 1 on"):
         search.ask(count)
+
+
+@pytest.mark.parametrize("rounds", [-1, 1.5, None, "2", True])
+def test_a_number_of_rounds_that_is_none(bucket: Bucket, rounds):
+    search = rlnas.search(make_spec(), store=bucket.settings)
+    with pytest.raises(UserError, match="allowed: a whole number from 1 on, or 0 for all"):
+        search.run(rounds)
 
 
 def test_suggestions_as_people_write_them(bucket: Bucket):

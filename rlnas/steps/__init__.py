@@ -14,7 +14,7 @@ from rlnas.steps.register_model import register_model
 from rlnas.steps.retry import retry
 from rlnas.steps.sample_architecture import sample_architecture
 from rlnas.steps.serve_model import inference_service
-from rlnas.steps.suggest import suggest
+from rlnas.steps.suggest import suggest, tokens_of
 from rlnas.steps.train_child import train_child
 from rlnas.steps.update_controller import update_controller
 from rlnas.steps.work import work
@@ -42,6 +42,7 @@ __all__ = [
     "sample_architecture",
     "suggest",
     "tell",
+    "tokens_of",
     "train_child",
     "update_controller",
     "winner_of",

@@ -132,7 +132,10 @@ def _check(child: str, reward: float | None, metrics: Mapping[str, float], faile
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # 10**400
+        return False
 
 
 def _parse(child: str) -> tuple[int, int]:

@@ -38,7 +38,7 @@ def suggest(ledger: Ledger, documents: Sequence[Any], by: str) -> list[tuple[Tok
         raise UserError(f"{ended_line(ledger)}; allowed: a search that goes on; `rlnas extend` gives it more")
     if ledger.plan(ledger.rounds - 1) is not None:
         raise UserError(f"search {ledger.name}: its last round is planned already; allowed: a search that goes on")
-    found = [_tokens(ledger, document, f"suggestion {number}") for number, document in enumerate(documents, 1)]
+    found = [tokens_of(ledger, document, f"suggestion {number}") for number, document in enumerate(documents, 1)]
     if not found:
         raise UserError(f"no suggestion is there; allowed: {ALLOWED}, or a list of these")
     first = ledger.next_round()
@@ -60,7 +60,17 @@ def most_suggested(loop: LoopSettings, number: int) -> int:
     return loop.children_per_round // 2 or number % 2
 
 
-def _tokens(ledger: Ledger, document: Any, where: str) -> Tokens:
+def tokens_of(ledger: Ledger, document: Any, where: str) -> Tokens:
+    """Return the tokens of what a person wrote for an architecture.
+
+    Args:
+        ledger: of the search.
+        document: a list of tokens, or a mapping with `architecture` or `tokens`.
+        where: it was written, for the message.
+
+    Raises:
+        UserError: it is none of these, or not in the space.
+    """
     space, tokens = ledger.spec.space, document
     if isinstance(document, dict):
         architecture, tokens = document.get("architecture"), document.get("tokens")
