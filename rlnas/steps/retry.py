@@ -16,7 +16,7 @@ from rlnas.steps.suggest import suggest
 PAGE = 1000
 
 
-def retry(ledger: Ledger, children: Sequence[str]) -> dict[str, str]:
+def retry(ledger: Ledger, children: Sequence[str]) -> dict[str, str | None]:
     """Put the architectures of lost children into the queue; once for each child, however often this is called.
 
     Args:
@@ -24,18 +24,18 @@ def retry(ledger: Ledger, children: Sequence[str]) -> dict[str, str]:
         children: their names.
 
     Returns:
-        By child, what is doubtful about it; empty: nothing is.
+        By child, what is doubtful about it; empty: nothing is; None: it was put into the queue before.
 
     Raises:
         UserError: one of them is not lost, or no round is left to take them up; then none is put into the queue.
     """
     lost = dict(_lost(ledger, child) for child in children)
-    known = _proposers(ledger)
-    doubts = {}
+    known = _queued(ledger)
+    doubts: dict[str, str | None] = {}
     for child, tokens in lost.items():
         by = f"retry of {child}"
-        if by in known:
-            doubts[child] = "it was put into the queue before"
+        if (tokens, by) in known:
+            doubts[child] = None
         else:
             ((_, doubts[child]),) = suggest(ledger, [tokens], by)
     return doubts
@@ -61,11 +61,12 @@ def _lost(ledger: Ledger, child: str) -> tuple[str, Tokens]:
     return name, plan.children[index].tokens
 
 
-def _proposers(ledger: Ledger) -> set[str]:
-    found: set[str] = set()
+def _queued(ledger: Ledger) -> set[tuple[Tokens, str]]:
+    """Return what was ever suggested, and by whom: anybody may have called himself a retry of another child."""
+    found: set[tuple[Tokens, str]] = set()
     for first in count(0, PAGE):
         page = read_suggestions(ledger, first, PAGE)
-        found |= {suggestion.by for suggestion in page}
+        found |= {(suggestion.tokens, suggestion.by) for suggestion in page}
         if len(page) < PAGE:
             return found
     raise AssertionError
