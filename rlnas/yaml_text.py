@@ -45,7 +45,8 @@ def _check(loader: yaml.SafeLoader, node: yaml.Node, path: str, seen: set[int]) 
     seen.add(id(node))
     if isinstance(node, yaml.ScalarNode) and node.tag == INTEGER and re.match(r"[-+]?0[_\d]|.*:", node.value):
         line, number = node.start_mark.line + 1, loader.construct_object(node)
-        raise UserError(f"{path}: {node.value}, in line {line}, is {number} in YAML; allowed: no leading 0")
+        where = f"{path}: " if path else ""
+        raise UserError(f"{where}{node.value}, in line {line}, is {number} in YAML; allowed: no leading 0, no colon")
     if isinstance(node, yaml.SequenceNode):
         for place, entry in enumerate(node.value):
             _check(loader, entry, f"{path}.{place}" if path else str(place), seen)

@@ -78,7 +78,7 @@ def test_what_is_no_yaml_is_one_line(text):
 def test_a_number_that_is_another_than_it_seems_is_refused(text, words):
     with pytest.raises(UserError) as caught:
         read_yaml(text)
-    assert str(caught.value) == f"{words}; allowed: no leading 0"
+    assert str(caught.value) == f"{words}; allowed: no leading 0, no colon"
 
 
 def test_numbers_that_are_what_they_seem():

@@ -2,11 +2,12 @@
 
 import sys
 
-from rlnas.cli.ending import one_line_endings, print_what_can_be_printed, stopped_by_signals
+from rlnas.cli.ending import one_line_endings, open_what_is_closed, print_what_can_be_printed, stopped_by_signals
 
 
 def main() -> None:
     """Run the command line, and turn errors into one line."""
+    open_what_is_closed()
     print_what_can_be_printed()
     with one_line_endings(), stopped_by_signals():
         # Within, because importing takes a second, in which much can happen. Their commands join the app in this order.

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from rlnas.cli.common import PATIENCE, SearchName, app, console, in_bytes, next_step, open_bucket, print_table
+from rlnas.cli.ending import fail
 from rlnas.datasets.base import STORE_PREFIX
 from rlnas.spec import check_name
 from rlnas.state import Bucket, copy_search, find_garbage, open_search, other_store
@@ -54,16 +55,28 @@ def copy(
     def tell(done: int, total: int) -> None:
         console.print(f"{done:,} of {total:,} objects")
 
-    copied = copy_search(ledger, other, tell)
+    try:
+        copied = copy_search(ledger, other, tell)
+    except KeyboardInterrupt:
+        fail("stopped; what is copied stays there, the same command goes on", 130)
     if copied.there:
+        ours, theirs = ledger.version().children, open_search(other, search).version().children
         console.print(f"search {search} is there already; nothing was copied", soft_wrap=True)
+        if ours != theirs:
+            console.print(
+                f"warning: there {theirs:,} of its children are applied, here {ours:,}; a whole copy is not brought up"
+                " to date: delete it there to have it copied anew",
+                soft_wrap=True,
+            )
     else:
         written = f"{copied.objects:,} objects, {in_bytes(copied.size)}, were written and compared"
         console.print(f"search {search} is copied: {written}", soft_wrap=True)
     for place in ledger.record.spec["dataset"].values():
         if isinstance(place, str) and place.startswith(STORE_PREFIX):
             console.print(f"warning: its data are not copied; put {place} there before it goes on", soft_wrap=True)
-    next_step(f"RLNAS_STORE_ENDPOINT={other.settings.endpoint} ... rlnas status {search}", "shows the copy")
+    endpoint = f"{'https://' * other.settings.secure}{other.settings.endpoint}"
+    where = f"RLNAS_STORE_ENDPOINT={endpoint} RLNAS_STORE_BUCKET={other.settings.bucket}"
+    next_step(f"{where} ... rlnas status {search}", "shows the copy")
 
 
 @app.command()
@@ -75,7 +88,8 @@ def retry(
     from rlnas import steps
 
     for child, doubt in steps.retry(open_search(open_bucket(), search), children).items():
-        console.print(f"child {child} stays lost; its architecture waits for a round, which trains it as a new child")
+        waits = "its architecture waits for a round, which trains it as a new child"
+        console.print(f"child {child} stays lost; {'it was put into the queue before' if doubt is None else waits}")
         if doubt:
             console.print(f"warning: {child}: {doubt}", soft_wrap=True)
     next_step(f"rlnas status {search}", "shows how far it is, and what goes on with it")

@@ -51,6 +51,10 @@ def one_line_endings() -> Iterator[None]:
         fail(error, 1)
     except KeyboardInterrupt:
         fail("stopped", 130)
+    except SystemExit as end:  # typer has made one of an interruption, without a word
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            fail("stopped", 130)
+        raise
     except Exception as error:
         if _while_stopping(error):  # what is drawn on a terminal that was closed cannot be taken away
             fail("stopped", 130)
@@ -79,6 +83,13 @@ def _kept(error: BaseException) -> str:
     except OSError:
         return ""
     return f"; the traceback is in {path}"
+
+
+def open_what_is_closed() -> None:
+    """Open nothing in place of standard streams that are closed, as cron and daemons may leave them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the process lives
 
 
 def print_what_can_be_printed() -> None:

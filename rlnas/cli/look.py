@@ -124,7 +124,7 @@ def status(
 @app.command()
 def leaderboard(
     search: SearchName,
-    top: Annotated[int, typer.Option(min=1, max=20, help="how many")] = 20,
+    top: Annotated[int | None, typer.Option(min=1, max=20, help="how many; 20 unless given")] = None,
     pareto: Annotated[bool, typer.Option("--pareto", help="the best at each size instead")] = False,
     size: Annotated[
         str | None,
@@ -137,6 +137,8 @@ def leaderboard(
     ledger = open_search(open_bucket(), search)
     if pareto and by:
         raise UserError("--pareto and --proposers are two views; allowed: one of them")
+    if top and (pareto or by):
+        raise UserError("--top is of the best alone; allowed: without --pareto and --proposers")
     if size and not pareto:
         raise UserError("--size is what --pareto takes for the size; allowed: with --pareto")
     if pareto:
@@ -144,13 +146,13 @@ def leaderboard(
     if by:
         return _print_proposers(ledger, as_json)
     if as_json:
-        leaders = ledger.version().leaders[:top]
+        leaders = ledger.version().leaders[: top or 20]
         print_json(
             [leader.model_dump(mode="json") | {"summary": summary_of(ledger, leader.tokens)} for leader in leaders]
         )
         return
     version = ledger.version()
-    print_leaders(ledger, version, top)
+    print_leaders(ledger, version, top or 20)
     if version.suggested:
         _print_proposers(ledger)
     if version.leaders:
@@ -211,6 +213,8 @@ def show(
         known |= {"by": found.by, "suggested": found.suggested}
         print_json(known | {"log_probability": found.log_probability, "result": result} | shown | described)
         return
+    if output and not description.nodes:
+        raise UserError(f"--output: there is nothing to draw of a {ledger.spec.space.kind} architecture; leave it out")
     path = output or HOME / "drawings" / f"{search}-{found.name}.svg"
     if description.nodes:
         draw(description, f"{search} {found.name}", path)

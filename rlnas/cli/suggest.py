@@ -24,8 +24,8 @@ def suggest(
 
     document = _read(file)
     ledger = open_search(open_bucket(), search)
-    # A list of numbers is one architecture; any other list is several, or none.
-    one = bool(document) and isinstance(document, list) and all(type(token) is int for token in document)
+    # A list of single values is one architecture; any other list is several, or none.
+    one = bool(document) and isinstance(document, list) and not any(isinstance(d, list | dict) for d in document)
     several = isinstance(document, list) and not one
     found = steps.suggest(ledger, document if several else [document], by)
     known = known_architectures(ledger)

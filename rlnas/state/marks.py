@@ -248,9 +248,12 @@ def changed_spec(ledger: Ledger, changes: Mapping[str, Any]) -> SearchSpec:
         UserError: a field that must stay as it is, or a value that cannot be.
     """
     document = ledger.spec.model_dump(mode="json")
-    allowed = [name for name in EXTENDABLE if name in dict(flat(document))]
+    fields = dict(flat(document))
+    allowed = [name for name in EXTENDABLE if name in fields]
     allowed += [f"dataset.{name}" for name in ledger.spec.dataset.location]
     for name, value in changes.items():
+        if name not in fields:
+            raise UserError(f"{name}: search {ledger.name} has no such field; allowed: {', '.join(allowed)}")
         if name not in allowed:
             raise UserError(
                 f"{name}: it stays as it is, since children before and after a change could not be compared;"

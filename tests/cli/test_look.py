@@ -85,7 +85,7 @@ def test_the_best_at_each_size_are_those_of_the_objectives_size(rlnas: Any, guid
     assert "has a reward and weight; known of its children: accuracy, flops, parameters" in " ".join(out.split())
 
 
-@pytest.mark.parametrize("options", [("--pareto", "--proposers"), ("--size", "flops")])
+@pytest.mark.parametrize("options", [("--pareto", "--proposers"), ("--size", "flops"), ("--pareto", "--top", "3")])
 def test_views_that_do_not_go_together_are_one_line(rlnas: Any, guided: Ledger, options: tuple[str, ...]) -> None:
     status, out, err = rlnas("leaderboard", guided.name, *options)
     assert (status, out, err.count("\n")) == (2, "", 1)

@@ -22,7 +22,7 @@ BAD = {
     ),
     "no architecture": ('{"tokenz": 3}', "suggestion 1: {'tokenz': 3} is no architecture; allowed: tokens, or"),
     "a word": ('"abc"', "suggestion 1: 'abc' is no architecture; allowed: "),
-    "truth": ("[true, 0, 0]", "suggestion 1: True is no architecture; allowed: "),
+    "truth": ("[true, 0, 0]", "suggestion 1: [True, 0, 0] is no architecture; allowed: "),
     "broken numbers": ("[[0, 1.0, 0]]", "suggestion 1: [0, 1.0, 0] is no architecture; allowed: "),
     "no mapping": ('{"architecture": 5}', "suggestion 1: architecture: Input should be a valid dictionary"),
     "another's field": ('{"architecture": {"layers": []}}', "suggestion 1: architecture.tokens: Field required"),
