@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import signal
 import socket
 from typing import Any
 
@@ -96,6 +98,35 @@ def test_two_who_tell_of_one_child_at_once(bucket: Bucket) -> None:
     believed = [reward for reward in (0.25, 0.75) if bucket.get(f"told-{reward}").data == b"True"]
     assert [search.best().result.reward] == believed
     assert search.status().children == 1
+
+
+WRITES_OF_A_TELLING = ["leases/000000-001", "results/000000-001", "summaries/", "controllers/", "head.json"]
+
+
+@pytest.mark.parametrize("write", WRITES_OF_A_TELLING)
+def test_who_is_killed_while_telling_tells_again(bucket: Bucket, write: str) -> None:
+    """The reward enters once, and the round is applied. Nobody has asked for the child: telling begins it, too."""
+    undisturbed, killed = (make_spec(loop={"children": 4, "children_per_round": 2}) for _ in "12")
+    first, last = once(killed)[:2]
+    for spec in (undisturbed, killed):
+        ledger = steps.open_search(bucket, spec.name, spec)
+        steps.sample_architecture(ledger)
+        assert steps.tell(ledger, first, 0.25, {})
+
+    def tell(spec: SearchSpec) -> bool:
+        return rlnas.open(spec.name, store=bucket.settings).tell(last, reward=0.75)
+
+    def die() -> None:
+        searches.on_call(lambda _, method, key: write in key and os.kill(os.getpid(), signal.SIGKILL), searches.WRITES)
+        tell(killed)
+
+    assert tell(undisturbed)
+    assert in_process(die) == -signal.SIGKILL
+    assert tell(killed) == (write == WRITES_OF_A_TELLING[0]), "its result was recorded, or was not"
+    ledger = open_search(bucket, killed.name)
+    assert [c.result.reward for s in ledger.summaries() for c in s.children] == [0.25, 0.75]
+    assert (ledger.version().version, ledger.version().children) == (1, 2)
+    assert outcome(ledger) == outcome(open_search(bucket, undisturbed.name))
 
 
 def ask_elsewhere(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> str:
