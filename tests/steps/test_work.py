@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,58 @@ def test_killed_at_every_write(bucket: Bucket) -> None:
     steps.open_search(bucket, killed.name, killed)
     assert searches.killed_at_every_write(lambda: work(bucket.settings, killed)) > 20
     assert outcome(open_search(bucket, killed.name)) == expected
+
+
+def test_a_scorer_that_is_killed_on_another_host_is_followed_by_one_when_its_lease_has_run_out(bucket: Bucket) -> None:
+    """Of two that see it run out, one scores: the first is overtaken between its look at the lease and its hold."""
+    undisturbed, killed = (make_spec(loop={"children": 1, "children_per_round": 1}) for _ in "12")
+    expected = outcome(run_apart(bucket, undisturbed))
+    ledger = steps.open_search(bucket, killed.name, killed)
+    lease_key, seconds = ledger.lease_key("000000-000"), killed.failures.lease_seconds
+    looked, overtaken, told = searches.FORK.Event(), searches.FORK.Event(), searches.FORK.SimpleQueue()
+
+    def lease() -> Lease:
+        return Lease.from_bytes(bucket.get(lease_key).data, lease_key)
+
+    def die(task: str, when: Callable[[str], bool]) -> None:
+        searches.inline()
+        socket.gethostname = lambda: "elsewhere"
+        searches.on_call(lambda _, method, key: when(key) and os.kill(os.getpid(), signal.SIGKILL), searches.WRITES)
+        work(bucket.settings, killed, task)
+
+    def follow(task: str) -> None:
+        now, marked = [0.0], False  # the lease, as expired
+
+        def sleep(_: float) -> None:
+            now[0] += seconds / 6
+
+        def act(_: int, method: str, key: str) -> None:
+            nonlocal marked
+            marked = marked or (method, key) == ("replace", lease_key)
+            if method == "create" and "/results/" in key:
+                told.put(task)
+            elif task == "first" and marked and (method, key) == ("get", lease_key) and not looked.is_set():
+                told.put(now[0])
+                looked.set()
+                overtaken.wait()
+
+        searches.inline()
+        searches.WORK.Observer = partial(Observer, clock=lambda: now[0])  # type: ignore[attr-defined]
+        searches.on_call(act)
+        mine = open_search(Bucket(bucket.settings), killed.name)
+        steps.work(mine, task, 24 * HOUR, 1, clock=lambda: now[0], sleep=sleep)
+
+    assert searches.in_process(die, "trainer", lambda key: "/snapshots/" in key) == -signal.SIGKILL
+    assert searches.in_process(die, "scorer", lambda key: lease().owner.task == "scorer") == -signal.SIGKILL
+    assert (lease().owner.task, lease().state, ledger.finished_children(0)) == ("scorer", "active", set())
+
+    first = searches.start(follow, "first")
+    wait_for(lambda: looked.is_set() or not first.is_alive())
+    second = searches.in_process(follow, "second")
+    overtaken.set()
+    assert (join(first), second) == (0, 0)
+    assert [told.get() for _ in iter(told.empty, True)] == [seconds, "second"], "not before it has run out, and once"
+    assert outcome(ledger) == expected
 
 
 def test_workers_of_several_rounds_and_a_loop_are_one_search(bucket: Bucket) -> None:
