@@ -86,7 +86,7 @@ lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=tests $(BIN)/mypy --explicit-package-bases tests/cluster tests/simulation  # mostly not run here: so its types are checked
+	MYPYPATH=.:tests $(BIN)/mypy --explicit-package-bases tests/cluster tests/simulation benchmarks  # mostly not run here: so their types are checked
 
 bench: $(INSTALLED)  ## the figures of docs/figures.md, side by side in one run
 	$(BIN)/python -m benchmarks

@@ -154,8 +154,8 @@ def main() -> None:
     for first in (FIRST, 5):
         ways += [(f"no score, {first} random first", blind, 0, first)]
         ways += [(f"score, {first} random first, {k or 'no'} short trials", scored, k, first) for k in (0, 2, 4, 8)]
-    for name, see, trials, first in ways:
-        curves = np.array([search(pool, see, trials, seed, first) for seed in range(SEARCHES)])
+    for name, sees, trials, first in ways:
+        curves = np.array([search(pool, sees, trials, seed, first) for seed in range(SEARCHES)])
         print(f"| {' | '.join([name, *(mean(column, 1000, 2) for column in curves.T)])} |", flush=True)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rlnas.children.base import SilentMonitor
 from rlnas.children.fast_cell import FastLayer
-from rlnas.children.language import LanguageModel, LanguageTrainer
+from rlnas.children.language import LanguageModel, LanguageTrainer, Network
 from rlnas.children.lstm import TorchLSTM
 from rlnas.children.precision import has_amx, products
 from rlnas.children.recipes import RNNRecipe
@@ -153,11 +153,12 @@ def _train_torch(train: Tensor, validation: Tensor) -> float:
 class _LSTMTrainer(LanguageTrainer):
     """Starts the LSTM of the space with its unused leaves at zero, where they stay."""
 
-    def build(self, cell: Cell, layer: type[Layer] = FastLayer) -> LanguageModel:
-        model = super().build(cell, layer)
+    def build(self, architecture: Network, layer: type[Layer] = FastLayer) -> LanguageModel:
+        assert isinstance(architecture, Cell)
+        model = super().build(architecture, layer)
         with torch.no_grad():
             for weights in model.layers.parameters():
-                weights.unflatten(0, (cell.base, -1))[[1, 5, 6, 7]] = 0
+                weights.unflatten(0, (architecture.base, -1))[[1, 5, 6, 7]] = 0
         return model
 
 

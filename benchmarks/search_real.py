@@ -136,7 +136,7 @@ def run(task: tuple[str, Entrant, int]) -> list[float]:
     space, entrant, seed = task
     children = Children(load_spec(EXAMPLES / SPACES[space][0]))
     searcher = entrant.searcher(children.spec.space, children.shape)
-    searcher.limit = children.spec.objective.limit
+    searcher.limit = dict[str, float](children.spec.objective.limit.items())
     searcher.foresight = children
     paid: list[tuple[float, float]] = []
 

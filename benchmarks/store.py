@@ -12,10 +12,11 @@ from rlnas import steps
 from rlnas.report import read_status
 from rlnas.spec import SearchSpec, parse_spec
 from rlnas.state import Bucket, EmbeddedStore, StoreSettings, Summary, open_search
-from rlnas.state.ledger import HISTORY_ROUNDS, Ledger
+from rlnas.state.ledger import Ledger
 from rlnas.state.records import AppliedChild, FinishedChild, History, Leader, Plan, Result, Version
 from rlnas.tensors import pack
 
+HISTORY_ROUNDS = Ledger.HISTORY_ROUNDS
 CHILDREN_PER_ROUND, LARGE = 8, 12_800  # the paper's m, and the size of its search of convolutional networks
 REQUESTS_GOAL, SECONDS_GOAL = 12, 2.0
 
