@@ -214,6 +214,11 @@ MUTANTS = (
     # leases
     _mutant("a lease never ends", "state.leases:Observer._unchanged_too_long", ("now - since >=", "now - since < 0 >")),
     _mutant(
+        "a lease never ends once its child is trained",
+        "state.leases:Observer._unchanged_too_long",
+        ("return now - since", "return child not in self.ledger.trained_children(int(child[:6])) and now - since"),
+    ),
+    _mutant(
         "a lease ends at once",
         "state.leases:Observer._unchanged_too_long",
         ("now - since >=", "1e9 + now - since >="),

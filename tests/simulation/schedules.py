@@ -65,6 +65,7 @@ class Draw:
         self.suggestions = 0 if chance.random() < 0.7 else chance.randint(1, 3)
         self.runs = 1 if self.mild else chance.choice((1, 2, 2, 3, 3))
         self.workers = [chance.randint(1, 3) if chance.random() < 0.4 else 0 for _ in range(self.runs)]
+        self.closing_workers = seed % 3  # 0: closed by the loop
         fierce = 5.0 if self.mild else chance.choice((0.0, 0.3, 1.0, 1.0, 3.0))
         chances = {
             "kill": 0.004, "kill-node": 0.0007, "kill-in-flight": 0.003, "freeze": 0.003, "term": 0.001,
@@ -246,7 +247,7 @@ class _Run:
     def __init__(self, world: World, draw: Draw, number: int, closing: bool = False, reference: bool = False) -> None:
         self.world, self.draw, self.closing, self.reference = world, draw, closing, reference
         self.name = f"run{number}"
-        self.workers = 0 if closing else draw.workers[number]
+        self.workers = draw.workers[number] if not closing else 0 if reference else draw.closing_workers
         self.chance = Random(f"{world.seed}/{self.name}")
         self.complete = False
         self.why = "it did not begin"
@@ -277,7 +278,7 @@ class _Run:
             self.why = f"{version.rounds} of {rounds} rounds"
 
     def _worker(self, number: int) -> Callable[[], Any]:
-        seconds = self.chance.choice((100.0, 100_000.0))
+        seconds = 100_000.0 if self.closing else self.chance.choice((100.0, 100_000.0))
         task = f"{self.name}/work{number}"
         return lambda: _work(task, seconds)
 
