@@ -168,6 +168,8 @@ def check(
     plans = [Plan.from_bytes(_there(objects, f"plans/{r:06d}.json"), "") for r in range(rounds)]
     summaries = [Summary.from_bytes(_there(objects, f"summaries/{r:06d}.json"), "") for r in range(rounds)]
     _budget(objects, versions, plans, may_lie_beyond=ended is not None)
+    if not versions:  # stopped before its first round: workers begin nothing then
+        return chain
     _replay(spec, chain, versions, summaries, bool(record.ended or record.changes))
     _rounds(objects, spec, plans, summaries)
     if mild and any(child.result.attempts > 1 for summary in summaries for child in summary.children):
@@ -204,8 +206,9 @@ def _budget(objects: Mapping[str, bytes], versions: list[Version], plans: list[P
     rounds, applied = len(plans), [number for version in versions for number in version.applied]
     if sorted(applied) != list(range(rounds)):
         raise Broken(f"rounds applied: {applied}, not each of {rounds} once")
-    if versions[-1].children != sum(len(plan.children) for plan in plans):
-        raise Broken(f"{versions[-1].children} children, not those of {rounds} rounds")
+    children = versions[-1].children if versions else 0
+    if children != sum(len(plan.children) for plan in plans):
+        raise Broken(f"{children} children, not those of {rounds} rounds")
     beyond = [key for key in objects if key.startswith("plans/") and int(key[6:12]) >= rounds]
     if strange := [key for key in beyond if not (may_lie_beyond or Plan.from_bytes(objects[key], "").winner)]:
         raise Broken(f"{strange[0]} is beyond the budget")
