@@ -28,7 +28,7 @@ def test_it_serves_until_it_is_stopped(bucket: Bucket, rlnas: Any) -> None:
     finally:
         process.send_signal(signal.SIGTERM)
         rest, complaint = process.communicate()
-    assert (process.returncode, rest, complaint) == (130, "", "")
+    assert (process.returncode, rest, complaint) == (130, "", "rlnas: stopped\n")
     for secret in (bucket.settings.access_key, bucket.settings.secret_key):
         assert secret not in said
 

@@ -273,7 +273,7 @@ def test_the_spec_that_it_began_with_stays_its_own(begin: Any, bucket: Bucket) -
         ({"loop.children_per_round": 4}, "loop.children_per_round: it stays as it is"),
         ({"controller.hidden": 4}, "controller.hidden: it stays as it is"),
         ({"child.time_limit": 4}, "child.time_limit: it stays as it is"),
-        ({"no.such": 4}, "no.such: it stays as it is"),
+        ({"no.such": 4}, "no.such: search .* has no such field; allowed: loop.children, "),
         ({"loop.children": 9}, "loop.children: 9 is not a multiple of children_per_round, 2"),
         ({"loop.children": 2}, "loop.children: 2; allowed: more than 4, which the search has"),
         ({"loop.children": "many"}, "loop.children: .*got 'many'"),
