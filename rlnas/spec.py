@@ -304,6 +304,11 @@ class SearchSpec(Section):
         written = self.model_dump(mode="json", exclude_unset=True)
         return written | {name: {"kind": getattr(self, name).kind} | written.get(name, {}) for name in KINDS}
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Every field, named like `loop.children`, with its value."""
+        return dict(_flat(self.model_dump(mode="json")))
+
     def with_data_at(self, other: "SearchSpec") -> "SearchSpec":
         """Return this spec with its data where another one of the same kind of data has it."""
         if type(self.dataset) is not type(other.dataset):
@@ -319,7 +324,7 @@ class SearchSpec(Section):
         if self == other:
             return []
         earlier = parse_spec(self.document, self.name, earlier=True)
-        mine, before, theirs = (dict(flat(spec.model_dump(mode="json"))) for spec in (self, earlier, other))
+        mine, before, theirs = (spec.fields for spec in (self, earlier, other))
         keys = [*mine, *(key for key in theirs if key not in mine)]
         differing = [key for key in keys if theirs.get(key) not in (mine.get(key), before.get(key))]
         # Of sections of two kinds, all fields differ: the kind says it.
@@ -393,10 +398,10 @@ def with_field(document: dict[str, Any], field: str, value: Any) -> dict[str, An
     return document | {first: with_field(document.get(first) or {}, rest, value) if rest else value}
 
 
-def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every field of a document, named like `loop.children`, with its value."""
     if isinstance(value, dict):
         for key, entry in value.items():
-            yield from flat(entry, f"{prefix}.{key}" if prefix else str(key))
+            yield from _flat(entry, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, value

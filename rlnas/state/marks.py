@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from rlnas.errors import SearchDeleted, StoreError, UserError
-from rlnas.spec import MOST_ROUNDS, SearchSpec, flat, parse_spec, with_field
+from rlnas.spec import MOST_ROUNDS, SearchSpec, parse_spec, with_field
 from rlnas.state.ledger import Ledger
 from rlnas.state.records import STOPPED, Change, End, Pause, SearchRecord
 from rlnas.state.search import record_key
@@ -218,7 +218,7 @@ def extend(ledger: Ledger, changes: Mapping[str, Any], by: str, clock: Clock = t
 
 def _extended(ledger: Ledger, changes: Mapping[str, Any], by: str, at: float, made: list[Change]) -> SearchRecord:
     record, after = ledger.record, changed_spec(ledger, changes)
-    old, new = (dict(flat(spec.model_dump(mode="json"))) for spec in (ledger.spec, after))
+    old, new = ledger.spec.fields, after.fields
     if HOURS in changes and after.loop.hours is not None and record.created is None:
         raise UserError(f"{HOURS}: nobody wrote down when search {ledger.name} began; allowed: {DEVICE_HOURS}")
     update: dict[str, Any] = {}
@@ -247,8 +247,7 @@ def changed_spec(ledger: Ledger, changes: Mapping[str, Any]) -> SearchSpec:
     Raises:
         UserError: a field that must stay as it is, or a value that cannot be.
     """
-    document = ledger.spec.model_dump(mode="json")
-    fields = dict(flat(document))
+    document, fields = ledger.spec.model_dump(mode="json"), ledger.spec.fields
     allowed = [name for name in EXTENDABLE if name in fields]
     allowed += [f"dataset.{name}" for name in ledger.spec.dataset.location]
     for name, value in changes.items():

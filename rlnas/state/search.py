@@ -8,7 +8,7 @@ from rlnas.controller import SEARCHERS, Searcher
 from rlnas.errors import SearchDeleted, StoreError, UserError
 from rlnas.registry import resolve
 from rlnas.spaces import DataShape
-from rlnas.spec import SearchSpec, flat, parse_spec, with_field
+from rlnas.spec import SearchSpec, parse_spec, with_field
 from rlnas.state.bucket import Bucket
 from rlnas.state.earlier import COPY, NOTHING, Earlier
 from rlnas.state.records import SearchRecord, child_of
@@ -135,7 +135,7 @@ class Search:
 
     def extended(self, spec: SearchSpec) -> SearchSpec:
         """Return a spec with what `extend` has made of the fields which it has as they were before."""
-        document, values = spec.document, dict(flat(spec.model_dump(mode="json")))
+        document, values = spec.document, spec.fields
         changes = [change for change in self.record.changes if change.field in values]
         for change in changes:
             if values[change.field] == change.before:
