@@ -33,7 +33,7 @@ from rlnas.cli.common import (
     variant_of,
 )
 from rlnas.errors import StoreError, UserError, one_line
-from rlnas.spec import SearchSpec
+from rlnas.spec import SearchSpec, check_name
 from rlnas.state import Bucket, StoreSettings, find_search
 
 SERVICE_ACCOUNT = "rlnas"
@@ -158,7 +158,6 @@ def schedule_list(endpoint: KfpEndpoint = None, namespace: KfpNamespace = None, 
 def schedule_disable(search: SearchName, endpoint: KfpEndpoint = None, namespace: KfpNamespace = None) -> None:
     """Stop the schedules of a search; a run that is under way goes on."""
     from rlnas.cluster import Cluster, endpoint_or_fail
-    from rlnas.spec import check_name
 
     check_name(search)
     stopped = Cluster(endpoint_or_fail(endpoint, namespace)).disable(search)
@@ -244,7 +243,6 @@ def _schedule(
     replace: bool,
 ) -> None:
     from rlnas.cluster import Cluster, cron_of, endpoint_or_fail, requests_of, run_parameters
-    from rlnas.spec import check_name
 
     check_name(search)
     times = cron_of(cron)

@@ -8,7 +8,6 @@ import typer
 
 from rlnas.cli.common import SearchName, app, console, next_step, open_bucket
 from rlnas.errors import UserError
-from rlnas.spec import flat
 from rlnas.state import (
     Ledger,
     budget_reached,
@@ -30,7 +29,7 @@ By = Annotated[str | None, typer.Option(help="who does so, for the record; $USER
 def pause(search: SearchName, by: By = None) -> None:
     """Have nothing new begun in a search until it is resumed; trainings give their children back within 30 s."""
     ledger = open_search(open_bucket(), search)
-    made = pause_search(ledger, _somebody() if by is None else by)
+    made = pause_search(ledger, _who(by))
     console.print(paused_line(ledger), soft_wrap=True)
     if made:
         console.print("trainings under way leave a checkpoint and end within 30 s, or after a step that takes longer")
@@ -50,7 +49,7 @@ def resume(search: SearchName) -> None:
 def stop(search: SearchName, by: By = None) -> None:
     """End a search: what is planned is still trained, nothing else, and the best child so far is its winner."""
     ledger = open_search(open_bucket(), search)
-    made = stop_search(ledger, _somebody() if by is None else by)
+    made = stop_search(ledger, _who(by))
     said = ended_line(ledger) or f"search {search} is complete with {ledger.children:,} children"
     console.print(said if made else f"{said}: there is nothing to stop", soft_wrap=True)
     _go_on(ledger)
@@ -74,7 +73,7 @@ def extend(
     ledger = open_search(open_bucket(), search)
     options = {CHILDREN: children, HOURS: hours, DEVICE_HOURS: device_hours}
     changes: dict[str, Any] = {field: value for field, value in options.items() if value is not None}
-    now = dict(flat(ledger.spec.model_dump(mode="json")))
+    now = ledger.spec.fields
     for setting in settings or ():
         field, separator, value = setting.partition("=")
         if not field or not separator or field in changes:
@@ -85,7 +84,7 @@ def extend(
             raise UserError(f"--set {setting}: {error}") from None
     if not changes:
         raise UserError("nothing to change; allowed: --children N, --hours H, --device-hours H, --set FIELD=VALUE")
-    made = steps.extend(ledger, changes, _somebody() if by is None else by)
+    made = steps.extend(ledger, changes, _who(by))
     for change in made:
         console.print(f"search {search}: {change}", soft_wrap=True)
     if not made:
@@ -107,7 +106,9 @@ def _go_on(ledger: Ledger) -> None:
         next_step(f"rlnas leaderboard {ledger.name}", "shows its best architectures")
 
 
-def _somebody() -> str:
+def _who(by: str | None) -> str:
+    if by is not None:
+        return by
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container may run as a user without a name

@@ -145,14 +145,15 @@ def leaderboard(
         return _print_front(ledger, size or fronts.size_of(ledger.spec), as_json)
     if by:
         return _print_proposers(ledger, as_json)
+    top = top or 20
     if as_json:
-        leaders = ledger.version().leaders[: top or 20]
+        leaders = ledger.version().leaders[:top]
         print_json(
             [leader.model_dump(mode="json") | {"summary": summary_of(ledger, leader.tokens)} for leader in leaders]
         )
         return
     version = ledger.version()
-    print_leaders(ledger, version, top or 20)
+    print_leaders(ledger, version, top)
     if version.suggested:
         _print_proposers(ledger)
     if version.leaders:

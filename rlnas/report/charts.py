@@ -53,8 +53,8 @@ def reward_chart(data: ReportData) -> str:
     figure.subplots_adjust(hspace=0.08)
     at, rewards = np.arange(1, len(track.ok) + 1), track.scored
     if len(at) <= DOTS:
+        size = 5 if len(at) < 300 else 2.4
         for which, hue in ((track.stopped, "other"), (~track.stopped, "search")):
-            size = 5 if len(at) < 300 else 2.4
             axes.plot(at[which], rewards[which], "o", color=colour(hue), markersize=size, alpha=0.6, mew=0)
         _mean_line(axes, at, rewards)
         strip.vlines(at[~track.ok], 0, 1, color=colour("bad"), linewidth=max(1, min(4, 250 / len(at))))

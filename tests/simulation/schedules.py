@@ -247,7 +247,10 @@ class _Run:
     def __init__(self, world: World, draw: Draw, number: int, closing: bool = False, reference: bool = False) -> None:
         self.world, self.draw, self.closing, self.reference = world, draw, closing, reference
         self.name = f"run{number}"
-        self.workers = draw.workers[number] if not closing else 0 if reference else draw.closing_workers
+        if closing:
+            self.workers = 0 if reference else draw.closing_workers
+        else:
+            self.workers = draw.workers[number]
         self.chance = Random(f"{world.seed}/{self.name}")
         self.complete = False
         self.why = "it did not begin"

@@ -8,13 +8,12 @@ import time
 
 import pytest
 from searches import WRITES, checkpoint_every_step, in_process, make_spec, on_call, start
+from state.made_up import create
 
 from rlnas.children import Interrupted
-from rlnas.state import Bucket, Keeper, Ledger, Observer, Result, claim, create_search, leases, suspects
+from rlnas.state import Bucket, Keeper, Ledger, Observer, Result, claim, leases, suspects
 from rlnas.state.leases import Claim, release
 from rlnas.state.records import Lease
-from rlnas.steps import check_spec
-from rlnas.steps.common import opener
 from rlnas.tensors import pack, read_document
 
 CHILD = "000000-001"
@@ -38,7 +37,7 @@ def clock():
 def make_ledger(bucket):
     def make(**failures):
         spec = make_spec(failures={"lease_seconds": 60, "attempts": 3} | failures)
-        return create_search(bucket, spec, check_spec(spec, opener(bucket)))
+        return create(bucket, spec)
 
     return make
 
